@@ -1,0 +1,24 @@
+// Before every kernel: how a tensor is addressed, and what a step brings.
+
+// Offset, stride from model to model, row to row and log record to log record, in vec4s.
+struct View { offset: u32, stride: u32, ld: u32, slot: u32 }
+
+struct Step {
+    first: u32,        // place in the order of the minibatch's first row
+    slot: u32,         // record of the log
+    number: u32,       // number of this update, from 1
+    lr_factor: f32,    // of the schedule
+    corrections: vec2f // Adam: 1 - beta^number
+}
+
+@group(0) @binding(0) var<uniform> current: Step;
+
+// Index of the vec4 at model m, row r, vec4-column c.
+fn at(v: View, m: u32, r: u32, c: u32) -> u32 {
+    return v.offset + m * v.stride + current.slot * v.slot + r * v.ld + c;
+}
+
+// Zeroes the lanes of vec4-column c that lie past the last column: padding stays zero.
+fn pad(value: vec4f, c: u32, cols: u32) -> vec4f {
+    return select(vec4f(), value, vec4u(4u * c) + vec4u(0, 1, 2, 3) < vec4u(cols));
+}

@@ -1,0 +1,163 @@
+//! The split of a data set's rows into training, validation and test.
+
+use std::collections::BTreeMap;
+
+use ndarray::Array1;
+use rand::seq::SliceRandom;
+
+use super::{Task, generator};
+use crate::{Error, Result};
+
+/// Row numbers of the three parts, each in rising order; together they hold every row once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Split {
+    /// The rows to train on.
+    pub train: Vec<u32>,
+    /// The rows that choose the epoch to keep.
+    pub valid: Vec<u32>,
+    /// The rows that measure the result.
+    pub test: Vec<u32>,
+}
+
+/// Splits rows at random: a part of fraction `f` gets `max(1, round(f * rows))` of the `rows` targets,
+/// drawn from each class in proportion (largest remainders; a regression is one class).
+///
+/// Every class keeps a training row, which comes before the size of the other parts, and the test part
+/// comes before the validation part. Errors: [`Error::Config`] for a fraction outside `[0, 1)`,
+/// fractions that sum to 1 or more, no rows, or more than `u32::MAX` rows.
+pub fn split(targets: &Array1<f64>, task: Task, valid: f64, test: f64, seed: u64) -> Result<Split> {
+    for (name, fraction) in [("validation", valid), ("test", test)] {
+        if !(0.0..1.0).contains(&fraction) {
+            return Err(Error::Config(format!("the {name} fraction is {fraction}; it must be in [0, 1)")));
+        }
+    }
+    if valid + test >= 1.0 {
+        let message = format!("validation ({valid}) and test ({test}) fractions leave no rows for training");
+        return Err(Error::Config(message));
+    }
+    if targets.is_empty() {
+        return Err(Error::Config("there are no rows to train on".into()));
+    }
+    let count = u32::try_from(targets.len())
+        .map_err(|_| Error::Config(format!("{} rows; the limit is {}", targets.len(), u32::MAX)))?;
+
+    let mut classes: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
+    for (row, target) in (0..count).zip(targets) {
+        let class = if task == Task::Regression { 0 } else { *target as usize };
+        classes.entry(class).or_default().push(row);
+    }
+    let mut generator = generator(seed, u64::MAX);
+    classes.values_mut().for_each(|rows| rows.shuffle(&mut generator));
+
+    let sizes: Vec<usize> = classes.values().map(Vec::len).collect();
+    let mut take = |fraction: f64| {
+        let spare: Vec<usize> = classes.values().map(|rows| rows.len() - 1).collect();
+        let mut part = Vec::new();
+        for (rows, share) in classes.values_mut().zip(shares(&sizes, &spare, fraction)) {
+            part.extend(rows.drain(..share));
+        }
+        part.sort_unstable();
+        part
+    };
+    let test = take(test);
+    let valid = take(valid);
+    let mut train: Vec<u32> = classes.into_values().flatten().collect();
+    train.sort_unstable();
+    Ok(Split { train, valid, test })
+}
+
+/// How many rows each class gives to a part, at most `spare` of each.
+fn shares(sizes: &[usize], spare: &[usize], fraction: f64) -> Vec<usize> {
+    if fraction == 0.0 {
+        return vec![0; sizes.len()];
+    }
+    let rows: usize = sizes.iter().sum();
+    let wanted = ((rows as f64 * fraction).round() as usize).max(1).min(spare.iter().sum());
+    let quotas: Vec<f64> = sizes.iter().map(|size| *size as f64 * fraction).collect();
+    let mut shares: Vec<usize> =
+        quotas.iter().zip(spare).map(|(quota, spare)| (*quota as usize).min(*spare)).collect();
+    for _ in shares.iter().sum()..wanted {
+        let open = (0..sizes.len()).filter(|class| shares[*class] < spare[*class]);
+        let remainder = |class: usize| quotas[class] - shares[class] as f64;
+        // `rev`, as the maximum of equals is the last.
+        if let Some(class) = open.rev().max_by(|a, b| remainder(*a).total_cmp(&remainder(*b))) {
+            shares[class] += 1;
+        }
+    }
+    shares
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn fractions_are_checked() {
+        let targets = Array1::zeros(10);
+        for (valid, test) in [(-0.1, 0.0), (1.0, 0.0), (0.0, f64::NAN), (0.5, 0.5), (0.0, f64::INFINITY)] {
+            let result = split(&targets, Task::Regression, valid, test, 0);
+            assert!(matches!(result, Err(Error::Config(_))), "{valid} {test}: {result:?}");
+        }
+        assert!(matches!(split(&Array1::zeros(0), Task::Binary, 0.1, 0.1, 0), Err(Error::Config(_))));
+    }
+
+    #[test]
+    fn classes_keep_their_proportions() {
+        let targets = Array1::from_iter((0..1000).map(|row| if row % 10 == 0 { 1.0 } else { 0.0 }));
+        let parts = split(&targets, Task::Binary, 0.2, 0.1, 7).unwrap();
+        for (part, total, rare) in [(&parts.train, 700, 70), (&parts.valid, 200, 20), (&parts.test, 100, 10)]
+        {
+            let ones = part.iter().filter(|row| targets[**row as usize] == 1.0).count();
+            assert_eq!((part.len(), ones), (total, rare));
+        }
+        assert_eq!(parts, split(&targets, Task::Binary, 0.2, 0.1, 7).unwrap());
+        assert_ne!(parts, split(&targets, Task::Binary, 0.2, 0.1, 8).unwrap());
+    }
+
+    #[test]
+    fn a_small_fraction_gets_a_row() {
+        let parts = split(&Array1::zeros(5), Task::Regression, 0.01, 0.01, 0).unwrap();
+        assert_eq!((parts.train.len(), parts.valid.len(), parts.test.len()), (3, 1, 1));
+        let parts = split(&Array1::zeros(1), Task::Regression, 0.4, 0.4, 0).unwrap();
+        assert_eq!((parts.train.len(), parts.valid.len(), parts.test.len()), (1, 0, 0));
+    }
+
+    proptest! {
+        #[test]
+        fn a_split_is_a_partition(
+            classes in prop::collection::vec(0u8..6, 1..200),
+            valid in 0.0..0.99f64,
+            rest in 0.0..0.99f64,
+            seed: u64,
+            task in prop::sample::select(vec![Task::Binary, Task::Classification, Task::Regression]),
+        ) {
+            let test = rest * (1.0 - valid);
+            let targets = Array1::from_iter(classes.iter().map(|class| f64::from(*class)));
+            let parts = split(&targets, task, valid, test, seed).unwrap();
+            let mut all = [&parts.train[..], &parts.valid, &parts.test].concat();
+            all.sort_unstable();
+            prop_assert!(all.iter().copied().eq(0..classes.len() as u32));
+            prop_assert!([&parts.train, &parts.valid, &parts.test].iter().all(|part| part.is_sorted()));
+
+            let mut kinds = classes.clone();
+            kinds.sort_unstable();
+            kinds.dedup();
+            let class = |row: &u32| classes[*row as usize];
+            if task == Task::Regression {
+                kinds.truncate(1);
+                prop_assert!(!parts.train.is_empty());
+            } else {
+                prop_assert!(kinds.iter().all(|kind| parts.train.iter().any(|row| class(row) == *kind)));
+            }
+            let mut spare = classes.len() - kinds.len();
+            for (part, fraction) in [(&parts.test, test), (&parts.valid, valid)] {
+                let wanted = (classes.len() as f64 * fraction).round() as usize;
+                let least = usize::from(fraction > 0.0);
+                prop_assert!(part.len().abs_diff(wanted.max(least).min(spare)) <= 1);
+                spare -= part.len();
+            }
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! A session on one of the backends: a plan's programs, ready to run, and its memory.
+
+use ndarray::Array2;
+
+use crate::cpu::{Cpu, Real};
+use crate::data::Inputs;
+use crate::gpu::{Counts, Gpu, GpuDevice, adapters};
+use crate::model::Statistics;
+use crate::ops::{Space, Step, Tensor, Variant};
+use crate::program::Plan;
+use crate::{Error, Result};
+
+/// Where programs run.
+#[derive(Clone, Debug)]
+pub enum Device {
+    /// The CPU backend, in `f32`.
+    Cpu,
+    /// The CPU backend in `f64`: slow and exact, the oracle of the tests.
+    Twin,
+    /// An adapter that wgpu offers.
+    Gpu(GpuDevice),
+}
+
+impl Device {
+    /// The device that a person names: `auto`, `cpu`, `gpu`, the number of an adapter, or part of its
+    /// name. With it, a line that says what was chosen and why.
+    ///
+    /// `auto` takes a GPU if there is one and else the CPU backend, which is faster than a software
+    /// adapter; `gpu` takes a software adapter rather than none.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if nothing answers to the name.
+    pub async fn choose(name: &str) -> Result<(Device, String)> {
+        if name == "cpu" {
+            return Ok((Device::Cpu, "device: CPU backend".into()));
+        }
+        let found = adapters().await;
+        let real = found.iter().find(|adapter| !adapter.is_software());
+        let lower = name.to_lowercase();
+        let chosen = match name {
+            "auto" if real.is_none() => {
+                let why = match found.first() {
+                    Some(adapter) => format!("only the software adapter {:?} was found", adapter.name),
+                    None => "no GPU adapter was found".into(),
+                };
+                return Ok((Device::Cpu, format!("device: CPU backend ({why})")));
+            }
+            "auto" | "gpu" => real.or(found.first()),
+            _ => match name.parse::<usize>() {
+                Ok(index) => found.get(index),
+                Err(_) => found.iter().find(|adapter| adapter.name.to_lowercase().contains(&lower)),
+            },
+        };
+        let Some(adapter) = chosen else {
+            let names: Vec<String> = found.iter().map(|a| format!("{} {:?}", a.index, a.name)).collect();
+            let have = if names.is_empty() { "none".into() } else { names.join(", ") };
+            return Err(Error::Device(format!(
+                "no adapter for --device {name}; found: {have}. Use --device cpu, or install a driver \
+                 (on Debian, mesa-vulkan-drivers has one in software)"
+            )));
+        };
+        let line = format!("device: {} ({}, {})", adapter.name, adapter.backend, adapter.driver);
+        Ok((Device::Gpu(GpuDevice::open(adapter.index).await?), line))
+    }
+
+    /// Whether a plan fits this device; `way_out` says what to do if not.
+    ///
+    /// # Errors
+    /// [`Error::Fit`].
+    pub fn check(&self, plan: &Plan, way_out: &str) -> Result<()> {
+        match self {
+            Device::Gpu(gpu) => plan.check(&gpu.limits(), gpu.variant(), way_out),
+            Device::Cpu | Device::Twin => plan.check(&crate::program::HOST, Variant::Software, way_out),
+        }
+    }
+}
+
+/// A session: [`Plan`]'s programs and memory on a device.
+pub enum Engine {
+    Cpu(Box<Cpu<f32>>),
+    Twin(Box<Cpu<f64>>),
+    Gpu(Box<Gpu>),
+}
+
+impl Engine {
+    /// Allocates and compiles. The plan should have been checked against the device.
+    ///
+    /// # Errors
+    /// [`Error::Fit`] and [`Error::Device`] as for [`Gpu::new`].
+    pub async fn new(device: &Device, plan: Plan) -> Result<Engine> {
+        Ok(match device {
+            Device::Cpu => Engine::Cpu(Box::new(Cpu::new(plan))),
+            Device::Twin => Engine::Twin(Box::new(Cpu::new(plan))),
+            Device::Gpu(gpu) => Engine::Gpu(Box::new(Gpu::new(gpu.clone(), plan).await?)),
+        })
+    }
+
+    pub fn plan(&self) -> &Plan {
+        match self {
+            Engine::Cpu(cpu) => cpu.plan(),
+            Engine::Twin(cpu) => cpu.plan(),
+            Engine::Gpu(gpu) => gpu.plan(),
+        }
+    }
+
+    /// What a GPU session has made and done; zeros for the others.
+    pub fn counts(&self) -> Counts {
+        if let Engine::Gpu(gpu) = self { gpu.counts() } else { Counts::default() }
+    }
+
+    /// Overwrites a space of reals from its beginning.
+    pub fn write(&mut self, space: Space, values: &[f64]) {
+        match self {
+            Engine::Cpu(cpu) => cpu.memory.load(space, values),
+            Engine::Twin(cpu) => cpu.memory.load(space, values),
+            Engine::Gpu(gpu) => {
+                let values: Vec<f32> = values.iter().map(|&value| value as f32).collect();
+                gpu.write(space, bytemuck::cast_slice(&values));
+            }
+        }
+    }
+
+    /// Overwrites the order from its beginning, the same for all models.
+    pub fn write_order(&mut self, rows: &[u32]) {
+        let plan = self.plan();
+        let stride = plan.data.places.next_multiple_of(4);
+        let mut all = vec![0; stride * plan.models];
+        for of_model in all.chunks_mut(stride) {
+            of_model[..rows.len()].copy_from_slice(rows);
+        }
+        match self {
+            Engine::Cpu(cpu) => cpu.memory.load_order(&all),
+            Engine::Twin(cpu) => cpu.memory.load_order(&all),
+            Engine::Gpu(gpu) => gpu.write(Space::Order, bytemuck::cast_slice(&all)),
+        }
+    }
+
+    /// Loads the data set: standardized reals, or bytes with the affine map that standardizes them.
+    pub fn write_inputs(&mut self, inputs: &Inputs, (center, scale): &(Vec<f64>, Vec<f64>)) {
+        match inputs {
+            Inputs::Real(values) => self.write(Space::Inputs, &padded(values)),
+            Inputs::Bytes(values) => {
+                let bytes = padded(values);
+                match self {
+                    Engine::Cpu(cpu) => cpu.memory.load_bytes(&bytes),
+                    Engine::Twin(cpu) => cpu.memory.load_bytes(&bytes),
+                    Engine::Gpu(gpu) => gpu.write(Space::Bytes, &bytes),
+                }
+                let ld = center.len().next_multiple_of(4);
+                let mut affine = vec![0.0; 2 * ld];
+                affine[..center.len()].copy_from_slice(center);
+                affine[ld..ld + scale.len()].copy_from_slice(scale);
+                self.write(Space::Affine, &affine);
+            }
+        }
+    }
+
+    /// Writes the parameters of every model; the optimizer's state is left as it is.
+    pub fn write_parameters(&mut self, parameters: &[Array2<f64>]) {
+        let plan = self.plan();
+        let mut all = vec![0.0; plan.layout.end()];
+        for (parameter, values) in plan.spec.parameters().iter().zip(parameters) {
+            scatter(plan.layout.parameter(&parameter.name), values, &mut all);
+        }
+        self.write(Space::Params, &all);
+    }
+
+    /// Reads the parameters of a model, in the order of [`crate::model::Spec::parameters`].
+    ///
+    /// # Errors
+    /// [`Error::Device`] as for [`Gpu::run`].
+    pub async fn read_parameters(&mut self, model: usize) -> Result<Vec<Array2<f64>>> {
+        let all = self.read(Space::Params).await?;
+        let plan = self.plan();
+        let gather = |name: &str| {
+            let place = plan.layout.parameter(name);
+            let element = |(row, column)| all[place.at(model, row, 0) + column];
+            Array2::from_shape_fn((place.rows, place.cols), element)
+        };
+        Ok(plan.spec.parameters().iter().map(|parameter| gather(&parameter.name)).collect())
+    }
+
+    /// Writes the statistics that inference uses, for every model.
+    pub fn write_statistics(&mut self, statistics: &[Statistics]) {
+        let plan = self.plan();
+        let size = plan.layout.running().map(|place| place.end(1)).max().unwrap_or(0);
+        let mut all = vec![0.0; size];
+        for (place, of_layer) in plan.layout.running().zip(statistics) {
+            let high: Vec<f64> = of_layer.mean.iter().map(|&mean| mean as f32 as f64).collect();
+            let low = of_layer.mean.iter().zip(&high).map(|(mean, high)| mean - high);
+            let rows = high.iter().copied().chain(low).chain(of_layer.variance.iter().copied());
+            let rows = Array2::from_shape_vec((3, high.len()), rows.collect()).unwrap_or_default();
+            scatter(place, &rows, &mut all);
+        }
+        self.write(Space::Running, &all);
+    }
+
+    /// Runs a chunk of steps, each by the program of that number; returns their records of the log.
+    ///
+    /// # Errors
+    /// [`Error::Device`] as for [`Gpu::run`].
+    pub async fn run(&mut self, steps: &[(usize, Step)]) -> Result<Vec<f64>> {
+        match self {
+            Engine::Cpu(cpu) => Ok(cpu.run(steps)),
+            Engine::Twin(cpu) => Ok(cpu.run(steps)),
+            Engine::Gpu(gpu) => Ok(gpu.run(steps).await?.into_iter().map(f64::from).collect()),
+        }
+    }
+
+    /// Reads a whole space of reals.
+    ///
+    /// # Errors
+    /// [`Error::Device`] as for [`Gpu::run`].
+    pub async fn read(&mut self, space: Space) -> Result<Vec<f64>> {
+        fn host<T: Real>(values: &[T]) -> Vec<f64> {
+            values.iter().map(|value| value.to_f64().unwrap_or(f64::NAN)).collect()
+        }
+        match self {
+            Engine::Cpu(cpu) => Ok(host(cpu.memory.get(space))),
+            Engine::Twin(cpu) => Ok(host(cpu.memory.get(space))),
+            Engine::Gpu(gpu) => Ok(gpu.read(space).await?.into_iter().map(f64::from).collect()),
+        }
+    }
+}
+
+/// Rows padded to a multiple of four columns.
+fn padded<T: Copy + Default>(values: &Array2<T>) -> Vec<T> {
+    let ld = values.ncols().next_multiple_of(4);
+    let mut all = vec![T::default(); values.nrows() * ld];
+    for (to, from) in all.chunks_mut(ld.max(1)).zip(values.outer_iter()) {
+        to.iter_mut().zip(from).for_each(|(to, &from)| *to = from);
+    }
+    all
+}
+
+/// Copies a matrix to its place in a space, for every model.
+fn scatter(place: Tensor, values: &Array2<f64>, all: &mut [f64]) {
+    for model in 0..place.models {
+        for (row, from) in values.outer_iter().enumerate() {
+            let to = &mut all[place.at(model, row, 0)..][..place.cols];
+            to.iter_mut().zip(from).for_each(|(to, &from)| *to = from);
+        }
+    }
+}

@@ -1,0 +1,152 @@
+use std::sync::{Arc, Mutex};
+
+use serde::Serialize;
+
+use crate::ops::Variant;
+use crate::program::Limits;
+use crate::{Error, Result};
+
+/// An adapter that wgpu offers, as `minilote devices` lists it.
+#[derive(Clone, Debug, Serialize)]
+pub struct AdapterSummary {
+    /// What `--device INDEX` takes.
+    pub index: usize,
+    pub name: String,
+    /// Vulkan, Metal, Dx12 or WebGPU.
+    pub backend: String,
+    /// DiscreteGpu, IntegratedGpu, VirtualGpu, Cpu (a software adapter) or Other.
+    pub kind: String,
+    pub driver: String,
+    /// Bytes of a buffer that a kernel can bind.
+    pub max_binding: u64,
+}
+
+impl AdapterSummary {
+    fn new(index: usize, info: &wgpu::AdapterInfo, limits: &wgpu::Limits) -> AdapterSummary {
+        AdapterSummary {
+            index,
+            name: info.name.clone(),
+            backend: format!("{:?}", info.backend),
+            kind: format!("{:?}", info.device_type),
+            driver: format!("{} {}", info.driver, info.driver_info).trim().into(),
+            max_binding: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
+        }
+    }
+
+    /// Whether the adapter is a program and not a chip.
+    pub fn is_software(&self) -> bool {
+        self.kind == "Cpu"
+    }
+}
+
+fn instance() -> wgpu::Instance {
+    wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env())
+}
+
+async fn found() -> Vec<wgpu::Adapter> {
+    let backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
+    instance().enumerate_adapters(backends).await
+}
+
+/// All adapters, real GPUs and software ones, in wgpu's order.
+pub async fn adapters() -> Vec<AdapterSummary> {
+    let found = found().await;
+    found.iter().enumerate().map(|(i, a)| AdapterSummary::new(i, &a.get_info(), &a.limits())).collect()
+}
+
+/// A wgpu device with the kernel variant that suits it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct GpuDevice {
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    pub(super) summary: AdapterSummary,
+    pub(super) variant: Variant,
+    pub(super) trusted: bool,
+    /// What went wrong outside of a call that could say so.
+    pub(super) fault: Arc<Mutex<Option<String>>>,
+}
+
+impl GpuDevice {
+    /// Opens the adapter with this number among [`adapters`].
+    ///
+    /// # Errors
+    /// [`Error::Device`] if there is no such adapter or it gives no device.
+    pub async fn open(index: usize) -> Result<GpuDevice> {
+        let mut adapters = found().await;
+        if index >= adapters.len() {
+            return Err(Error::Device(format!("no adapter {index}: see minilote devices")));
+        }
+        let adapter = adapters.swap_remove(index);
+        let info = adapter.get_info();
+        let offered = adapter.limits();
+        // Nothing beyond WebGPU's defaults but the sizes of buffers, as far as the adapter goes.
+        let required_limits = wgpu::Limits {
+            max_buffer_size: offered.max_buffer_size,
+            max_storage_buffer_binding_size: offered.max_storage_buffer_binding_size,
+            ..wgpu::Limits::downlevel_defaults().using_resolution(offered.clone())
+        };
+        let required_limits = wgpu::Limits {
+            max_storage_buffers_per_shader_stage: offered.max_storage_buffers_per_shader_stage.min(8),
+            ..required_limits
+        };
+        let descriptor =
+            wgpu::DeviceDescriptor { label: Some("minilote"), required_limits, ..Default::default() };
+        let opened = adapter.request_device(&descriptor).await;
+        let (device, queue) =
+            opened.map_err(|error| Error::Device(format!("{} gives no device: {error}", info.name)))?;
+        Ok(GpuDevice::from_wgpu(device, queue, info))
+    }
+
+    /// A device that the caller made. Its errors outside of error scopes are caught from now on and
+    /// reported by the session that meets them; a handler that was set before is replaced.
+    pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue, info: wgpu::AdapterInfo) -> GpuDevice {
+        let fault = Arc::new(Mutex::new(None));
+        let note = |fault: &Arc<Mutex<Option<String>>>, message: String| {
+            if let Ok(mut fault) = fault.lock() {
+                fault.get_or_insert(message);
+            }
+        };
+        let uncaptured = fault.clone();
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| note(&uncaptured, error.to_string())));
+        let lost = fault.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            note(&lost, format!("the device was lost ({reason:?}): {message}"));
+        });
+        let summary = AdapterSummary::new(0, &info, &device.limits());
+        let variant = if summary.is_software() { Variant::Software } else { Variant::Gpu };
+        GpuDevice { device, queue, summary, variant, trusted: true, fault }
+    }
+
+    /// The same device with another shape of kernels: both give the same results to rounding.
+    pub fn with_variant(self, variant: Variant) -> GpuDevice {
+        GpuDevice { variant, ..self }
+    }
+
+    /// The same device with shaders that check every index: slower, for finding faults.
+    pub fn with_bounds_checks(self) -> GpuDevice {
+        GpuDevice { trusted: false, ..self }
+    }
+
+    pub fn summary(&self) -> &AdapterSummary {
+        &self.summary
+    }
+
+    pub fn variant(&self) -> Variant {
+        self.variant
+    }
+
+    pub fn limits(&self) -> Limits {
+        let limits = self.device.limits();
+        Limits {
+            binding: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
+            workgroups: limits.max_compute_workgroups_per_dimension,
+            memory: None,
+        }
+    }
+
+    /// The first thing that went wrong since this was last asked.
+    pub(super) fn check(&self) -> Result<()> {
+        let fault = self.fault.lock().ok().and_then(|mut fault| fault.take());
+        fault.map_or(Ok(()), |message| Err(Error::Device(format!("{}: {message}", self.summary.name))))
+    }
+}

@@ -1,0 +1,9 @@
+//! The GPU backend, and the only place that names wgpu.
+
+mod device;
+mod pipelines;
+mod session;
+pub mod shaders;
+
+pub use device::{AdapterSummary, GpuDevice, adapters};
+pub use session::{Counts, Gpu};

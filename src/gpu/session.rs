@@ -1,0 +1,284 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytemuck::{Pod, Zeroable};
+use futures_intrusive::channel::shared::oneshot_channel;
+
+use super::device::GpuDevice;
+use super::pipelines::Pipelines;
+use crate::ops::{Access, Space, Step};
+use crate::program::{Plan, UNIFORM};
+use crate::{Error, Result};
+
+/// A device that does not answer for this long is given up.
+const TIMEOUT: Duration = Duration::from_secs(300);
+
+/// A step as `shaders/common.wgsl` declares it.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct RawStep {
+    first: u32,
+    slot: u32,
+    number: u32,
+    lr_factor: f32,
+    corrections: [f32; 2],
+    padding: [u32; 2],
+}
+
+impl From<&Step> for RawStep {
+    fn from(step: &Step) -> RawStep {
+        RawStep {
+            first: step.first,
+            slot: step.slot,
+            number: step.number,
+            lr_factor: step.lr_factor as f32,
+            corrections: step.corrections.map(|correction| correction as f32),
+            padding: [0; 2],
+        }
+    }
+}
+
+/// What a session has made and done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub buffers: usize,
+    pub buffer_bytes: u64,
+    pub pipelines: usize,
+    pub bind_groups: usize,
+    pub read_backs: usize,
+    pub dispatches: usize,
+}
+
+/// A kernel with everything that it binds.
+struct Bound {
+    pipeline: wgpu::ComputePipeline,
+    group: wgpu::BindGroup,
+    workgroups: [u32; 3],
+}
+
+/// A session on a GPU: a plan's buffers, pipelines and bind groups, all made before the first step.
+pub struct Gpu {
+    gpu: GpuDevice,
+    plan: Plan,
+    spaces: BTreeMap<Space, wgpu::Buffer>,
+    programs: Vec<Vec<Bound>>,
+    /// The steps of a chunk, one every [`UNIFORM`] bytes, and where the host writes them.
+    steps: wgpu::Buffer,
+    upload: wgpu::Buffer,
+    step_group: wgpu::BindGroup,
+    /// Where the host reads from.
+    download: wgpu::Buffer,
+    counts: Counts,
+}
+
+fn buffer(
+    gpu: &GpuDevice,
+    counts: &mut Counts,
+    label: &str,
+    size: u64,
+    usage: wgpu::BufferUsages,
+) -> wgpu::Buffer {
+    counts.buffers += 1;
+    counts.buffer_bytes += size;
+    let mapped_at_creation = usage.contains(wgpu::BufferUsages::MAP_WRITE);
+    gpu.device.create_buffer(&wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation })
+}
+
+impl Gpu {
+    /// Allocates and compiles all that the plan will run.
+    ///
+    /// # Errors
+    /// [`Error::Fit`] if the device has not enough memory (its limits are the caller's to check, with
+    /// [`Plan::check`]); [`Error::Device`] if it refuses a kernel.
+    pub async fn new(gpu: GpuDevice, plan: Plan) -> Result<Gpu> {
+        use wgpu::BufferUsages as Usage;
+        let mut counts = Counts::default();
+        let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let storage = Usage::STORAGE | Usage::COPY_SRC | Usage::COPY_DST;
+        let spaces: BTreeMap<Space, wgpu::Buffer> = plan
+            .spaces
+            .keys()
+            .map(|&space| {
+                let size = plan.bytes(space).max(16).next_multiple_of(16);
+                (space, buffer(&gpu, &mut counts, &format!("{space:?}"), size, storage))
+            })
+            .collect();
+        let uniform = Usage::UNIFORM | Usage::COPY_DST;
+        let ops: usize = plan.programs.iter().map(|program| program.ops.len()).sum();
+        let table = plan.slots as u64 * UNIFORM;
+        let steps = buffer(&gpu, &mut counts, "steps", table, uniform);
+        let upload = buffer(&gpu, &mut counts, "upload", table, Usage::MAP_WRITE | Usage::COPY_SRC);
+        let params = buffer(&gpu, &mut counts, "parameters of kernels", ops as u64 * UNIFORM, uniform);
+        let download =
+            buffer(&gpu, &mut counts, "download", plan.download_bytes(), Usage::MAP_READ | Usage::COPY_DST);
+        if let Some(error) = scope.pop().await {
+            return Err(Error::Fit {
+                tensor: "the program".into(),
+                needed: crate::program::bytes(counts.buffer_bytes),
+                limit: "less than that".into(),
+                rule: format!("free memory: {error}"),
+                way_out: "use a smaller --batch or smaller layers, or --device cpu".into(),
+            });
+        }
+
+        let mut pipelines = Pipelines::new(&gpu);
+        let mut programs = vec![];
+        let mut place = 0;
+        for program in &plan.programs {
+            let mut bound = vec![];
+            for op in &program.ops {
+                let operands = op.describe().operands();
+                let access: Vec<Access> = operands.iter().map(|operand| operand.access).collect();
+                let dispatch = op.describe().dispatch(gpu.variant);
+                let pipeline = pipelines.pipeline(&gpu, &dispatch, &access).await?;
+                let offset = place * UNIFORM;
+                gpu.queue.write_buffer(&params, offset, bytemuck::cast_slice(&dispatch.params));
+                let size = wgpu::BufferSize::new(dispatch.params.len().next_multiple_of(4) as u64 * 4);
+                let uniform = wgpu::BufferBinding { buffer: &params, offset, size };
+                let mut entries = vec![wgpu::BindGroupEntry {
+                    binding: 0,
+                    resource: wgpu::BindingResource::Buffer(uniform),
+                }];
+                for (i, operand) in operands.iter().enumerate() {
+                    let resource = spaces[&operand.tensor.space].as_entire_binding();
+                    entries.push(wgpu::BindGroupEntry { binding: i as u32 + 1, resource });
+                }
+                let layout = pipelines.layout(&gpu, &access);
+                let label = Some(op.name());
+                let descriptor = wgpu::BindGroupDescriptor { label, layout: &layout, entries: &entries };
+                let group = gpu.device.create_bind_group(&descriptor);
+                counts.bind_groups += 1;
+                bound.push(Bound { pipeline, group, workgroups: dispatch.workgroups });
+                place += 1;
+            }
+            programs.push(bound);
+        }
+        let size = wgpu::BufferSize::new(std::mem::size_of::<RawStep>() as u64);
+        let step = wgpu::BufferBinding { buffer: &steps, offset: 0, size };
+        let step_group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some("step"),
+            layout: &pipelines.step_layout,
+            entries: &[wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(step) }],
+        });
+        counts.bind_groups += 1;
+        counts.pipelines = pipelines.len();
+        gpu.check()?;
+        Ok(Gpu { gpu, plan, spaces, programs, steps, upload, step_group, download, counts })
+    }
+
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Overwrites a space from its beginning. Outside of the loop over steps.
+    pub fn write(&mut self, space: Space, bytes: &[u8]) {
+        if let Some(buffer) = self.spaces.get(&space) {
+            let whole = bytes.len() / 4 * 4;
+            self.gpu.queue.write_buffer(buffer, 0, &bytes[..whole]);
+            if whole < bytes.len() {
+                let mut last = [0; 4];
+                last[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
+                self.gpu.queue.write_buffer(buffer, whole as u64, &last);
+            }
+        }
+    }
+
+    /// Runs a chunk of steps, each by the program of that number, in one compute pass, and returns
+    /// their records of the log: one submission and one read-back.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device is lost, refuses the work or does not answer.
+    pub async fn run(&mut self, steps: &[(usize, Step)]) -> Result<Vec<f32>> {
+        self.gpu.check()?;
+        let table = steps.len() as u64 * UNIFORM;
+        {
+            let mut upload = self.upload.get_mapped_range_mut(..table).map_err(|error| self.lost(error))?;
+            for (i, (_, step)) in steps.iter().enumerate() {
+                let raw = RawStep::from(step);
+                let start = i * UNIFORM as usize;
+                let bytes = bytemuck::bytes_of(&raw);
+                upload.slice(start..start + bytes.len()).copy_from_slice(bytes);
+            }
+        }
+        self.upload.unmap();
+
+        let label = Some("chunk");
+        let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
+        encoder.copy_buffer_to_buffer(&self.upload, 0, &self.steps, 0, table);
+        {
+            let mut pass =
+                encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label, timestamp_writes: None });
+            for (i, (program, _)) in steps.iter().enumerate() {
+                pass.set_bind_group(0, &self.step_group, &[i as u32 * UNIFORM as u32]);
+                for bound in &self.programs[*program] {
+                    pass.set_pipeline(&bound.pipeline);
+                    pass.set_bind_group(1, &bound.group, &[]);
+                    let [x, y, z] = bound.workgroups;
+                    pass.dispatch_workgroups(x, y, z);
+                }
+                self.counts.dispatches += self.programs[*program].len();
+            }
+        }
+        let records = (steps.len() * self.plan.models * self.plan.record * 4) as u64;
+        let log = self.download_of(encoder, Space::Log, records).await?;
+        Ok(log)
+    }
+
+    /// Reads a whole space.
+    ///
+    /// # Errors
+    /// [`Error::Device`] as for [`Gpu::run`].
+    pub async fn read(&mut self, space: Space) -> Result<Vec<f32>> {
+        let encoder = self.gpu.device.create_command_encoder(&Default::default());
+        // The upload buffer is mapped, as it was.
+        self.upload.unmap();
+        self.download_of(encoder, space, self.plan.bytes(space)).await
+    }
+
+    /// Submits, waits, and copies the beginning of a space out.
+    async fn download_of(
+        &mut self,
+        mut encoder: wgpu::CommandEncoder,
+        space: Space,
+        size: u64,
+    ) -> Result<Vec<f32>> {
+        self.counts.read_backs += 1;
+        encoder.copy_buffer_to_buffer(&self.spaces[&space], 0, &self.download, 0, size);
+        let submission = self.gpu.queue.submit([encoder.finish()]);
+        let (sender, receiver) = oneshot_channel();
+        self.download.map_async(wgpu::MapMode::Read, ..size, move |result| {
+            let _ = sender.send(result);
+        });
+        let (upload_sender, upload_receiver) = oneshot_channel();
+        self.upload.map_async(wgpu::MapMode::Write, .., move |result| {
+            let _ = upload_sender.send(result);
+        });
+        // Native drivers call back only while they are polled; a browser does by itself.
+        let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: Some(TIMEOUT) };
+        self.gpu.device.poll(wait).map_err(|error| self.lost(error))?;
+        for receiver in [receiver, upload_receiver] {
+            match receiver.receive().await {
+                Some(Ok(())) => {}
+                Some(Err(error)) => return Err(self.lost(error)),
+                None => return Err(self.lost("no answer")),
+            }
+        }
+        let values = {
+            let view = self.download.get_mapped_range(..size).map_err(|error| self.lost(error))?;
+            bytemuck::pod_collect_to_vec(&view)
+        };
+        self.download.unmap();
+        self.gpu.check()?;
+        Ok(values)
+    }
+
+    /// What a failed wait means: the device's own words, if it said any.
+    fn lost(&self, error: impl std::fmt::Display) -> Error {
+        let said = self.gpu.check().err();
+        said.unwrap_or_else(|| Error::Device(format!("{}: {error}", self.gpu.summary.name)))
+    }
+}

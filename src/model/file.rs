@@ -1,0 +1,244 @@
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::Path;
+
+use ndarray::Array2;
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+use serde::{Deserialize, Serialize};
+
+use super::{Model, Source, Spec, Statistics};
+use crate::data::{Schema, Standardizer};
+use crate::{Error, Result};
+
+/// The version of the model file that this crate writes, and the newest it reads.
+const VERSION: u32 = 1;
+
+/// What the file's metadata holds, as JSON under the key `minilote`.
+#[derive(Serialize, Deserialize)]
+struct Header {
+    version: u32,
+    spec: Spec,
+    source: Source,
+    schema: Schema,
+    standardizer: Standardizer,
+    target: Option<Standardizer>,
+    /// In words, for who reads the file without minilote; ignored on reading.
+    #[serde(default)]
+    conventions: BTreeMap<String, String>,
+}
+
+fn conventions() -> BTreeMap<String, String> {
+    [
+        ("linear", "y = x · weightᵀ + bias, weight [outputs, inputs], float32"),
+        (
+            "batch_norm",
+            "y = weight · (x − running_mean) / sqrt(running_var + eps) + bias; statistics float64",
+        ),
+        ("names", "PyTorch's nn.Sequential: the index of the layer in spec.layers, then the parameter"),
+        ("standardizer", "x ← (x − center) · scale of the training rows, before the first layer"),
+        ("output", "logits of the classes, or the standardized target of a regression"),
+    ]
+    .map(|(key, text)| (key.to_string(), text.to_string()))
+    .into()
+}
+
+impl Model {
+    /// Writes the model as one safetensors file, through a temporary file beside it: what stood at
+    /// `path` before is replaced whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error::File`] if the file can't be written.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let header = Header {
+            version: VERSION,
+            spec: self.spec.clone(),
+            source: self.source,
+            schema: self.schema.clone(),
+            standardizer: self.standardizer.clone(),
+            target: self.target.clone(),
+            conventions: conventions(),
+        };
+        let header = serde_json::to_string(&header).map_err(|error| Error::file(path, error))?;
+        let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = vec![];
+        for (parameter, values) in self.spec.parameters().into_iter().zip(&self.parameters) {
+            let bytes = values.iter().flat_map(|&value| (value as f32).to_le_bytes()).collect();
+            let shape = if parameter.decayed { values.shape().to_vec() } else { vec![values.len()] };
+            tensors.push((parameter.name, Dtype::F32, shape, bytes));
+        }
+        for ((layer, features), statistics) in self.spec.batch_norms().zip(&self.statistics) {
+            for (name, values) in [("running_mean", &statistics.mean), ("running_var", &statistics.variance)]
+            {
+                let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+                tensors.push((format!("{layer}.{name}"), Dtype::F64, vec![features], bytes));
+            }
+            let bytes = (self.updates as i64).to_le_bytes().to_vec();
+            tensors.push((format!("{layer}.num_batches_tracked"), Dtype::I64, vec![], bytes));
+        }
+        let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
+            TensorView::new(*dtype, shape.clone(), bytes).map(|view| (name.as_str(), view))
+        });
+        let views: Vec<_> = views.collect::<Result<_, _>>().map_err(|error| Error::file(path, error))?;
+        let metadata = HashMap::from([("minilote".to_string(), header)]);
+        let bytes =
+            safetensors::serialize(views, Some(metadata)).map_err(|error| Error::file(path, error))?;
+        write_whole(path, &bytes)
+    }
+
+    /// Reads a model file. Opening one can't run code; whatever it holds is checked before it is used.
+    ///
+    /// # Errors
+    /// [`Error::File`] that says what is wrong with the file.
+    pub fn load(path: &Path) -> Result<Model> {
+        let bytes = fs::read(path).map_err(|error| Error::file(path, error))?;
+        Model::from_bytes(&bytes).map_err(|message| Error::file(path, message))
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Result<Model, String> {
+        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| not_ours(&error))?;
+        let header = metadata.metadata().as_ref().and_then(|metadata| metadata.get("minilote"));
+        let header = header.ok_or(
+            "a safetensors file, but not a model of minilote: to start training from \
+                                   PyTorch's weights use --init-weights",
+        )?;
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
+        let Versioned { version } =
+            serde_json::from_str(header).map_err(|error| format!("damaged header: {error}"))?;
+        if version > VERSION {
+            return Err(format!(
+                "version {version} of the model file; this minilote reads up to {VERSION}: update it"
+            ));
+        }
+        let header: Header =
+            serde_json::from_str(header).map_err(|error| format!("damaged header: {error}"))?;
+        let Header { spec, source, schema, standardizer, target, .. } = header;
+        spec.check().map_err(|error| error.to_string())?;
+        schema.check()?;
+        if schema.width() != spec.inputs() {
+            return Err(format!(
+                "the schema has {} features and the network {}",
+                schema.width(),
+                spec.inputs()
+            ));
+        }
+        if schema.outputs(spec.task) != Some(spec.outputs()) {
+            return Err(format!("the target and the network's {} outputs do not agree", spec.outputs()));
+        }
+        standardizer.check(spec.inputs())?;
+        match (&target, spec.task) {
+            (Some(target), crate::Task::Regression) => target.check(1)?,
+            (None, crate::Task::Binary | crate::Task::Classification) => {}
+            _ => return Err("only a regression has a standardized target".into()),
+        }
+        let tensors = SafeTensors::deserialize(bytes).map_err(|error| not_ours(&error))?;
+        let parameters = parameters(&spec, &tensors)?;
+        let (statistics, updates) = statistics(&spec, &tensors)?;
+        Ok(Model { spec, parameters, statistics, source, updates, schema, standardizer, target })
+    }
+}
+
+/// Reads the parameters and statistics of a network from a safetensors file with the names and
+/// layouts of the state dict of PyTorch's equivalent `nn.Sequential`: `0.weight [outputs, inputs]`,
+/// `1.running_mean`, … Statistics may be absent: they are then mean 0 and variance 1.
+///
+/// # Errors
+/// [`Error::File`] that names the tensor that is missing, superfluous or of another shape.
+pub fn read_weights(spec: &Spec, path: &Path) -> Result<(Vec<Array2<f64>>, Vec<Statistics>)> {
+    let bytes = fs::read(path).map_err(|error| Error::file(path, error))?;
+    let read = || {
+        let tensors = SafeTensors::deserialize(&bytes).map_err(|error| not_ours(&error))?;
+        let known: Vec<String> = spec.parameters().into_iter().map(|parameter| parameter.name).collect();
+        for name in tensors.names() {
+            let of_norm = spec.batch_norms().any(|(layer, _)| {
+                ["running_mean", "running_var", "num_batches_tracked"]
+                    .iter()
+                    .any(|s| *name == format!("{layer}.{s}"))
+            });
+            if !of_norm && !known.iter().any(|known| known == name) {
+                return Err(format!(
+                    "tensor {name:?} is none of this network's: it has {}",
+                    known.join(", ")
+                ));
+            }
+        }
+        let parameters = parameters(spec, &tensors)?;
+        let none = |(layer, _): &(usize, usize)| tensors.tensor(&format!("{layer}.running_mean")).is_err();
+        if spec.batch_norms().all(|norm| none(&norm)) {
+            let start = |(_, n): (usize, usize)| Statistics { mean: vec![0.0; n], variance: vec![1.0; n] };
+            return Ok((parameters, spec.batch_norms().map(start).collect()));
+        }
+        Ok((parameters, statistics(spec, &tensors)?.0))
+    };
+    read().map_err(|message| Error::file(path, message))
+}
+
+fn not_ours(error: &safetensors::SafeTensorError) -> String {
+    format!("no readable safetensors file ({error}): it is damaged, cut short or of another kind")
+}
+
+fn parameters(spec: &Spec, tensors: &SafeTensors) -> Result<Vec<Array2<f64>>, String> {
+    let of = |parameter: super::Parameter| {
+        let shape =
+            if parameter.decayed { vec![parameter.rows, parameter.cols] } else { vec![parameter.cols] };
+        let values = floats(tensors, &parameter.name, &shape)?;
+        Array2::from_shape_vec((parameter.rows, parameter.cols), values).map_err(|error| error.to_string())
+    };
+    spec.parameters().into_iter().map(of).collect()
+}
+
+fn statistics(spec: &Spec, tensors: &SafeTensors) -> Result<(Vec<Statistics>, u64), String> {
+    let mut updates = 0;
+    let mut all = vec![];
+    for (layer, features) in spec.batch_norms() {
+        let mean = floats(tensors, &format!("{layer}.running_mean"), &[features])?;
+        let variance = floats(tensors, &format!("{layer}.running_var"), &[features])?;
+        if variance.iter().any(|&variance| variance < 0.0) {
+            return Err(format!("tensor \"{layer}.running_var\" has a negative variance"));
+        }
+        if let Ok(view) = tensors.tensor(&format!("{layer}.num_batches_tracked"))
+            && let Ok(bytes) = view.data().try_into()
+        {
+            updates = i64::from_le_bytes(bytes).max(0) as u64;
+        }
+        all.push(Statistics { mean, variance });
+    }
+    Ok((all, updates))
+}
+
+/// The finite numbers of a tensor of this name and shape.
+fn floats(tensors: &SafeTensors, name: &str, shape: &[usize]) -> Result<Vec<f64>, String> {
+    let view = tensors.tensor(name).map_err(|_| format!("tensor {name:?} is missing"))?;
+    if view.shape() != shape {
+        return Err(format!("tensor {name:?} has shape {:?} and should have {shape:?}", view.shape()));
+    }
+    let values: Vec<f64> = match view.dtype() {
+        Dtype::F32 => {
+            view.data().as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes).into()).collect()
+        }
+        Dtype::F64 => view.data().as_chunks().0.iter().map(|&bytes| f64::from_le_bytes(bytes)).collect(),
+        other => return Err(format!("tensor {name:?} is of type {other:?}; float32 and float64 are read")),
+    };
+    match values.iter().position(|value| !(*value as f32).is_finite()) {
+        Some(i) => Err(format!("tensor {name:?} is not finite in element {i}")),
+        None => Ok(values),
+    }
+}
+
+/// Writes a file so that a reader finds the old one or the new one, never a part.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".part");
+    let part = path.with_file_name(name);
+    let write = || {
+        fs::write(&part, bytes)?;
+        fs::File::open(&part)?.sync_all()?;
+        fs::rename(&part, path)
+    };
+    write().map_err(|error| {
+        let _ = fs::remove_file(&part);
+        Error::file(path, error)
+    })
+}

@@ -1,0 +1,60 @@
+//! What a network is and what was learned: plain data on the host, without a device.
+
+mod file;
+mod fold;
+mod init;
+mod spec;
+
+use ndarray::Array2;
+use serde::{Deserialize, Serialize};
+
+use crate::data::{Schema, Standardizer};
+
+pub use file::read_weights;
+pub use init::{Init, initialize};
+pub use spec::{EPS, Layer, Norm, Parameter, Spec};
+
+/// Where the statistics that batch normalization uses in inference come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// Exponential moving average of the minibatches' statistics over training:
+    /// `running ← 0.9·running + 0.1·batch`, divided by `1 − 0.9ᵗ` so that its start at 0 has no weight.
+    Ema,
+    /// Parameters frozen, one pass over the training minibatches (Ioffe and Szegedy 2015, algorithm
+    /// 2): `E[x] = E[mean]`, `Var[x] = m/(m−1)·E[variance]`, weighted by rows.
+    #[default]
+    Population,
+    /// The exact mean and biased variance over all rows of that pass, by Chan's merge.
+    Pooled,
+    /// PyTorch's: a moving average that starts at mean 0 and variance 1, of unbiased variances, not
+    /// debiased.
+    Pytorch,
+}
+
+/// The statistics of one batch normalization in inference.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Statistics {
+    pub mean: Vec<f64>,
+    pub variance: Vec<f64>,
+}
+
+/// A trained network with all that is needed to use it: one safetensors file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    pub spec: Spec,
+    /// In the order of [`Spec::parameters`]; weights are `[outputs, inputs]`, the rest `[1, features]`.
+    pub parameters: Vec<Array2<f64>>,
+    /// One for each batch normalization, in the order of the layers.
+    pub statistics: Vec<Statistics>,
+    pub source: Source,
+    /// Updates so far.
+    pub updates: u64,
+    /// The columns, categories and classes of the table it was trained on.
+    pub schema: Schema,
+    /// Standardizes the features.
+    pub standardizer: Standardizer,
+    /// Standardizes the target of a regression.
+    pub target: Option<Standardizer>,
+}

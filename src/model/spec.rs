@@ -1,0 +1,214 @@
+use serde::{Deserialize, Serialize};
+
+use crate::ops::{Function, LossKind};
+use crate::{Error, Result, Task};
+
+/// One layer of a network; its index in [`Spec::layers`] is its index in PyTorch's equivalent
+/// `nn.Sequential`, and names its parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "type", deny_unknown_fields)]
+pub enum Layer {
+    /// `y = x · weightᵀ + bias`, weight `[outputs, inputs]`.
+    Linear { inputs: usize, outputs: usize, bias: bool },
+    /// Batch normalization of each feature.
+    BatchNorm { features: usize, eps: f64 },
+    /// A function of every unit.
+    Activation { function: Function },
+    /// Dropout with probability `p`, in training only.
+    Dropout { p: f64 },
+}
+
+/// Where batch normalization stands in a hidden layer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
+pub enum Norm {
+    /// Nowhere.
+    None,
+    /// Before the activation, on the linear layer's output (Ioffe and Szegedy 2015). The linear
+    /// layer then has no bias: beta does its work.
+    #[default]
+    Before,
+    /// After the activation, on its output.
+    After,
+}
+
+/// A network as plain data: what is needed to compile a program and to name parameters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    pub task: Task,
+    pub layers: Vec<Layer>,
+}
+
+/// A parameter's name, matrix shape and whether L2 and weight decay act on it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parameter {
+    /// PyTorch's name: `0.weight`, `1.bias`.
+    pub name: String,
+    pub layer: usize,
+    pub rows: usize,
+    pub cols: usize,
+    /// A linear layer's weight; biases, gamma and beta are exempt.
+    pub decayed: bool,
+}
+
+/// PyTorch's default.
+pub const EPS: f64 = 1e-5;
+
+/// More layers than this are refused, in a model file too.
+const MAX_LAYERS: usize = 1000;
+/// Wider layers than this are refused, in a model file too.
+const MAX_WIDTH: usize = 1 << 24;
+
+impl Spec {
+    /// A multilayer perceptron: for each hidden size a linear layer, batch normalization where
+    /// `norm` puts it, the activation, and dropout if `dropout` is not 0; then a linear layer.
+    ///
+    /// `outputs` is the number of classes for [`Task::Classification`], else 1.
+    pub fn mlp(
+        task: Task,
+        inputs: usize,
+        hidden: &[usize],
+        outputs: usize,
+        function: Function,
+        norm: Norm,
+        dropout: f64,
+    ) -> Spec {
+        let mut layers = vec![];
+        let mut width = inputs;
+        for &units in hidden {
+            layers.push(Layer::Linear { inputs: width, outputs: units, bias: norm != Norm::Before });
+            let batch_norm = Layer::BatchNorm { features: units, eps: EPS };
+            if norm == Norm::Before {
+                layers.push(batch_norm);
+            }
+            layers.push(Layer::Activation { function });
+            if norm == Norm::After {
+                layers.push(batch_norm);
+            }
+            if dropout > 0.0 {
+                layers.push(Layer::Dropout { p: dropout });
+            }
+            width = units;
+        }
+        layers.push(Layer::Linear { inputs: width, outputs, bias: true });
+        Spec { task, layers }
+    }
+
+    /// Features of an example.
+    pub fn inputs(&self) -> usize {
+        let width = self.layers.iter().find_map(|layer| match *layer {
+            Layer::Linear { inputs, .. } => Some(inputs),
+            Layer::BatchNorm { features, .. } => Some(features),
+            _ => None,
+        });
+        width.unwrap_or(0)
+    }
+
+    /// Logits, or the one value of a regression.
+    pub fn outputs(&self) -> usize {
+        let width = self.layers.iter().rev().find_map(|layer| match *layer {
+            Layer::Linear { outputs, .. } => Some(outputs),
+            Layer::BatchNorm { features, .. } => Some(features),
+            _ => None,
+        });
+        width.unwrap_or(0)
+    }
+
+    /// The loss that the task trains.
+    pub fn loss(&self) -> LossKind {
+        match self.task {
+            Task::Binary => LossKind::BinaryCrossEntropy,
+            Task::Classification => LossKind::SoftmaxCrossEntropy,
+            Task::Regression => LossKind::SquaredError,
+        }
+    }
+
+    /// Index and features of each batch normalization.
+    pub fn batch_norms(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.layers.iter().enumerate().filter_map(|(i, layer)| match *layer {
+            Layer::BatchNorm { features, .. } => Some((i, features)),
+            _ => None,
+        })
+    }
+
+    /// All parameters, layer by layer.
+    pub fn parameters(&self) -> Vec<Parameter> {
+        let mut parameters = vec![];
+        for (layer, kind) in self.layers.iter().enumerate() {
+            let mut push = |name, rows, cols, decayed| {
+                let name = format!("{layer}.{name}");
+                parameters.push(Parameter { name, layer, rows, cols, decayed });
+            };
+            match *kind {
+                Layer::Linear { inputs, outputs, bias } => {
+                    push("weight", outputs, inputs, true);
+                    if bias {
+                        push("bias", 1, outputs, false);
+                    }
+                }
+                Layer::BatchNorm { features, .. } => {
+                    push("weight", 1, features, false);
+                    push("bias", 1, features, false);
+                }
+                Layer::Activation { .. } | Layer::Dropout { .. } => {}
+            }
+        }
+        parameters
+    }
+
+    /// How many numbers are learned.
+    pub fn parameter_count(&self) -> usize {
+        self.parameters().iter().map(|parameter| parameter.rows * parameter.cols).sum()
+    }
+
+    /// Whether the layers fit together and the task.
+    ///
+    /// # Errors
+    /// [`Error::Config`] that names the layer.
+    pub fn check(&self) -> Result<()> {
+        let refuse = |message: String| Err(Error::Config(message));
+        if self.layers.len() > MAX_LAYERS {
+            return refuse(format!("{} layers; at most {MAX_LAYERS} are possible", self.layers.len()));
+        }
+        let mut width = None;
+        for (i, layer) in self.layers.iter().enumerate() {
+            let (needs, gives) = match *layer {
+                Layer::Linear { inputs, outputs, .. } => (Some(inputs), Some(outputs)),
+                Layer::BatchNorm { features, eps } => {
+                    if !(eps.is_finite() && eps > 0.0) {
+                        return refuse(format!("layer {i}: eps {eps} must be a positive number"));
+                    }
+                    (Some(features), Some(features))
+                }
+                Layer::Dropout { p } => {
+                    if !(0.0..1.0).contains(&p) {
+                        return refuse(format!("dropout {p} must be at least 0 and below 1"));
+                    }
+                    (None, None)
+                }
+                Layer::Activation { .. } => (None, None),
+            };
+            for size in needs.into_iter().chain(gives) {
+                if size == 0 || size > MAX_WIDTH {
+                    return refuse(format!("layer {i}: {size} units; a layer has 1 to {MAX_WIDTH}"));
+                }
+            }
+            if let (Some(width), Some(needs)) = (width, needs)
+                && width != needs
+            {
+                return refuse(format!("layer {i} takes {needs} features and gets {width}"));
+            }
+            width = gives.or(width);
+        }
+        match (self.task, self.outputs()) {
+            (_, 0) => refuse("a network needs at least one linear layer".into()),
+            (Task::Classification, 1) => refuse("a classification needs at least two outputs".into()),
+            (Task::Binary | Task::Regression, outputs) if outputs > 1 => {
+                refuse(format!("a {} task has one output, not {outputs}", self.task))
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,141 @@
+use serde::{Deserialize, Serialize};
+
+use super::gather::rows;
+use super::{Describe, Dispatch, Operand, Step, Tensor, Variant, elementwise, read, words, write};
+use crate::cpu::{Memory, Real};
+
+/// A function applied to every unit of a layer.
+///
+/// ```text
+/// relu     max(x, 0)             slope 1 where y > 0, else 0
+/// tanh     (eˣ − e⁻ˣ)/(eˣ + e⁻ˣ)  slope 1 − y²
+/// sigmoid  1 / (1 + e⁻ˣ)          slope y · (1 − y)
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
+pub enum Function {
+    #[default]
+    Relu,
+    Tanh,
+    Sigmoid,
+}
+
+impl Function {
+    /// The function's value. A NaN stays a NaN.
+    pub fn value<T: Real>(self, x: T) -> T {
+        match self {
+            Function::Relu => {
+                if x < T::zero() {
+                    T::zero()
+                } else {
+                    x
+                }
+            }
+            Function::Tanh => x.tanh(),
+            Function::Sigmoid => T::one() / (T::one() + (-x).exp()),
+        }
+    }
+
+    /// The function's derivative, from its value.
+    pub fn slope<T: Real>(self, y: T) -> T {
+        match self {
+            Function::Relu => {
+                if y > T::zero() {
+                    T::one()
+                } else {
+                    T::zero()
+                }
+            }
+            Function::Tanh => T::one() - y * y,
+            Function::Sigmoid => y * (T::one() - y),
+        }
+    }
+}
+
+/// `out = f(x)`, both `[M, rows, features]`.
+#[derive(Clone, Debug)]
+pub struct Activation {
+    pub function: Function,
+    pub x: Tensor,
+    pub out: Tensor,
+}
+
+/// `dx = dy · f′`, with f′ from the activation's output y; all `[M, rows, features]`.
+#[derive(Clone, Debug)]
+pub struct ActivationBackward {
+    pub function: Function,
+    pub y: Tensor,
+    pub dy: Tensor,
+    pub dx: Tensor,
+}
+
+impl Activation {
+    pub fn run<T: Real>(&self, memory: &mut Memory<T>, _: &Step) {
+        memory.update(self.out, |out, memory| {
+            for (model, row) in rows(self.out) {
+                let out = &mut out[self.out.at(model, row, 0)..][..self.out.cols];
+                for (y, &x) in out.iter_mut().zip(memory.row(self.x, model, row)) {
+                    *y = self.function.value(x);
+                }
+            }
+        });
+    }
+}
+
+impl ActivationBackward {
+    pub fn run<T: Real>(&self, memory: &mut Memory<T>, _: &Step) {
+        memory.update(self.dx, |out, memory| {
+            for (model, row) in rows(self.dx) {
+                let out = &mut out[self.dx.at(model, row, 0)..][..self.dx.cols];
+                let (y, dy) = (memory.row(self.y, model, row), memory.row(self.dy, model, row));
+                for (c, dx) in out.iter_mut().enumerate() {
+                    *dx = dy[c] * self.function.slope(y[c]);
+                }
+            }
+        });
+    }
+}
+
+fn dispatch(function: Function, entry: &'static str, [a, b, out]: [Tensor; 3]) -> Dispatch {
+    let params = words(&[a, b, out], &[out.rows as u32, out.cols as u32]);
+    let mut dispatch = elementwise("activation", entry, params, out);
+    dispatch.constants.push(("FUNCTION", function as u32 as f64));
+    dispatch
+}
+
+impl Describe for Activation {
+    fn operands(&self) -> Vec<Operand> {
+        vec![read("x", self.x), write("out", self.out)]
+    }
+
+    fn flops(&self) -> u64 {
+        self.out.elements() * if self.function == Function::Relu { 1 } else { 4 }
+    }
+
+    fn dispatch(&self, _: Variant) -> Dispatch {
+        dispatch(self.function, "forward", [self.x, self.x, self.out])
+    }
+
+    fn shapes(&self) -> String {
+        format!("{:?} of {}×{}", self.function, self.out.rows, self.out.cols).to_lowercase()
+    }
+}
+
+impl Describe for ActivationBackward {
+    fn operands(&self) -> Vec<Operand> {
+        vec![read("y", self.y), write("dx", self.dx), read("dy", self.dy)]
+    }
+
+    fn flops(&self) -> u64 {
+        3 * self.dx.elements()
+    }
+
+    fn dispatch(&self, _: Variant) -> Dispatch {
+        dispatch(self.function, "backward", [self.y, self.dy, self.dx])
+    }
+
+    fn shapes(&self) -> String {
+        format!("{:?} of {}×{}", self.function, self.dx.rows, self.dx.cols).to_lowercase()
+    }
+}

@@ -1,0 +1,131 @@
+use super::batch_norm::columns;
+use super::gather::rows;
+use super::{Describe, Dispatch, Operand, Step, Tensor, Variant, columnwise, read, words, write};
+use crate::cpu::{Memory, Real};
+
+/// The gradients of gamma and beta (Ioffe and Szegedy 2015, section 3).
+///
+/// ```text
+/// dbeta = Σ dy      dgamma = Σ dy · xhat      xhat = (x − mean) / sqrt(variance + eps)
+/// x, dy [M, rows, features]   dgamma, dbeta [M, 1, features]
+/// ```
+#[derive(Clone, Debug)]
+pub struct BatchNormReduce {
+    pub x: Tensor,
+    pub dy: Tensor,
+    pub stats: Tensor,
+    pub dgamma: Tensor,
+    pub dbeta: Tensor,
+    pub eps: f64,
+}
+
+/// The gradient of batch normalization's input, the statistics being functions of it, too.
+///
+/// ```text
+/// dx = gamma / sqrt(variance + eps) · (dy − dbeta / n − xhat · dgamma / n)
+/// ```
+///
+/// xhat is computed again rather than stored.
+#[derive(Clone, Debug)]
+pub struct BatchNormBackward {
+    pub reduce: BatchNormReduce,
+    pub gamma: Tensor,
+    pub dx: Tensor,
+}
+
+impl BatchNormReduce {
+    pub fn run<T: Real>(&self, memory: &mut Memory<T>, _: &Step) {
+        let cols = self.x.cols;
+        memory.update(self.dgamma, |grads, memory| {
+            for model in 0..self.x.models {
+                let (dgamma, dbeta) = (self.dgamma.at(model, 0, 0), self.dbeta.at(model, 0, 0));
+                grads[dgamma..][..cols].fill(T::zero());
+                grads[dbeta..][..cols].fill(T::zero());
+                let stats = columns(memory, self.stats, model, self.eps);
+                for row in 0..self.x.rows {
+                    let (x, dy) = (memory.row(self.x, model, row), memory.row(self.dy, model, row));
+                    for c in 0..cols {
+                        grads[dgamma + c] += dy[c] * stats[c].normalize(x[c]);
+                        grads[dbeta + c] += dy[c];
+                    }
+                }
+            }
+        });
+    }
+
+    fn params(&self, gamma: Tensor, dx: Tensor) -> Vec<u32> {
+        let views = [self.x, self.dy, self.stats, gamma, self.dgamma, self.dbeta, dx];
+        words(&views, &[self.x.rows as u32, self.x.cols as u32, (self.eps as f32).to_bits()])
+    }
+
+    /// Both gradients lie in one space: one binding, counted as two rows.
+    fn grads(&self) -> Tensor {
+        Tensor { rows: 2, ..self.dgamma }
+    }
+}
+
+impl Describe for BatchNormReduce {
+    fn operands(&self) -> Vec<Operand> {
+        vec![read("x", self.x), read("dy", self.dy), read("stats", self.stats), write("grads", self.grads())]
+    }
+
+    fn flops(&self) -> u64 {
+        6 * self.x.elements()
+    }
+
+    fn dispatch(&self, variant: Variant) -> Dispatch {
+        // gamma and dx are not used here; their places hold x.
+        columnwise("batch_norm_backward", "reduce", self.params(self.x, self.x), self.x, variant)
+    }
+
+    fn shapes(&self) -> String {
+        format!("{}×{} → dgamma, dbeta of {}", self.x.rows, self.x.cols, self.x.cols)
+    }
+}
+
+impl BatchNormBackward {
+    pub fn run<T: Real>(&self, memory: &mut Memory<T>, _: &Step) {
+        let BatchNormReduce { x, dy, stats, dgamma, dbeta, eps } = self.reduce;
+        let n = T::of(x.rows as f64);
+        memory.update(self.dx, |out, memory| {
+            let mut of_column = vec![];
+            for (model, row) in rows(x) {
+                if row == 0 {
+                    of_column = columns(memory, stats, model, eps);
+                }
+                let gamma = memory.row(self.gamma, model, 0);
+                let (dgamma, dbeta) = (memory.row(dgamma, model, 0), memory.row(dbeta, model, 0));
+                let (x, dy) = (memory.row(x, model, row), memory.row(dy, model, row));
+                for (c, dx) in out[self.dx.at(model, row, 0)..][..self.dx.cols].iter_mut().enumerate() {
+                    let means = dbeta[c] / n + of_column[c].normalize(x[c]) * dgamma[c] / n;
+                    *dx = gamma[c] / of_column[c].deviation * (dy[c] - means);
+                }
+            }
+        });
+    }
+}
+
+impl Describe for BatchNormBackward {
+    fn operands(&self) -> Vec<Operand> {
+        let BatchNormReduce { x, dy, stats, .. } = self.reduce;
+        let grads = self.reduce.grads();
+        let operands = [read("x", x), read("dy", dy), read("stats", stats), read("sums", grads)];
+        operands.into_iter().chain([read("params", self.gamma), write("dx", self.dx)]).collect()
+    }
+
+    fn flops(&self) -> u64 {
+        11 * self.dx.elements()
+    }
+
+    fn dispatch(&self, variant: Variant) -> Dispatch {
+        let params = self.reduce.params(self.gamma, self.dx);
+        let columns = columnwise("batch_norm_backward", "main", params, self.dx, variant);
+        let lanes: f64 = columns.constants.iter().map(|(_, value)| value).product();
+        let groups = (self.dx.rows * self.dx.ld() / 4).div_ceil(lanes as usize).clamp(1, 4096);
+        Dispatch { workgroups: [groups as u32, 1, self.dx.models as u32], ..columns }
+    }
+
+    fn shapes(&self) -> String {
+        format!("{}×{}", self.dx.rows, self.dx.cols)
+    }
+}

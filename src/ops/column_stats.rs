@@ -1,0 +1,81 @@
+use super::{Describe, Dispatch, Operand, Step, Tensor, Variant, columnwise, read, words, write};
+use crate::cpu::{Memory, Real};
+
+/// Mean and biased variance of each column of a minibatch, for batch normalization and the log.
+///
+/// ```text
+/// mean = Σ x / n      variance = Σ (x − mean)² / n
+/// x [M, rows, features]   stats, log [M, 3, features]: mean (high part), mean (low part), variance
+/// ```
+///
+/// The corrected two-pass algorithm (Björck; in Chan, Golub and LeVeque 1983, "Algorithms for
+/// Computing the Sample Variance", equation 1.7). The mean is kept as a rounded part and the mean
+/// of what is left after subtracting it, so that single precision loses nothing where a column's
+/// mean is far larger than its deviation.
+#[derive(Clone, Debug)]
+pub struct ColumnStats {
+    pub x: Tensor,
+    pub stats: Tensor,
+    pub log: Tensor,
+}
+
+impl ColumnStats {
+    pub fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
+        let (rows, cols, ld) = (self.x.rows, self.x.cols, self.stats.ld());
+        let n = T::of(rows as f64);
+        memory.update(self.stats, |stats, memory| {
+            for model in 0..self.x.models {
+                let (high, rest) = stats[self.stats.at(model, 0, 0)..][..3 * ld].split_at_mut(ld);
+                let (low, variance) = rest.split_at_mut(ld);
+                high.fill(T::zero());
+                low.fill(T::zero());
+                variance.fill(T::zero());
+                for row in 0..rows {
+                    for (sum, &x) in high.iter_mut().zip(memory.row(self.x, model, row)) {
+                        *sum += x;
+                    }
+                }
+                high.iter_mut().for_each(|sum| *sum /= n);
+                for row in 0..rows {
+                    let x = memory.row(self.x, model, row);
+                    for (column, &x) in x.iter().enumerate() {
+                        let d = x - high[column];
+                        low[column] += d;
+                        variance[column] += d * d;
+                    }
+                }
+                for (low, variance) in low.iter_mut().zip(variance).take(cols) {
+                    *low /= n;
+                    let corrected = *variance / n - *low * *low;
+                    // Not max(): that would turn a NaN into 0.
+                    *variance = if corrected < T::zero() { T::zero() } else { corrected };
+                }
+            }
+        });
+        memory.update(self.log, |log, memory| {
+            for model in 0..self.x.models {
+                let from = &memory.get(self.stats.space)[self.stats.at(model, 0, 0)..][..3 * ld];
+                log[self.log.at(model, 0, step.slot as usize)..][..3 * ld].copy_from_slice(from);
+            }
+        });
+    }
+}
+
+impl Describe for ColumnStats {
+    fn operands(&self) -> Vec<Operand> {
+        vec![read("x", self.x), write("stats", self.stats), write("log", self.log)]
+    }
+
+    fn flops(&self) -> u64 {
+        5 * self.x.elements()
+    }
+
+    fn dispatch(&self, variant: Variant) -> Dispatch {
+        let size = [self.x.rows as u32, self.x.cols as u32];
+        columnwise("column_stats", "main", words(&[self.x, self.stats, self.log], &size), self.x, variant)
+    }
+
+    fn shapes(&self) -> String {
+        format!("{}×{} → mean, variance of {}", self.x.rows, self.x.cols, self.x.cols)
+    }
+}

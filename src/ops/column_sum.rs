@@ -1,0 +1,48 @@
+use super::{Describe, Dispatch, Operand, Step, Tensor, Variant, columnwise, read, words, write};
+use crate::cpu::{Memory, Real};
+
+/// The sum of each column: the gradient of a bias, and what a minibatch's metrics come to.
+///
+/// ```text
+/// out[c] = Σᵣ x[r, c]      x [M, rows, columns]   out [M, 1, columns]
+/// ```
+#[derive(Clone, Debug)]
+pub struct ColumnSum {
+    pub x: Tensor,
+    pub out: Tensor,
+}
+
+impl ColumnSum {
+    pub fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
+        memory.update(self.out, |out, memory| {
+            for model in 0..self.x.models {
+                let out = &mut out[self.out.at(model, 0, step.slot as usize)..][..self.out.cols];
+                out.fill(T::zero());
+                for row in 0..self.x.rows {
+                    for (sum, &x) in out.iter_mut().zip(memory.row(self.x, model, row)) {
+                        *sum += x;
+                    }
+                }
+            }
+        });
+    }
+}
+
+impl Describe for ColumnSum {
+    fn operands(&self) -> Vec<Operand> {
+        vec![read("x", self.x), write("out", self.out)]
+    }
+
+    fn flops(&self) -> u64 {
+        self.x.elements()
+    }
+
+    fn dispatch(&self, variant: Variant) -> Dispatch {
+        let params = words(&[self.x, self.out], &[self.x.rows as u32]);
+        columnwise("column_sum", "main", params, self.x, variant)
+    }
+
+    fn shapes(&self) -> String {
+        format!("{}×{} → {}", self.x.rows, self.x.cols, self.x.cols)
+    }
+}

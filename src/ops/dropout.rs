@@ -1,0 +1,77 @@
+use super::gather::rows;
+use super::{Describe, Dispatch, Operand, Space, Step, Tensor, Variant, elementwise, read, words, write};
+use crate::cpu::{Memory, Real};
+
+/// Inverted dropout (Srivastava et al. 2014, scaled in training as PyTorch does).
+///
+/// ```text
+/// out = x · mask / (1 − p),   mask ∈ {0, 1} kept with probability 1 − p
+/// ```
+///
+/// The mask is a pure function of the model's key, the update, the layer, row and column. The same
+/// operation on dy is therefore the backward pass.
+#[derive(Clone, Debug)]
+pub struct Dropout {
+    pub x: Tensor,
+    pub out: Tensor,
+    pub p: f64,
+    pub layer: u32,
+}
+
+/// PCG-RXS-M-XS (Jarzynski and Olano 2020, "Hash Functions for GPU Rendering").
+fn pcg(seed: u32) -> u32 {
+    let state = seed.wrapping_mul(747796405).wrapping_add(2891336453);
+    let word = ((state >> ((state >> 28) + 4)) ^ state).wrapping_mul(277803737);
+    (word >> 22) ^ word
+}
+
+/// Whether dropout keeps an element.
+pub fn keep(p: f64, key: u32, layer: u32, number: u32, row: u32, column: u32) -> bool {
+    let stream = pcg(pcg(pcg(key) ^ layer) ^ number);
+    pcg(pcg(stream ^ row) ^ column) >= threshold(p)
+}
+
+/// A draw below this is dropped.
+fn threshold(p: f64) -> u32 {
+    (p * 2f64.powi(32)) as u32
+}
+
+impl Dropout {
+    fn hyper(&self) -> Tensor {
+        Tensor::alone(Space::Hyper, self.x.models, 1, 4)
+    }
+
+    pub fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
+        let scale = T::one() / (T::one() - T::of(self.p));
+        memory.update(self.out, |out, memory| {
+            for (model, row) in rows(self.out) {
+                let key = memory.row(self.hyper(), model, 0)[3].to_u32().unwrap_or(0);
+                let x = memory.row(self.x, model, row);
+                for (c, y) in out[self.out.at(model, row, 0)..][..self.out.cols].iter_mut().enumerate() {
+                    let keep = keep(self.p, key, self.layer, step.number, row as u32, c as u32);
+                    *y = if keep { x[c] * scale } else { T::zero() };
+                }
+            }
+        });
+    }
+}
+
+impl Describe for Dropout {
+    fn operands(&self) -> Vec<Operand> {
+        vec![read("x", self.x), read("hyper", self.hyper()), write("out", self.out)]
+    }
+
+    fn flops(&self) -> u64 {
+        self.out.elements()
+    }
+
+    fn dispatch(&self, _: Variant) -> Dispatch {
+        let (rows, cols) = (self.out.rows as u32, self.out.cols as u32);
+        let numbers = [rows, cols, self.layer, threshold(self.p), ((1.0 / (1.0 - self.p)) as f32).to_bits()];
+        elementwise("dropout", "main", words(&[self.x, self.hyper(), self.out], &numbers), self.out)
+    }
+
+    fn shapes(&self) -> String {
+        format!("p = {} of {}×{}", self.p, self.out.rows, self.out.cols)
+    }
+}

@@ -1,0 +1,321 @@
+//! The operations a program is made of, one file each: operands and shapes, cost, the dispatch of
+//! the WGSL kernel with the same stem in `shaders/`, and the CPU twin.
+//!
+//! Every operand is a [`Tensor`]: one row-major matrix for each of M models. Rows are padded to a
+//! multiple of four columns, so that a kernel always moves whole `vec4<f32>`; **padding columns
+//! are zero**, every kernel keeps them so, and the products rely on it.
+
+mod activation;
+mod batch_norm;
+mod batch_norm_backward;
+mod column_stats;
+mod column_sum;
+mod dropout;
+mod gather;
+mod loss;
+mod matmul;
+mod optimizer;
+
+pub use activation::{Activation, ActivationBackward, Function};
+pub use batch_norm::BatchNorm;
+pub use batch_norm_backward::{BatchNormBackward, BatchNormReduce};
+pub use column_stats::ColumnStats;
+pub use column_sum::ColumnSum;
+pub use dropout::{Dropout, keep};
+pub use gather::Gather;
+pub use loss::{Loss, LossKind};
+pub use matmul::{MatMul, Product};
+pub use optimizer::{Optimizer, Rule};
+
+use crate::cpu::{Memory, Real};
+
+/// The buffers of a session. All programs of a session share them; only one program runs at a
+/// time, so they share `Scratch` too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Space {
+    /// The data set as standardized reals, `[1, rows, features]`.
+    Inputs,
+    /// The data set as bytes, four to a word, `[1, rows, features]`.
+    Bytes,
+    /// Center and scale of each byte feature, `[1, 2, features]`.
+    Affine,
+    /// A class index or a value for each row of the data set, `[1, 1, rows]`.
+    Targets,
+    /// Which rows of the data set a minibatch takes, as `u32`, `[M, 1, rows]`.
+    Order,
+    /// Learning rate, L2, weight decay and dropout key of each model, `[M, 1, 4]`.
+    Hyper,
+    /// All parameters of a model side by side: weights first, then what L2 and decay exempt.
+    Params,
+    /// The gradient of each parameter, in the same places.
+    Grads,
+    /// First moment (momentum, Adam), in the same places.
+    Moment1,
+    /// Second moment (Adam), in the same places.
+    Moment2,
+    /// The statistics that inference uses, written by the host: see [`ColumnStats`] for the rows.
+    Running,
+    /// One record for each step of a chunk, read back once a chunk.
+    Log,
+    /// Activations, their gradients and minibatch statistics of the program that runs.
+    Scratch(u16),
+}
+
+/// One row-major matrix for each model, somewhere in a [`Space`].
+///
+/// ```text
+/// address of (model m, row r, column c) = offset + m·stride + r·ld + c   (+ slot·step in the log)
+/// ld = cols rounded up to a multiple of 4
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tensor {
+    pub space: Space,
+    pub models: usize,
+    pub rows: usize,
+    pub cols: usize,
+    /// In elements, a multiple of 4, as are `stride` and `slot`.
+    pub offset: usize,
+    /// From one model to the next; 0 where all models share the matrix.
+    pub stride: usize,
+    /// From one step's record to the next; 0 outside [`Space::Log`].
+    pub slot: usize,
+}
+
+impl Tensor {
+    /// A tensor alone in its space, its models one after another.
+    pub fn alone(space: Space, models: usize, rows: usize, cols: usize) -> Tensor {
+        let stride = rows * cols.next_multiple_of(4);
+        Tensor { space, models, rows, cols, offset: 0, stride, slot: 0 }
+    }
+
+    /// A matrix that all models share, alone in its space.
+    pub fn shared(space: Space, rows: usize, cols: usize) -> Tensor {
+        Tensor { stride: 0, ..Tensor::alone(space, 1, rows, cols) }
+    }
+
+    /// Elements from one row to the next.
+    pub fn ld(&self) -> usize {
+        self.cols.next_multiple_of(4)
+    }
+
+    /// Where row `row` of `model` begins, in the record of step `slot`.
+    pub fn at(&self, model: usize, row: usize, slot: usize) -> usize {
+        self.offset + model * self.stride + slot * self.slot + row * self.ld()
+    }
+
+    /// Elements that hold values, of all models.
+    pub fn elements(&self) -> u64 {
+        self.models as u64 * self.rows as u64 * self.cols as u64
+    }
+
+    /// Elements that the space must have for this tensor, with a log of `slots` records.
+    pub fn end(&self, slots: usize) -> usize {
+        self.at(self.models.max(1) - 1, self.rows, slots.max(1) - 1)
+    }
+
+    /// What a kernel knows of a tensor: offset, model stride, row stride and slot stride, in
+    /// `vec4`s.
+    fn view(&self) -> [u32; 4] {
+        [self.offset, self.stride, self.ld(), self.slot].map(|elements| (elements / 4) as u32)
+    }
+}
+
+/// How a kernel uses an operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    Read,
+    Write,
+}
+
+/// A buffer that a kernel binds, in the order of its `@binding` numbers from 1 on.
+#[derive(Clone, Copy, Debug)]
+pub struct Operand {
+    pub name: &'static str,
+    pub tensor: Tensor,
+    pub access: Access,
+}
+
+fn read(name: &'static str, tensor: Tensor) -> Operand {
+    Operand { name, tensor, access: Access::Read }
+}
+
+fn write(name: &'static str, tensor: Tensor) -> Operand {
+    Operand { name, tensor, access: Access::Write }
+}
+
+/// What an operation takes: arithmetic and memory traffic of one run, for all models, counting
+/// each operand once.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cost {
+    pub flops: u64,
+    pub bytes_read: u64,
+    pub bytes_written: u64,
+}
+
+/// What differs from one step of a program to the next.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Step {
+    /// Place in [`Space::Order`] of the minibatch's first row.
+    pub first: u32,
+    /// The record of the log that the step writes.
+    pub slot: u32,
+    /// Number of this update, from 1.
+    pub number: u32,
+    /// What the schedule multiplies every learning rate by.
+    pub lr_factor: f64,
+    /// `1 − beta1^number` and `1 − beta2^number`, Adam's bias corrections.
+    pub corrections: [f64; 2],
+}
+
+/// Which shape of a kernel runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Variant {
+    /// Shared-memory tiles, wide workgroups: for GPUs.
+    Gpu,
+    /// Straight from storage, no barriers: for software adapters, whose barriers are slow.
+    Software,
+}
+
+/// One dispatch of a kernel.
+#[derive(Clone, Debug)]
+pub struct Dispatch {
+    /// Stem of the file in `shaders/`.
+    pub shader: &'static str,
+    pub entry: &'static str,
+    /// Values of the shader's `override` constants.
+    pub constants: Vec<(&'static str, f64)>,
+    /// The shader's `Params` struct, word by word.
+    pub params: Vec<u32>,
+    pub workgroups: [u32; 3],
+}
+
+/// What every operation says of itself.
+pub trait Describe {
+    /// The bindings, in order.
+    fn operands(&self) -> Vec<Operand>;
+    /// Arithmetic of one run; the traffic follows from the operands.
+    fn flops(&self) -> u64;
+    /// The kernel's dispatch.
+    fn dispatch(&self, variant: Variant) -> Dispatch;
+    /// Shapes, for a person: `32×30 · (64×30)ᵀ → 32×64`.
+    fn shapes(&self) -> String;
+}
+
+macro_rules! ops {
+    ($($op:ident),* $(,)?) => {
+        /// An operation of a program.
+        #[derive(Clone, Debug)]
+        pub enum Op { $($op($op)),* }
+
+        impl Op {
+            /// The operation's own description.
+            pub fn describe(&self) -> &dyn Describe {
+                match self { $(Op::$op(op) => op),* }
+            }
+
+            /// Name of the operation.
+            pub fn name(&self) -> &'static str {
+                match self { $(Op::$op(_) => stringify!($op)),* }
+            }
+
+            /// The CPU twin: the same meaning as the kernel, on host memory.
+            pub fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
+                match self { $(Op::$op(op) => op.run(memory, step)),* }
+            }
+        }
+
+        $(impl From<$op> for Op {
+            fn from(op: $op) -> Op { Op::$op(op) }
+        })*
+    };
+}
+
+ops!(
+    Gather,
+    MatMul,
+    ColumnStats,
+    BatchNorm,
+    BatchNormReduce,
+    BatchNormBackward,
+    Activation,
+    ActivationBackward,
+    Dropout,
+    Loss,
+    ColumnSum,
+    Optimizer,
+);
+
+impl Op {
+    /// FLOPs and bytes of one run: each operand moved once (a matrix of the data set counts only
+    /// the rows of the minibatch).
+    pub fn cost(&self) -> Cost {
+        let op = self.describe();
+        let mut cost = Cost { flops: op.flops(), ..Cost::default() };
+        let minibatch = match self {
+            Op::Gather(gather) => gather.out.models as u64 * gather.out.rows as u64,
+            Op::Loss(loss) => loss.logits.models as u64 * loss.logits.rows as u64,
+            _ => 0,
+        };
+        for operand in op.operands() {
+            let tensor = operand.tensor;
+            let bytes = match tensor.space {
+                Space::Bytes => minibatch * tensor.cols as u64,
+                Space::Inputs => minibatch * tensor.cols as u64 * 4,
+                Space::Order | Space::Targets => minibatch * 4,
+                _ => tensor.elements() * 4,
+            };
+            match operand.access {
+                Access::Read => cost.bytes_read += bytes,
+                Access::Write => cost.bytes_written += bytes,
+            }
+        }
+        match self {
+            // These read what they write, too.
+            Op::Optimizer(_) => cost.bytes_read += cost.bytes_written,
+            _ => {}
+        }
+        cost
+    }
+}
+
+/// The words of a `Params` struct: the views first, then numbers.
+fn words(views: &[Tensor], numbers: &[u32]) -> Vec<u32> {
+    let mut words: Vec<u32> = views.iter().flat_map(Tensor::view).collect();
+    words.extend_from_slice(numbers);
+    words
+}
+
+/// A kernel over every `vec4` of a matrix: lanes stride over the matrix, so any size fits.
+fn elementwise(shader: &'static str, entry: &'static str, params: Vec<u32>, over: Tensor) -> Dispatch {
+    const LANES: usize = 64;
+    let groups = (over.rows * over.ld() / 4).div_ceil(LANES).clamp(1, 4096);
+    Dispatch {
+        shader,
+        entry,
+        constants: vec![("LANES", LANES as f64)],
+        params,
+        workgroups: [groups as u32, 1, over.models as u32],
+    }
+}
+
+/// A kernel that reduces the rows of each column: `LANES` columns (of `vec4`s) by `SPLITS` slices
+/// of the rows, merged in a fixed order.
+fn columnwise(
+    shader: &'static str,
+    entry: &'static str,
+    params: Vec<u32>,
+    over: Tensor,
+    variant: Variant,
+) -> Dispatch {
+    let (lanes, splits) = match variant {
+        Variant::Gpu => (8, 32),
+        Variant::Software => (8, 1),
+    };
+    Dispatch {
+        shader,
+        entry,
+        constants: vec![("LANES", lanes as f64), ("SPLITS", splits as f64)],
+        params,
+        workgroups: [(over.ld() / 4).div_ceil(lanes) as u32, 1, over.models as u32],
+    }
+}

@@ -1,0 +1,179 @@
+//! Programs: a network, a minibatch size and a mode compiled into a flat list of operations over
+//! tensors whose sizes are all known before the first step.
+
+mod compile;
+mod fit;
+mod layout;
+mod print;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::Spec;
+use crate::ops::{Access, Cost, Op, Rule, Space, Tensor};
+
+pub use fit::{HOST, Limits, bytes};
+pub use layout::Layout;
+
+/// What a program is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mode {
+    /// Forward with minibatch statistics, backward, update.
+    Train,
+    /// Forward with minibatch statistics as far as the last of them, nothing else changed. Without
+    /// dropout: the statistics are those of the network that inference runs.
+    Statistics,
+    /// Forward with running statistics; loss and metrics to the log.
+    Evaluate,
+    /// Forward with running statistics; the outputs to the log.
+    Predict,
+}
+
+/// What runs for one minibatch.
+#[derive(Clone, Debug)]
+pub struct Program {
+    pub mode: Mode,
+    /// Rows of the minibatch.
+    pub rows: usize,
+    pub ops: Vec<Op>,
+    /// What each operation belongs to.
+    pub labels: Vec<String>,
+}
+
+impl Program {
+    /// FLOPs and bytes of one run.
+    pub fn cost(&self) -> Cost {
+        self.ops.iter().map(Op::cost).fold(Cost::default(), |sum, cost| Cost {
+            flops: sum.flops + cost.flops,
+            bytes_read: sum.bytes_read + cost.bytes_read,
+            bytes_written: sum.bytes_written + cost.bytes_written,
+        })
+    }
+}
+
+/// The data set that a session holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataShape {
+    pub examples: usize,
+    pub features: usize,
+    /// Kept as bytes and scaled where a minibatch is gathered.
+    pub bytes: bool,
+    /// Room for row numbers: an epoch's order, or the rows to evaluate.
+    pub places: usize,
+}
+
+/// All that a session will run and hold: compiled, counted and checked before anything is
+/// allocated.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub spec: Spec,
+    pub models: usize,
+    pub data: DataShape,
+    pub layout: Layout,
+    pub programs: Vec<Program>,
+    /// Elements of the record that one step of one model writes to the log.
+    pub record: usize,
+    /// Records that the log holds: the most steps of a chunk.
+    pub slots: usize,
+    /// Elements of every buffer: 4 bytes each, of [`Space::Bytes`] 1.
+    pub spaces: BTreeMap<Space, usize>,
+}
+
+/// Where a step's record holds the metrics of its minibatch, summed over rows: loss, correct
+/// predictions, logits that are not finite, 0.
+pub const METRICS: usize = 4;
+
+/// Bytes from one uniform to the next: WebGPU's alignment of a dynamic offset.
+pub const UNIFORM: u64 = 256;
+
+/// The log is kept below this, in elements, unless one record is larger.
+const LOG_ELEMENTS: usize = 1 << 22;
+
+impl Plan {
+    /// Compiles a program for each mode and size asked for.
+    pub fn new(
+        spec: &Spec,
+        models: usize,
+        data: DataShape,
+        rule: Rule,
+        requests: &BTreeSet<(Mode, usize)>,
+        slots: usize,
+    ) -> Plan {
+        let layout = Layout::new(spec, models);
+        let record =
+            requests.iter().map(|&(mode, rows)| compile::record(spec, mode, rows)).max().unwrap_or(4);
+        let slots = slots.min(LOG_ELEMENTS / (models * record)).max(1);
+        let compile = |&(mode, rows): &_| compile::compile(spec, &layout, data, record, rule, mode, rows);
+        let programs: Vec<Program> = requests.iter().map(compile).collect();
+
+        let mut spaces = BTreeMap::new();
+        let mut need = |space, elements: usize| {
+            let size = spaces.entry(space).or_insert(0);
+            *size = elements.max(*size);
+        };
+        for op in programs.iter().flat_map(|program| &program.ops) {
+            for operand in op.describe().operands() {
+                need(operand.tensor.space, operand.tensor.end(slots));
+            }
+        }
+        need(Space::Params, layout.end());
+        need(Space::Hyper, models * 4);
+        need(Space::Log, slots * models * record);
+        if requests.iter().any(|(mode, _)| *mode == Mode::Train) {
+            need(Space::Grads, layout.end());
+        }
+        for stats in layout.running() {
+            need(Space::Running, stats.end(1));
+        }
+        Plan { spec: spec.clone(), models, data, layout, programs, record, slots, spaces }
+    }
+
+    /// The program of a mode and size.
+    ///
+    /// Panics if it was not asked for when the plan was made.
+    pub fn program(&self, mode: Mode, rows: usize) -> usize {
+        let found = self.programs.iter().position(|program| (program.mode, program.rows) == (mode, rows));
+        found.unwrap_or_else(|| panic!("no {mode:?} program of {rows} rows in this plan"))
+    }
+
+    /// Bytes of a space.
+    pub fn bytes(&self, space: Space) -> u64 {
+        let elements = self.spaces.get(&space).copied().unwrap_or(0) as u64;
+        if space == Space::Bytes { elements } else { 4 * elements }
+    }
+
+    /// Bytes that a session on a GPU allocates: all spaces, the table of steps twice (on the device
+    /// and where the host writes it), the kernels' parameters, and what is read back.
+    pub fn memory(&self) -> u64 {
+        let spaces: u64 =
+            self.spaces.keys().map(|&space| self.bytes(space).max(16).next_multiple_of(16)).sum();
+        let ops: usize = self.programs.iter().map(|program| program.ops.len()).sum();
+        spaces + (2 * self.slots + ops) as u64 * UNIFORM + self.download_bytes()
+    }
+
+    /// Bytes of the largest space that is read back.
+    pub fn download_bytes(&self) -> u64 {
+        self.bytes(Space::Log).max(self.bytes(Space::Params)).max(16)
+    }
+
+    /// The largest user of a space, in words: `layer 0 MatMul out`.
+    pub fn user_of(&self, space: Space) -> String {
+        let mut largest = (0, format!("{space:?}").to_lowercase());
+        for program in &self.programs {
+            for (op, label) in program.ops.iter().zip(&program.labels) {
+                for operand in op.describe().operands() {
+                    let written = operand.access == Access::Write || !matches!(space, Space::Scratch(_));
+                    let end = operand.tensor.end(self.slots);
+                    if operand.tensor.space == space && written && end > largest.0 {
+                        largest = (end, format!("{label} {} {}", op.name(), operand.name));
+                    }
+                }
+            }
+        }
+        largest.1
+    }
+}
+
+/// The record's place in the log for a model's first step: see [`Tensor::slot`].
+pub(crate) fn log(models: usize, record: usize, offset: usize, rows: usize, cols: usize) -> Tensor {
+    Tensor { space: Space::Log, models, rows, cols, offset, stride: record, slot: models * record }
+}
