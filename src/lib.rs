@@ -9,6 +9,7 @@ pub mod gpu;
 pub mod model;
 pub mod ops;
 pub mod program;
+pub mod train;
 
 pub use data::Task;
 pub use engine::{Device, Engine};

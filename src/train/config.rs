@@ -1,0 +1,465 @@
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::{Missing, Order, Standardize};
+use crate::model::{Init, Norm, Source};
+use crate::ops::{Function, Rule};
+use crate::{Error, Result, Task};
+
+/// Everything that decides how a model is trained, but for the data file and the device. The command's
+/// flags, the keys of its configuration file and these fields are the same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[cfg_attr(feature = "cli", derive(clap::Args))]
+pub struct Config {
+    /// The column to predict (CSV)
+    #[cfg_attr(feature = "cli", arg(long, value_name = "COLUMN", help_heading = "Data"))]
+    pub target: Option<String>,
+
+    /// The file of labels (IDX); by default the one named like the images, with "labels-idx1" for
+    /// "images-idx3"
+    #[cfg_attr(feature = "cli", arg(long, value_name = "FILE", help_heading = "Data"))]
+    pub labels: Option<PathBuf>,
+
+    /// What to predict: one of two classes, one of several, or a value. By default a target that is not
+    /// a number, or takes at most 20 whole values, is a class
+    #[cfg_attr(feature = "cli", arg(long, value_enum, help_heading = "Data"))]
+    pub task: Option<Task>,
+
+    /// What to do with rows that miss a value: refuse the file, put the mean (or the most frequent
+    /// category) in its place, or drop the row
+    #[cfg_attr(feature = "cli", arg(long, value_enum, default_value = "refuse", help_heading = "Data"))]
+    pub missing: Missing,
+
+    /// How features are scaled, by statistics of the training rows that are kept in the model:
+    /// (x − mean)/sigma, (x − mean)/sigma², to [−1, 1], or not at all
+    #[cfg_attr(feature = "cli", arg(long, value_enum, default_value = "standard", help_heading = "Data"))]
+    pub standardize: Standardize,
+
+    /// Rows that choose the best epoch and stop training early: a fraction of the data or a file; 0 for
+    /// none
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "FRACTION|FILE", default_value = "0.15", help_heading = "Data")
+    )]
+    pub valid: Part,
+
+    /// Rows that measure the trained model: a fraction of the data or a file; 0 for none
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "FRACTION|FILE", default_value = "0.2", help_heading = "Data")
+    )]
+    pub test: Part,
+
+    /// Units of each hidden layer, as in 64,64; "none" for a linear model
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "UNITS,…", default_value_t = Config::default().hidden, help_heading = "Network")
+    )]
+    pub hidden: Sizes,
+
+    /// The function that hidden units apply
+    #[cfg_attr(feature = "cli", arg(long, value_enum, default_value = "relu", help_heading = "Network"))]
+    pub activation: Function,
+
+    /// Batch normalization of each hidden layer: none, before or after the activation
+    #[cfg_attr(feature = "cli", arg(long, value_enum, default_value = "before", help_heading = "Network"))]
+    pub norm: Norm,
+
+    /// Probability that a hidden unit is dropped in a training step
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "P", default_value_t = Config::default().dropout, help_heading = "Network")
+    )]
+    pub dropout: f64,
+
+    /// Weights start uniform in ±sqrt(6/inputs) (he) or ±sqrt(6/(inputs + outputs)) (xavier)
+    #[cfg_attr(feature = "cli", arg(long, value_enum, default_value = "he", help_heading = "Network"))]
+    pub init: Init,
+
+    /// Start from these weights: a safetensors file with the names and layouts of PyTorch's equivalent
+    /// nn.Sequential (0.weight [out, in], 1.running_mean, …), or a model file of the same network
+    #[cfg_attr(feature = "cli", arg(long, value_name = "FILE", help_heading = "Network"))]
+    pub init_weights: Option<PathBuf>,
+
+    /// Rows of a minibatch: 1 is online training, "full" one update an epoch
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "ROWS|full", default_value_t = Config::default().batch, help_heading = "Training")
+    )]
+    pub batch: Batch,
+
+    /// The order of the training rows: new in each epoch, or that of the file
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_enum, default_value = "shuffled", help_heading = "Training")
+    )]
+    pub order: Order,
+
+    /// Passes over the training rows, at the most
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, default_value_t = Config::default().epochs, help_heading = "Training")
+    )]
+    pub epochs: usize,
+
+    /// Stop when this many epochs in a row brought no better validation loss; 0 never stops. The best
+    /// epoch's weights are kept either way
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "EPOCHS", default_value_t = Config::default().patience, help_heading = "Training")
+    )]
+    pub patience: usize,
+
+    /// How gradients move parameters
+    #[cfg_attr(feature = "cli", arg(long, value_enum, default_value = "adam", help_heading = "Training"))]
+    pub optimizer: OptimizerKind,
+
+    /// Learning rate [default: 0.003 for adam and adamw, 0.1 for sgd, 0.01 for momentum]
+    #[cfg_attr(feature = "cli", arg(long, help_heading = "Training"))]
+    pub lr: Option<f64>,
+
+    /// What is kept of the last update by the momentum optimizer
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, default_value_t = Config::default().momentum, help_heading = "Training")
+    )]
+    pub momentum: f64,
+
+    /// Nesterov's momentum: the gradient is taken to act ahead of the step
+    #[cfg_attr(feature = "cli", arg(long, help_heading = "Training"))]
+    pub nesterov: bool,
+
+    /// Decay of Adam's first and second moments
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "B1,B2", default_value_t = Config::default().betas, help_heading = "Training")
+    )]
+    pub betas: Betas,
+
+    /// What Adam adds to the root of the second moment
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "EPS", default_value_t = Config::default().adam_eps, help_heading = "Training")
+    )]
+    pub adam_eps: f64,
+
+    /// How the learning rate goes over training: constant; step, times --step-factor every
+    /// --step-epochs; cosine, down to 0
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_enum, default_value = "constant", help_heading = "Training")
+    )]
+    pub schedule: ScheduleKind,
+
+    /// Epochs over which the learning rate first rises from 0
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "EPOCHS", default_value_t = Config::default().warmup, help_heading = "Training")
+    )]
+    pub warmup: f64,
+
+    /// Epochs between the steps of --schedule step
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "EPOCHS", default_value_t = Config::default().step_epochs, help_heading = "Training")
+    )]
+    pub step_epochs: usize,
+
+    /// What a step of --schedule step multiplies the learning rate by
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "FACTOR", default_value_t = Config::default().step_factor, help_heading = "Training")
+    )]
+    pub step_factor: f64,
+
+    /// L2 regularization: adds lambda/(2m) · Σ weight² to the loss, m the number of training rows, so it
+    /// means the same at every batch size; biases, gamma and beta are exempt
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, default_value_t = Config::default().lambda, help_heading = "Training")
+    )]
+    pub lambda: f64,
+
+    /// Decoupled weight decay: each step multiplies weights by 1 − lr · decay. Not L2: see --lambda
+    /// [default: 0.01 for adamw, else 0]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "DECAY", help_heading = "Training"))]
+    pub weight_decay: Option<f64>,
+
+    /// Statistics that batch normalization uses in inference: a moving average (ema), one pass over the
+    /// training minibatches with the final weights (population), the exact ones of all rows of that pass
+    /// (pooled), or PyTorch's moving average (pytorch)
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_enum, default_value = "population", help_heading = "Training")
+    )]
+    pub stats: Source,
+
+    /// Decides the split, the initial weights, the order of rows and dropout
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, default_value_t = Config::default().seed, help_heading = "Training")
+    )]
+    pub seed: u64,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            target: None,
+            labels: None,
+            task: None,
+            missing: Missing::Refuse,
+            standardize: Standardize::Standard,
+            valid: Part::Fraction(0.15),
+            test: Part::Fraction(0.2),
+            hidden: Sizes(vec![64, 32]),
+            activation: Function::Relu,
+            norm: Norm::Before,
+            dropout: 0.0,
+            init: Init::He,
+            init_weights: None,
+            batch: Batch::Rows(32),
+            order: Order::Shuffled,
+            epochs: 100,
+            patience: 20,
+            optimizer: OptimizerKind::Adam,
+            lr: None,
+            momentum: 0.9,
+            nesterov: false,
+            betas: Betas(0.9, 0.999),
+            adam_eps: 1e-8,
+            schedule: ScheduleKind::Constant,
+            warmup: 0.0,
+            step_epochs: 30,
+            step_factor: 0.1,
+            lambda: 0.0,
+            weight_decay: None,
+            stats: Source::Population,
+            seed: 0,
+        }
+    }
+}
+
+impl Config {
+    /// The learning rate, the optimizer's own where none is given.
+    pub fn learning_rate(&self) -> f64 {
+        self.lr.unwrap_or(match self.optimizer {
+            OptimizerKind::Sgd => 0.1,
+            OptimizerKind::Momentum => 0.01,
+            OptimizerKind::Adam | OptimizerKind::Adamw => 0.003,
+        })
+    }
+
+    /// Decoupled weight decay, AdamW's own where none is given.
+    pub fn decay(&self) -> f64 {
+        self.weight_decay.unwrap_or(if self.optimizer == OptimizerKind::Adamw { 0.01 } else { 0.0 })
+    }
+
+    /// The optimizer's rule.
+    pub fn rule(&self) -> Rule {
+        match self.optimizer {
+            OptimizerKind::Sgd => Rule::Sgd,
+            OptimizerKind::Momentum => Rule::Momentum { momentum: self.momentum, nesterov: self.nesterov },
+            OptimizerKind::Adam | OptimizerKind::Adamw => {
+                Rule::Adam { beta1: self.betas.0, beta2: self.betas.1, eps: self.adam_eps }
+            }
+        }
+    }
+
+    /// Whether all values are in their ranges and agree with each other.
+    ///
+    /// # Errors
+    /// [`Error::Config`] that names the flag.
+    pub fn check(&self) -> Result<()> {
+        let refuse = |message: String| Err(Error::Config(message));
+        let rate = self.learning_rate();
+        if !(rate.is_finite() && rate > 0.0) {
+            return refuse(format!("--lr {rate} must be above 0"));
+        }
+        let not_negative = [
+            ("--lambda", self.lambda),
+            ("--weight-decay", self.decay()),
+            ("--warmup", self.warmup),
+            ("--step-factor", self.step_factor),
+        ];
+        for (flag, value) in not_negative {
+            if !(value.is_finite() && value >= 0.0) {
+                return refuse(format!("{flag} {value} must be 0 or above"));
+            }
+        }
+        let below_one = [
+            ("--dropout", self.dropout),
+            ("--momentum", self.momentum),
+            ("--betas", self.betas.0),
+            ("--betas", self.betas.1),
+        ];
+        for (flag, value) in below_one {
+            if !(0.0..1.0).contains(&value) {
+                return refuse(format!("{flag} {value} must be at least 0 and below 1"));
+            }
+        }
+        if !(self.adam_eps.is_finite() && self.adam_eps > 0.0) {
+            return refuse(format!("--adam-eps {} must be above 0", self.adam_eps));
+        }
+        if self.epochs == 0 || self.step_epochs == 0 {
+            return refuse("--epochs and --step-epochs must be at least 1".into());
+        }
+        if self.nesterov && self.optimizer != OptimizerKind::Momentum {
+            return refuse("--nesterov goes with --optimizer momentum".into());
+        }
+        Ok(())
+    }
+}
+
+/// An optimizer by name: see [`Rule`] for the formulas.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
+pub enum OptimizerKind {
+    Sgd,
+    Momentum,
+    #[default]
+    Adam,
+    Adamw,
+}
+
+/// How the learning rate changes over training: see [`super::schedule::factor`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
+pub enum ScheduleKind {
+    #[default]
+    Constant,
+    Step,
+    Cosine,
+}
+
+/// Units of the hidden layers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sizes(pub Vec<usize>);
+
+/// Rows of a minibatch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Batch {
+    Rows(usize),
+    Full,
+}
+
+/// Rows set apart: a fraction of the data set or a file of their own.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Part {
+    Fraction(f64),
+    File(PathBuf),
+}
+
+/// Adam's two decays.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Betas(pub f64, pub f64);
+
+impl fmt::Display for Sizes {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("none");
+        }
+        f.write_str(&self.0.iter().map(usize::to_string).collect::<Vec<_>>().join(","))
+    }
+}
+
+impl FromStr for Sizes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Sizes, String> {
+        if text == "none" {
+            return Ok(Sizes(vec![]));
+        }
+        let size = |part: &str| match part.trim().parse() {
+            Ok(0) => Err("a layer needs at least 1 unit; \"none\" is a linear model".to_string()),
+            Ok(size) => Ok(size),
+            Err(_) => Err(format!("{part:?} is no number of units; give them as in 64,64, or \"none\"")),
+        };
+        text.split(',').map(size).collect::<Result<_, _>>().map(Sizes)
+    }
+}
+
+impl fmt::Display for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Batch::Rows(rows) => rows.fmt(f),
+            Batch::Full => f.write_str("full"),
+        }
+    }
+}
+
+impl FromStr for Batch {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Batch, String> {
+        match (text, text.parse()) {
+            ("full", _) => Ok(Batch::Full),
+            (_, Ok(rows)) if rows > 0 => Ok(Batch::Rows(rows)),
+            _ => Err("give a number of rows from 1 on, or \"full\"".into()),
+        }
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Part::Fraction(fraction) => fraction.fmt(f),
+            Part::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
+impl FromStr for Part {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Part, String> {
+        match text.parse() {
+            Ok(fraction) if (0.0..1.0).contains(&fraction) => Ok(Part::Fraction(fraction)),
+            Ok(fraction) => Err(format!("{fraction} is no fraction: it must be at least 0 and below 1")),
+            Err(_) => Ok(Part::File(text.into())),
+        }
+    }
+}
+
+impl fmt::Display for Betas {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{},{}", self.0, self.1)
+    }
+}
+
+impl FromStr for Betas {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Betas, String> {
+        let parts: Vec<f64> = text.split(',').filter_map(|part| part.trim().parse().ok()).collect();
+        match parts[..] {
+            [beta1, beta2] if text.matches(',').count() == 1 => Ok(Betas(beta1, beta2)),
+            _ => Err("give two numbers, as in 0.9,0.999".into()),
+        }
+    }
+}
+
+/// In a configuration file these are written as on the command line.
+macro_rules! as_text {
+    ($($kind:ident),*) => {$(
+        impl Serialize for $kind {
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $kind {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<$kind, D::Error> {
+                String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
+}
+
+as_text!(Sizes, Batch, Part, Betas);

@@ -1,0 +1,176 @@
+use std::path::{Path, PathBuf};
+
+use ndarray::{Array1, Array2, Axis, concatenate};
+
+use super::config::{Config, Part};
+use crate::data::{Dataset, Images, Inputs, Schema, Split, Standardizer, Table, is_idx, split};
+use crate::{Error, Result, Task};
+
+/// A data set ready to be trained on: encoded, split and standardized.
+#[derive(Clone, Debug)]
+pub struct TrainingData {
+    pub task: Task,
+    pub schema: Schema,
+    /// Of the training rows.
+    pub standardizer: Standardizer,
+    /// Of the training rows' target, for a regression.
+    pub target: Option<Standardizer>,
+    /// Standardized reals, or bytes as they are in the file.
+    pub inputs: Inputs,
+    /// A class index, or a standardized value, for each row.
+    pub targets: Array1<f64>,
+    pub split: Split,
+    /// What a person should know: rows dropped, the task that was chosen.
+    pub notes: Vec<String>,
+}
+
+/// A file of either kind, read but not encoded.
+enum Source {
+    Table(Table),
+    Images(Images),
+}
+
+/// The file of labels that is named like a file of images: `train-labels-idx1-ubyte.gz` for
+/// `train-images-idx3-ubyte.gz`.
+fn labels_beside(images: &Path) -> Option<PathBuf> {
+    let name = images.file_name()?.to_str()?;
+    let labels =
+        images.with_file_name(name.replace("images-idx3", "labels-idx1").replace("images", "labels"));
+    (labels != images && labels.exists()).then_some(labels)
+}
+
+impl Source {
+    fn read(path: &Path, labels: Option<&Path>, need_labels: bool) -> Result<Source> {
+        if !is_idx(path)? {
+            if let Some(labels) = labels {
+                let message = format!("--labels {} goes with an IDX file of images", labels.display());
+                return Err(Error::data(path, message));
+            }
+            return Table::read(path).map(Source::Table);
+        }
+        let beside = if labels.is_none() { labels_beside(path) } else { None };
+        let labels = labels.or(beside.as_deref());
+        if need_labels && labels.is_none() {
+            return Err(Error::data(path, "a file of images needs its labels: give them with --labels FILE"));
+        }
+        Images::read(path, labels).map(Source::Images)
+    }
+
+    fn encode(&self, schema: &Schema, need_target: bool) -> Result<Dataset> {
+        match self {
+            Source::Table(table) => schema.encode(table, need_target),
+            Source::Images(images) => schema.encode_images(images, need_target),
+        }
+    }
+}
+
+/// Reads and encodes a file for a model that has this schema. Without `need_target` the target column,
+/// or the labels, may be absent; they are read if they are there.
+///
+/// # Errors
+/// [`Error::Data`] and [`Error::File`] that say where the file does not suit the model.
+pub fn read_for(schema: &Schema, path: &Path, labels: Option<&Path>, need_target: bool) -> Result<Dataset> {
+    Source::read(path, labels, need_target)?.encode(schema, need_target)
+}
+
+impl TrainingData {
+    /// Reads a CSV table or an IDX file of images, and what the configuration's `valid` and `test` name.
+    ///
+    /// # Errors
+    /// [`Error::Data`] and [`Error::File`] for what is wrong with a file, [`Error::Config`] for flags that
+    /// do not suit it.
+    pub fn read(path: &Path, config: &Config) -> Result<TrainingData> {
+        let source = Source::read(path, config.labels.as_deref(), true)?;
+        let (schema, task) = match &source {
+            Source::Table(table) => {
+                let target = config.target.as_deref().ok_or_else(|| {
+                    let names = table.names().join(", ");
+                    Error::Config(format!(
+                        "--target COLUMN is missing: which column to predict? One of {names}"
+                    ))
+                })?;
+                Schema::of_table(table, target, config.task, config.missing)?
+            }
+            Source::Images(images) => Schema::of_images(images, config.task)?,
+        };
+        let data = source.encode(&schema, true)?;
+        let mut notes = vec![];
+        if data.dropped > 0 {
+            notes.push(format!("{} rows with missing values dropped", data.dropped));
+        }
+        let fraction = |part: &Part| if let Part::Fraction(fraction) = part { *fraction } else { 0.0 };
+        let missing = || Error::data(path, "the file has no targets");
+        let targets = data.targets.ok_or_else(missing)?;
+        let (valid, test) = (fraction(&config.valid), fraction(&config.test));
+        let mut split = split(&targets, task, valid, test, config.seed)?;
+        for (flag, fraction, rows) in [("--valid", valid, &split.valid), ("--test", test, &split.test)] {
+            if fraction > 0.0 && rows.is_empty() {
+                return Err(Error::data(
+                    path,
+                    format!(
+                        "{} rows are too few for {flag} {fraction}: use {flag} 0 or a file",
+                        targets.len()
+                    ),
+                ));
+            }
+        }
+
+        let (mut inputs, mut targets) = (data.inputs, targets);
+        for (part, rows) in [(&config.valid, &mut split.valid), (&config.test, &mut split.test)] {
+            if let Part::File(file) = part {
+                let more = read_for(&schema, file, None, true)?;
+                let more_targets =
+                    more.targets.ok_or_else(|| Error::data(file, "the file has no targets"))?;
+                let first = targets.len() as u32;
+                *rows = (first..first + more_targets.len() as u32).collect();
+                inputs =
+                    join(inputs, more.inputs).ok_or_else(|| Error::data(file, "another kind of file"))?;
+                targets.append(Axis(0), more_targets.view()).map_err(|e| Error::data(file, e.to_string()))?;
+            }
+        }
+        TrainingData::new(task, schema, inputs, targets, split, config.standardize, notes)
+    }
+
+    /// Standardizes a data set by the statistics of its training rows. `inputs` are as in the table,
+    /// `[rows, features]`; `targets` are class indices or values.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if there are no training rows.
+    pub fn new(
+        task: Task,
+        schema: Schema,
+        inputs: Inputs,
+        mut targets: Array1<f64>,
+        split: Split,
+        mode: crate::data::Standardize,
+        notes: Vec<String>,
+    ) -> Result<TrainingData> {
+        if split.train.is_empty() {
+            return Err(Error::Config("no rows are left to train on: use smaller --valid and --test".into()));
+        }
+        let standardizer = Standardizer::fit(mode, &inputs, &split.train);
+        let target = (task == Task::Regression).then(|| {
+            let of_train = split.train.iter().map(|&row| targets[row as usize]);
+            Standardizer::fit_values(mode, of_train)
+        });
+        if let Some(target) = &target {
+            targets.iter_mut().for_each(|value| target.apply_row(std::slice::from_mut(value)));
+        }
+        let inputs = match inputs {
+            Inputs::Real(_) => Inputs::Real(standardizer.transform(&inputs)),
+            bytes => bytes,
+        };
+        Ok(TrainingData { task, schema, standardizer, target, inputs, targets, split, notes })
+    }
+}
+
+fn join(first: Inputs, second: Inputs) -> Option<Inputs> {
+    fn rows<T: Clone>(first: Array2<T>, second: Array2<T>) -> Option<Array2<T>> {
+        concatenate(Axis(0), &[first.view(), second.view()]).ok()
+    }
+    match (first, second) {
+        (Inputs::Real(first), Inputs::Real(second)) => rows(first, second).map(Inputs::Real),
+        (Inputs::Bytes(first), Inputs::Bytes(second)) => rows(first, second).map(Inputs::Bytes),
+        _ => None,
+    }
+}

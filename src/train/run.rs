@@ -1,0 +1,217 @@
+use std::ops::ControlFlow;
+
+use ndarray::Array2;
+use serde::Serialize;
+
+use super::statistics::Pass;
+use super::trainer::{Epoch, Rows, StepRecord, Trainer, Validation};
+use crate::model::{Model, Source, Statistics};
+use crate::{Error, Result};
+
+/// Where a run is, after a chunk of steps.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Progress {
+    pub epoch: usize,
+    pub epochs: usize,
+    /// Updates so far and in all.
+    pub step: usize,
+    pub steps: usize,
+    /// The last step's.
+    pub loss: f64,
+    pub lr: f64,
+    /// The last epoch's validation, and the best.
+    pub valid: Option<Validation>,
+    pub best: Option<Validation>,
+}
+
+/// Who watches a run: progress, logs, and the wish to end it.
+pub trait Observer {
+    /// After a chunk of steps; `Break` ends the run here, with the best model so far.
+    fn steps(&mut self, _: &[StepRecord], _: &Progress) -> Result<ControlFlow<()>> {
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// After an epoch; `best` if its weights are the ones to keep so far.
+    fn epoch(&mut self, _: &Epoch, _: Option<&Validation>, _best: bool) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Nobody.
+impl Observer for () {}
+
+/// Why a run ended.
+#[derive(Debug)]
+pub enum End {
+    /// All epochs were trained.
+    Finished,
+    /// Validation did not improve for the epochs of `patience`.
+    Stopped,
+    /// The observer asked for it.
+    Interrupted,
+    /// A loss or statistic stopped being finite; the model is the last good one.
+    Diverged(Error),
+}
+
+/// One source of inference statistics: the loss under it, and how far it is from `population`.
+#[derive(Clone, Debug, Serialize)]
+pub struct SourceReport {
+    pub source: Source,
+    /// On the validation rows, or the training rows where there are none.
+    pub loss: f64,
+    /// For each batch normalization: the largest `|mean − population mean| / population sigma`.
+    pub mean_drift: Vec<f64>,
+    /// For each batch normalization: the largest `|ln(variance / population variance)|`.
+    pub variance_drift: Vec<f64>,
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The best epoch's weights.
+    pub model: Model,
+    pub end: End,
+    /// Epochs that were begun.
+    pub epochs: usize,
+    pub best_epoch: usize,
+    /// Of the best epoch's weights, with the model's own statistics.
+    pub valid: Option<Validation>,
+    /// Empty without batch normalization.
+    pub sources: Vec<SourceReport>,
+}
+
+/// The best weights so far, with the moving averages that belong to them.
+struct Best {
+    epoch: usize,
+    loss: f64,
+    parameters: Vec<Array2<f64>>,
+    ema: Vec<Statistics>,
+    pytorch: Vec<Statistics>,
+}
+
+/// Trains as long as the configuration says, keeps the weights of the best epoch (by validation loss;
+/// the last epoch without validation rows), and computes the statistics that inference uses.
+///
+/// # Errors
+/// Those of [`Trainer::epoch`] and of the observer. Divergence after a good epoch is no error here: see
+/// [`End::Diverged`].
+pub async fn train(trainer: &mut Trainer, observer: &mut dyn Observer) -> Result<Outcome> {
+    let config = trainer.config().clone();
+    let validates = !trainer.data().split.valid.is_empty();
+    let live = if config.stats == Source::Pytorch { Source::Pytorch } else { Source::Ema };
+    let steps = trainer.steps_per_epoch() * config.epochs;
+    let mut progress = Progress { epochs: config.epochs, steps, ..Progress::default() };
+    let mut best: Option<Best> = None;
+    let mut end = End::Finished;
+    for number in 1..=config.epochs {
+        progress.epoch = number;
+        let (epoch, valid) = match train_epoch(trainer, observer, &mut progress, live).await {
+            Ok(done) => done,
+            Err(error @ Error::Diverged { .. }) if best.is_some() => {
+                end = End::Diverged(error);
+                break;
+            }
+            Err(error) => return Err(error),
+        };
+        progress.valid = valid;
+        let loss = valid.map_or(f64::NEG_INFINITY, |valid| valid.loss);
+        let improved = best.as_ref().is_none_or(|best| !validates || loss < best.loss);
+        if improved && (epoch.complete || best.is_none()) {
+            progress.best = valid;
+            best = Some(Best {
+                epoch: number,
+                loss,
+                parameters: trainer.parameters().await?,
+                ema: trainer.moving(Source::Ema),
+                pytorch: trainer.moving(Source::Pytorch),
+            });
+        }
+        observer.epoch(&epoch, valid.as_ref(), best.as_ref().is_some_and(|best| best.epoch == number))?;
+        if !epoch.complete {
+            end = End::Interrupted;
+            break;
+        }
+        let since = best.as_ref().map_or(0, |best| number - best.epoch);
+        if validates && config.patience > 0 && since >= config.patience && number < config.epochs {
+            end = End::Stopped;
+            break;
+        }
+    }
+    let best = best.ok_or_else(|| Error::Config("no epoch was trained: --epochs is 0".into()))?;
+    finish(trainer, best, end, progress.epoch).await
+}
+
+/// An epoch and its validation.
+async fn train_epoch(
+    trainer: &mut Trainer,
+    observer: &mut dyn Observer,
+    progress: &mut Progress,
+    live: Source,
+) -> Result<(Epoch, Option<Validation>)> {
+    let mut failure = None;
+    let observe = |records: &[StepRecord]| {
+        if let Some(last) = records.last() {
+            (progress.step, progress.loss, progress.lr) = (last.step, last.loss, last.lr);
+        }
+        observer.steps(records, progress).unwrap_or_else(|error| {
+            failure = Some(error);
+            ControlFlow::Break(())
+        })
+    };
+    let epoch = trainer.epoch_with(observe).await?;
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    if trainer.data().split.valid.is_empty() {
+        return Ok((epoch, None));
+    }
+    let statistics = trainer.moving(live);
+    Ok((epoch, Some(trainer.evaluate(Rows::Valid, &statistics).await?)))
+}
+
+/// Restores the best weights, compares the sources of statistics, and makes the model.
+async fn finish(trainer: &mut Trainer, best: Best, end: End, epochs: usize) -> Result<Outcome> {
+    let source = trainer.config().stats;
+    trainer.set_parameters(&best.parameters);
+    let rows = if trainer.data().split.valid.is_empty() { Rows::Train } else { Rows::Valid };
+    let passes = trainer.statistics_pass().await?;
+    let population: Vec<Statistics> = passes.iter().map(Pass::population).collect();
+    let pooled: Vec<Statistics> = passes.iter().map(Pass::pooled).collect();
+    let mut sources = vec![];
+    let mut chosen = vec![];
+    for (candidate, statistics) in [
+        (Source::Ema, best.ema),
+        (Source::Population, population.clone()),
+        (Source::Pooled, pooled),
+        (Source::Pytorch, best.pytorch),
+    ] {
+        if !statistics.is_empty() {
+            let loss = trainer.evaluate(rows, &statistics).await?.loss;
+            let (mean_drift, variance_drift) = drift(&statistics, &population);
+            sources.push(SourceReport { source: candidate, loss, mean_drift, variance_drift });
+        }
+        if candidate == source {
+            chosen = statistics;
+        }
+    }
+    let valid = match rows {
+        Rows::Valid => Some(trainer.evaluate(rows, &chosen).await?),
+        _ => None,
+    };
+    let model = trainer.model_of(best.parameters, chosen, source);
+    Ok(Outcome { model, end, epochs, best_epoch: best.epoch, valid, sources })
+}
+
+fn drift(statistics: &[Statistics], population: &[Statistics]) -> (Vec<f64>, Vec<f64>) {
+    let largest = |values: &mut dyn Iterator<Item = f64>| values.fold(0.0, f64::max);
+    // A unit that is constant has no deviation to measure by.
+    let sigma = |variance: f64| (variance + crate::model::EPS).sqrt();
+    let of_layer = |(a, b): (&Statistics, &Statistics)| {
+        let (means, variances) = (a.mean.iter().zip(&b.mean), a.variance.iter().zip(&b.variance));
+        (
+            largest(&mut means.zip(&b.variance).map(|((a, b), variance)| (a - b).abs() / sigma(*variance))),
+            largest(&mut variances.map(|(a, b)| 2.0 * (sigma(*a) / sigma(*b)).ln().abs())),
+        )
+    };
+    statistics.iter().zip(population).map(of_layer).unzip()
+}

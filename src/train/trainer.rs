@@ -1,0 +1,549 @@
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use ndarray::Array2;
+use serde::Serialize;
+
+use super::config::{Batch, Config};
+use super::data::TrainingData;
+use super::schedule;
+use super::statistics::{BatchStatistics, Moving, Pass, of_record};
+use crate::data::{Inputs, epoch_order};
+use crate::engine::{Device, Engine};
+use crate::model::{Model, Source, Spec, Statistics, initialize, read_weights};
+use crate::ops::{Space, Step};
+use crate::program::{DataShape, METRICS, Mode, Plan};
+use crate::{Error, Result, Task};
+
+/// Steps of a chunk at the most.
+const CHUNK: usize = 500;
+/// A chunk is made as long as fits into this, so that progress shows and a driver's watchdog sleeps.
+const CHUNK_SECONDS: f64 = 0.25;
+/// Rows of an evaluation minibatch, unless training's are more.
+const EVALUATION_ROWS: usize = 256;
+
+/// What one update was.
+#[derive(Clone, Debug, Serialize)]
+pub struct StepRecord {
+    pub epoch: usize,
+    /// Updates so far, this one included.
+    pub step: usize,
+    /// Rows of the minibatch.
+    pub rows: usize,
+    pub lr: f64,
+    /// Mean over the minibatch's rows, before the update.
+    pub loss: f64,
+    /// Share of the minibatch's rows that were classified right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<f64>,
+}
+
+/// An epoch's means over its rows, each row's before the update that it took part in.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Epoch {
+    pub epoch: usize,
+    pub rows: usize,
+    pub loss: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<f64>,
+    pub lr: f64,
+    pub seconds: f64,
+    /// Whether all minibatches were seen.
+    #[serde(skip)]
+    pub complete: bool,
+}
+
+/// Means over rows that were evaluated with inference's statistics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Validation {
+    pub loss: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<f64>,
+}
+
+/// A part of a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rows {
+    Train,
+    Valid,
+    Test,
+}
+
+/// A network in training: a session on a device, and what the host keeps beside it.
+pub struct Trainer {
+    engine: Engine,
+    config: Config,
+    spec: Spec,
+    data: TrainingData,
+    moving: Vec<Moving>,
+    updates: usize,
+    epoch: usize,
+    batch: usize,
+    chunk: usize,
+}
+
+impl Trainer {
+    /// The network that a configuration describes for a data set.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if a layer or a flag is out of range.
+    pub fn spec(data: &TrainingData, config: &Config) -> Result<Spec> {
+        config.check()?;
+        let outputs = data.schema.outputs(data.task).unwrap_or(1);
+        let (hidden, function) = (&config.hidden.0, config.activation);
+        let inputs = data.inputs.width();
+        let spec = Spec::mlp(data.task, inputs, hidden, outputs, function, config.norm, config.dropout);
+        spec.check()?;
+        Ok(spec)
+    }
+
+    /// Compiles all that training will run, without a device.
+    ///
+    /// # Errors
+    /// [`Error::Config`] as for [`Trainer::spec`], and where a minibatch of one row would meet batch
+    /// normalization.
+    pub fn plan(data: &TrainingData, config: &Config) -> Result<Plan> {
+        let spec = Trainer::spec(data, config)?;
+        let batch = batch_rows(data, config)?;
+        check_minibatches(&spec, data.split.train.len(), batch)?;
+        Ok(plan(&spec, data, config, batch))
+    }
+
+    /// Sets a network up for training: checks that it fits the device, compiles, allocates, and loads
+    /// the data set and the initial weights.
+    ///
+    /// # Errors
+    /// As for [`Trainer::plan`]; [`Error::Fit`] with the batch size that would fit; [`Error::Device`];
+    /// [`Error::File`] for `init_weights`.
+    pub async fn new(data: TrainingData, config: Config, device: &Device) -> Result<Trainer> {
+        let plan = Trainer::plan(&data, &config)?;
+        let spec = plan.spec.clone();
+        let batch = batch_rows(&data, &config)?;
+        if device.check(&plan, "").is_err() {
+            device.check(&plan, &way_out(&spec, &data, &config, device, batch))?;
+        }
+        let (parameters, start) = match &config.init_weights {
+            Some(path) => read_weights(&spec, path)?,
+            None => {
+                let start =
+                    |(_, n): (usize, usize)| Statistics { mean: vec![0.0; n], variance: vec![1.0; n] };
+                (initialize(&spec, config.init, config.seed), spec.batch_norms().map(start).collect())
+            }
+        };
+        let mut engine = Engine::new(device, plan).await?;
+        engine.write_inputs(&data.inputs, &data.standardizer.affine());
+        engine.write(Space::Targets, data.targets.as_slice().unwrap_or(&[]));
+        let mut trainer = Trainer {
+            engine,
+            spec,
+            moving: start.into_iter().map(Moving::new).collect(),
+            updates: 0,
+            epoch: 0,
+            batch,
+            chunk: 1,
+            data,
+            config,
+        };
+        trainer.engine.write_parameters(&parameters);
+        trainer.write_hyper();
+        Ok(trainer)
+    }
+
+    /// Learning rate, L2, weight decay and dropout key, as the optimizer and dropout read them.
+    fn write_hyper(&mut self) {
+        let l2 = self.config.lambda / self.data.split.train.len() as f64;
+        // 24 bits, which an f32 holds exactly.
+        let key = (self.config.seed ^ self.config.seed >> 24 ^ self.config.seed >> 48) & 0xff_ffff;
+        let hyper = [self.config.learning_rate(), l2, self.config.decay(), key as f64];
+        self.engine.write(Space::Hyper, &hyper);
+    }
+
+    /// Changes the learning rate from the next step on; the schedule goes on multiplying it.
+    pub fn set_learning_rate(&mut self, lr: f64) {
+        self.config.lr = Some(lr);
+        self.write_hyper();
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub fn data(&self) -> &TrainingData {
+        &self.data
+    }
+
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Updates so far.
+    pub fn updates(&self) -> usize {
+        self.updates
+    }
+
+    /// Minibatches of an epoch.
+    pub fn steps_per_epoch(&self) -> usize {
+        self.data.split.train.len().div_ceil(self.batch)
+    }
+
+    /// Trains one epoch: all training rows once, in the order that seed and epoch give.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] if a loss or a statistic is not finite; [`Error::Device`].
+    pub async fn epoch(&mut self) -> Result<Epoch> {
+        self.epoch_with(|_| ControlFlow::Continue(())).await
+    }
+
+    /// [`Trainer::epoch`] that shows the records of each chunk of steps, and ends where it is told to.
+    ///
+    /// # Errors
+    /// As for [`Trainer::epoch`].
+    pub async fn epoch_with(
+        &mut self,
+        observe: impl FnMut(&[StepRecord]) -> ControlFlow<()>,
+    ) -> Result<Epoch> {
+        let order = epoch_order(&self.data.split.train, self.config.order, self.config.seed, self.epoch);
+        self.epoch_in_order(&order, observe).await
+    }
+
+    /// An epoch over the training rows in an order of the caller's.
+    ///
+    /// # Errors
+    /// As for [`Trainer::epoch`]; [`Error::Config`] if the order is not of the training rows' length or
+    /// names a row that the data set lacks.
+    pub async fn epoch_in_order(
+        &mut self,
+        order: &[u32],
+        mut observe: impl FnMut(&[StepRecord]) -> ControlFlow<()>,
+    ) -> Result<Epoch> {
+        let rows = self.data.targets.len();
+        if order.len() != self.data.split.train.len() || order.iter().any(|&row| row as usize >= rows) {
+            let expected = self.data.split.train.len();
+            return Err(Error::Config(format!("an epoch's order must name {expected} rows below {rows}")));
+        }
+        let started = Instant::now();
+        self.epoch += 1;
+        self.engine.write_order(order);
+        let per_epoch = self.steps_per_epoch();
+        let total = per_epoch * self.config.epochs;
+        let mut epoch = Epoch { epoch: self.epoch, complete: true, ..Epoch::default() };
+        let mut correct = 0.0;
+        let mut at = 0;
+        while at < per_epoch {
+            let count = self.chunk.min(per_epoch - at).min(self.engine.plan().slots);
+            let mut steps = vec![];
+            for (slot, step) in (at..at + count).enumerate() {
+                let factor = schedule::factor(&self.config, self.updates + slot, per_epoch, total);
+                steps.push(self.step(Mode::Train, order.len(), step, slot, factor));
+            }
+            let chunk_started = Instant::now();
+            let log = self.engine.run(&steps).await?;
+            self.adapt(count, chunk_started.elapsed().as_secs_f64());
+            let record = self.engine.plan().record;
+            let mut records = vec![];
+            for ((program, step), record) in steps.iter().zip(log.chunks(record)) {
+                self.updates += 1;
+                let rows = self.engine.plan().programs[*program].rows;
+                let batches = self.check_record(record, rows)?;
+                for (moving, batch) in self.moving.iter_mut().zip(&batches) {
+                    moving.update(batch);
+                }
+                epoch.rows += rows;
+                epoch.loss += record[0];
+                correct += record[1];
+                epoch.lr = self.config.learning_rate() * step.lr_factor;
+                records.push(StepRecord {
+                    epoch: self.epoch,
+                    step: self.updates,
+                    rows,
+                    lr: epoch.lr,
+                    loss: record[0] / rows as f64,
+                    accuracy: self.of_rows(record[1], rows),
+                });
+            }
+            at += count;
+            if observe(&records).is_break() {
+                epoch.complete = at == per_epoch;
+                break;
+            }
+        }
+        epoch.loss /= epoch.rows as f64;
+        epoch.accuracy = self.of_rows(correct, epoch.rows);
+        epoch.seconds = started.elapsed().as_secs_f64();
+        Ok(epoch)
+    }
+
+    /// Minibatch number `step` of `rows` rows in all.
+    fn step(&self, mode: Mode, rows: usize, step: usize, slot: usize, lr_factor: f64) -> (usize, Step) {
+        let size = self.size(mode, rows);
+        let first = step * size;
+        let number = (self.updates + slot + 1) as u32;
+        let decayed = |beta: f64| 1.0 - beta.powf(number.into());
+        let step = Step {
+            first: first as u32,
+            slot: slot as u32,
+            number,
+            lr_factor,
+            corrections: [decayed(self.config.betas.0), decayed(self.config.betas.1)],
+        };
+        (self.engine.plan().program(mode, size.min(rows - first)), step)
+    }
+
+    /// Rows of a whole minibatch.
+    fn size(&self, mode: Mode, rows: usize) -> usize {
+        match mode {
+            Mode::Train | Mode::Statistics => self.batch,
+            Mode::Evaluate | Mode::Predict => evaluation_rows(self.batch, rows),
+        }
+    }
+
+    /// Makes chunks as long as their time allows.
+    fn adapt(&mut self, count: usize, seconds: f64) {
+        let fitting = count as f64 * CHUNK_SECONDS / seconds.max(1e-6);
+        self.chunk = (fitting as usize).clamp(1, (4 * count).min(CHUNK));
+    }
+
+    fn of_rows(&self, correct: f64, rows: usize) -> Option<f64> {
+        (self.data.task != Task::Regression).then(|| correct / rows as f64)
+    }
+
+    /// The statistics of a training step, if they and its loss are finite.
+    fn check_record(&self, record: &[f64], rows: usize) -> Result<Vec<BatchStatistics>> {
+        let diverged = |what: String| Error::Diverged { epoch: self.epoch, step: self.updates, what };
+        if record[2] != 0.0 {
+            return Err(diverged("an output of the network".into()));
+        }
+        if !record[0].is_finite() {
+            return Err(diverged("the loss".into()));
+        }
+        let batches = of_record(&self.spec, record, rows);
+        for ((layer, _), batch) in self.spec.batch_norms().zip(&batches) {
+            if !batch.mean.iter().chain(&batch.variance).all(|value| value.is_finite()) {
+                return Err(diverged(format!("a statistic of layer {layer}")));
+            }
+        }
+        Ok(batches)
+    }
+
+    /// Runs all minibatches of some rows by a program that changes nothing.
+    async fn pass(&mut self, mode: Mode, rows: &[u32]) -> Result<Vec<(usize, Vec<f64>)>> {
+        self.engine.write_order(rows);
+        let count = rows.len().div_ceil(self.size(mode, rows.len()));
+        let mut records = vec![];
+        let mut at = 0;
+        while at < count {
+            let chunk = self.chunk.min(count - at).min(self.engine.plan().slots);
+            let steps: Vec<_> = (at..at + chunk)
+                .enumerate()
+                .map(|(slot, step)| self.step(mode, rows.len(), step, slot, 0.0))
+                .collect();
+            let started = Instant::now();
+            let log = self.engine.run(&steps).await?;
+            self.adapt(chunk, started.elapsed().as_secs_f64());
+            let plan = self.engine.plan();
+            for ((program, _), record) in steps.iter().zip(log.chunks(plan.record)) {
+                records.push((plan.programs[*program].rows, record.to_vec()));
+            }
+            at += chunk;
+        }
+        Ok(records)
+    }
+
+    /// Loss and accuracy of a part of the data set under given statistics. Changes nothing of the
+    /// model.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] if the loss is not finite; [`Error::Device`].
+    pub async fn evaluate(&mut self, rows: Rows, statistics: &[Statistics]) -> Result<Validation> {
+        let rows = match rows {
+            Rows::Train => self.data.split.train.clone(),
+            Rows::Valid => self.data.split.valid.clone(),
+            Rows::Test => self.data.split.test.clone(),
+        };
+        if rows.is_empty() {
+            return Err(Error::Config("there are no rows to evaluate: see --valid and --test".into()));
+        }
+        self.engine.write_statistics(statistics);
+        let records = self.pass(Mode::Evaluate, &rows).await?;
+        let sum = |i: usize| records.iter().map(|(_, record)| record[i]).sum::<f64>();
+        let loss = sum(0) / rows.len() as f64;
+        if !loss.is_finite() || sum(2) != 0.0 {
+            let what = "the loss of an evaluation".into();
+            return Err(Error::Diverged { epoch: self.epoch, step: self.updates, what });
+        }
+        Ok(Validation { loss, accuracy: self.of_rows(sum(1), rows.len()) })
+    }
+
+    /// The moving averages so far: PyTorch's for [`Source::Pytorch`], else the debiased ones.
+    pub fn moving(&self, source: Source) -> Vec<Statistics> {
+        self.moving.iter().map(|moving| moving.statistics(source)).collect()
+    }
+
+    /// One pass over the training minibatches with the parameters as they are.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] if a statistic is not finite; [`Error::Device`].
+    pub async fn statistics_pass(&mut self) -> Result<Vec<Pass>> {
+        let mut passes: Vec<Pass> =
+            self.spec.batch_norms().map(|(_, features)| Pass::new(features)).collect();
+        if passes.is_empty() {
+            return Ok(passes);
+        }
+        let rows = self.data.split.train.clone();
+        let order = epoch_order(&rows, self.config.order, self.config.seed, usize::MAX - 1);
+        for (rows, mut record) in self.pass(Mode::Statistics, &order).await? {
+            // These programs have no loss: what stands in its place is another step's.
+            record[..METRICS].fill(0.0);
+            for (pass, batch) in passes.iter_mut().zip(self.check_record(&record, rows)?) {
+                pass.update(&batch);
+            }
+        }
+        Ok(passes)
+    }
+
+    /// The statistics of a source, which may take a pass over the training rows.
+    ///
+    /// # Errors
+    /// As for [`Trainer::statistics_pass`].
+    pub async fn statistics(&mut self, source: Source) -> Result<Vec<Statistics>> {
+        match source {
+            Source::Ema | Source::Pytorch => Ok(self.moving(source)),
+            Source::Population => Ok(self.statistics_pass().await?.iter().map(Pass::population).collect()),
+            Source::Pooled => Ok(self.statistics_pass().await?.iter().map(Pass::pooled).collect()),
+        }
+    }
+
+    /// The parameters as they are.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub async fn parameters(&mut self) -> Result<Vec<Array2<f64>>> {
+        self.engine.read_parameters(0).await
+    }
+
+    /// Overwrites the parameters; the optimizer's state and the moving averages stay.
+    pub fn set_parameters(&mut self, parameters: &[Array2<f64>]) {
+        self.engine.write_parameters(parameters);
+    }
+
+    /// A model from parameters and statistics of this trainer's network.
+    pub fn model_of(
+        &self,
+        parameters: Vec<Array2<f64>>,
+        statistics: Vec<Statistics>,
+        source: Source,
+    ) -> Model {
+        Model {
+            spec: self.spec.clone(),
+            parameters,
+            statistics,
+            source,
+            updates: self.updates as u64,
+            schema: self.data.schema.clone(),
+            standardizer: self.data.standardizer.clone(),
+            target: self.data.target.clone(),
+        }
+    }
+
+    /// The model as it is now, with the configuration's source of statistics.
+    ///
+    /// # Errors
+    /// As for [`Trainer::statistics`].
+    pub async fn model(&mut self) -> Result<Model> {
+        let source = self.config.stats;
+        let parameters = self.parameters().await?;
+        let statistics = self.statistics(source).await?;
+        Ok(self.model_of(parameters, statistics, source))
+    }
+}
+
+fn evaluation_rows(batch: usize, rows: usize) -> usize {
+    batch.max(EVALUATION_ROWS).min(rows)
+}
+
+/// Rows of a minibatch of this data set.
+fn batch_rows(data: &TrainingData, config: &Config) -> Result<usize> {
+    let rows = data.split.train.len();
+    match config.batch {
+        Batch::Full => Ok(rows),
+        Batch::Rows(batch) if batch > rows => Err(Error::Config(format!(
+            "--batch {batch} is more than the {rows} training rows: use --batch full, or a smaller one"
+        ))),
+        Batch::Rows(batch) => Ok(batch),
+    }
+}
+
+/// A minibatch of one row can't be normalized: its variance is 0.
+fn check_minibatches(spec: &Spec, rows: usize, batch: usize) -> Result<()> {
+    if spec.batch_norms().next().is_none() {
+        return Ok(());
+    }
+    if batch == 1 {
+        return Err(Error::Config(
+            "a minibatch of one row can't be batch normalized, as its variance is 0: use --norm none for \
+             online training, or --batch 2 or more"
+                .into(),
+        ));
+    }
+    if rows % batch == 1 {
+        let fits = |batch: &usize| *batch > 1 && rows % batch != 1;
+        let near = (1..).flat_map(|d| [batch + d, batch.saturating_sub(d)]).find(fits).unwrap_or(rows);
+        return Err(Error::Config(format!(
+            "{rows} training rows in minibatches of {batch} leave one row over, and one row can't be batch \
+             normalized: use --batch {near}, or --norm none"
+        )));
+    }
+    Ok(())
+}
+
+fn plan(spec: &Spec, data: &TrainingData, config: &Config, batch: usize) -> Plan {
+    let split = &data.split;
+    let mut requests = BTreeSet::new();
+    let mut request = |mode, rows: usize, size: usize| {
+        if rows >= size {
+            requests.insert((mode, size));
+        }
+        if rows % size > 0 {
+            requests.insert((mode, rows % size));
+        }
+    };
+    request(Mode::Train, split.train.len(), batch);
+    if spec.batch_norms().next().is_some() {
+        request(Mode::Statistics, split.train.len(), batch);
+    }
+    for part in [&split.train, &split.valid, &split.test] {
+        if !part.is_empty() {
+            request(Mode::Evaluate, part.len(), evaluation_rows(batch, part.len()));
+        }
+    }
+    let shape = DataShape {
+        examples: data.targets.len(),
+        features: data.inputs.width(),
+        bytes: matches!(data.inputs, Inputs::Bytes(_)),
+        places: [&split.train, &split.valid, &split.test]
+            .map(|part| part.len())
+            .into_iter()
+            .max()
+            .unwrap_or(0),
+    };
+    Plan::new(spec, 1, shape, config.rule(), &requests, CHUNK)
+}
+
+/// What to do about a plan that does not fit a device: the largest batch that would, if any.
+fn way_out(spec: &Spec, data: &TrainingData, config: &Config, device: &Device, batch: usize) -> String {
+    let fits = |batch: usize| device.check(&plan(spec, data, config, batch), "").is_ok();
+    let (mut fitting, mut too_many) = (0, batch);
+    while too_many - fitting > 1 {
+        let middle = (fitting + too_many) / 2;
+        if fits(middle) { fitting = middle } else { too_many = middle }
+    }
+    while fitting > 0 && check_minibatches(spec, data.split.train.len(), fitting).is_err() {
+        fitting -= 1;
+    }
+    match (fitting, device) {
+        (0, Device::Gpu(_)) => "no batch size fits: use smaller layers, or --device cpu".into(),
+        (0, _) => "no batch size fits: use smaller layers".into(),
+        (fitting, _) => format!("--batch {fitting} would fit"),
+    }
+}
