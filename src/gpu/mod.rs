@@ -7,3 +7,5 @@ pub mod shaders;
 
 pub use device::{AdapterSummary, GpuDevice, adapters};
 pub use session::{Counts, Gpu};
+/// The wgpu that this crate is built with, for who brings a device of their own.
+pub use wgpu;
