@@ -18,7 +18,10 @@ fn main() -> Result<()> {
             let epoch = trainer.epoch().await?;
             let statistics = trainer.moving(Source::Ema);
             let valid = trainer.evaluate(Rows::Valid, &statistics).await?;
-            println!("epoch {:2}  loss {:.4}  validation {:.4}  lr {lr}", epoch.epoch, epoch.loss, valid.loss);
+            println!(
+                "epoch {:2}  loss {:.4}  validation {:.4}  lr {lr}",
+                epoch.epoch, epoch.loss, valid.loss
+            );
             if valid.loss < best {
                 best = valid.loss;
             } else {

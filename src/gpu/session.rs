@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytemuck::{Pod, Zeroable};
 use futures_intrusive::channel::shared::oneshot_channel;
@@ -47,6 +47,8 @@ pub struct Counts {
     pub bind_groups: usize,
     pub read_backs: usize,
     pub dispatches: usize,
+    /// Time that the host took to record and submit chunks.
+    pub host: Duration,
 }
 
 /// A kernel with everything that it binds.
@@ -194,6 +196,7 @@ impl Gpu {
     /// [`Error::Device`] if the device is lost, refuses the work or does not answer.
     pub async fn run(&mut self, steps: &[(usize, Step)]) -> Result<Vec<f32>> {
         self.gpu.check()?;
+        let started = Instant::now();
         let table = steps.len() as u64 * UNIFORM;
         {
             let mut upload = self.upload.get_mapped_range_mut(..table).map_err(|error| self.lost(error))?;
@@ -224,8 +227,7 @@ impl Gpu {
             }
         }
         let records = (steps.len() * self.plan.models * self.plan.record * 4) as u64;
-        let log = self.download_of(encoder, Space::Log, records).await?;
-        Ok(log)
+        self.submit(encoder, Space::Log, records, started).await
     }
 
     /// Reads a whole space.
@@ -236,19 +238,21 @@ impl Gpu {
         let encoder = self.gpu.device.create_command_encoder(&Default::default());
         // The upload buffer is mapped, as it was.
         self.upload.unmap();
-        self.download_of(encoder, space, self.plan.bytes(space)).await
+        self.submit(encoder, space, self.plan.bytes(space), Instant::now()).await
     }
 
     /// Submits, waits, and copies the beginning of a space out.
-    async fn download_of(
+    async fn submit(
         &mut self,
         mut encoder: wgpu::CommandEncoder,
         space: Space,
         size: u64,
+        started: Instant,
     ) -> Result<Vec<f32>> {
         self.counts.read_backs += 1;
         encoder.copy_buffer_to_buffer(&self.spaces[&space], 0, &self.download, 0, size);
         let submission = self.gpu.queue.submit([encoder.finish()]);
+        self.counts.host += started.elapsed();
         let (sender, receiver) = oneshot_channel();
         self.download.map_async(wgpu::MapMode::Read, ..size, move |result| {
             let _ = sender.send(result);

@@ -162,9 +162,9 @@ impl Plan {
             for (op, label) in program.ops.iter().zip(&program.labels) {
                 for operand in op.describe().operands() {
                     let written = operand.access == Access::Write || !matches!(space, Space::Scratch(_));
-                    let end = operand.tensor.end(self.slots);
-                    if operand.tensor.space == space && written && end > largest.0 {
-                        largest = (end, format!("{label} {} {}", op.name(), operand.name));
+                    let size = operand.tensor.elements();
+                    if operand.tensor.space == space && written && size > largest.0 {
+                        largest = (size, format!("{label} {} {}", op.name(), operand.name));
                     }
                 }
             }

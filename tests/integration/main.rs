@@ -1,7 +1,33 @@
 mod parity;
+mod session;
+mod training;
+
+use std::sync::OnceLock;
 
 use minilote::Device;
-fn devices() -> Vec<(String, Device)> {
-    let gpu = pollster::block_on(Device::choose("gpu")).unwrap().0;
-    vec![("CPU backend".into(), Device::Cpu), ("GPU".into(), gpu)]
+use minilote::gpu::GpuDevice;
+
+/// The adapter that tests run on; `None` only where `MINILOTE_SKIP_GPU=1` says so.
+pub fn gpu() -> Option<GpuDevice> {
+    static GPU: OnceLock<Option<GpuDevice>> = OnceLock::new();
+    let open = || {
+        if std::env::var_os("MINILOTE_SKIP_GPU").is_some_and(|value| value == "1") {
+            println!("skipped on a GPU: MINILOTE_SKIP_GPU=1");
+            return None;
+        }
+        match pollster::block_on(Device::choose("gpu")) {
+            Ok((Device::Gpu(gpu), _)) => Some(gpu),
+            other => panic!(
+                "no adapter: apt-get install mesa-vulkan-drivers, or set MINILOTE_SKIP_GPU=1 ({other:?})"
+            ),
+        }
+    };
+    GPU.get_or_init(open).clone()
+}
+
+/// Every backend that trains in f32.
+pub fn devices() -> Vec<(String, Device)> {
+    let mut devices = vec![("CPU backend".to_string(), Device::Cpu)];
+    devices.extend(gpu().map(|gpu| (gpu.summary().name.clone(), Device::Gpu(gpu))));
+    devices
 }

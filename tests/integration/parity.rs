@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use minilote::data::{Inputs, Missing, Schema, Split, Standardize, Target, TargetKind};
 use minilote::data::{Feature, FeatureKind};
+use minilote::data::{Inputs, Missing, Schema, Split, Standardize, Target, TargetKind};
 use minilote::model::{Norm, Source};
 use minilote::ops::Function;
 use minilote::train::{Batch, Betas, Config, OptimizerKind, Sizes, Trainer, TrainingData};
@@ -29,7 +29,9 @@ impl Fixture {
         let numbers = |name: &str| {
             let view = tensors.tensor(name).unwrap();
             match view.dtype() {
-                Dtype::F32 => view.data().as_chunks().0.iter().map(|&b| f32::from_le_bytes(b).into()).collect(),
+                Dtype::F32 => {
+                    view.data().as_chunks().0.iter().map(|&b| f32::from_le_bytes(b).into()).collect()
+                }
                 Dtype::F64 => view.data().as_chunks().0.iter().map(|&b| f64::from_le_bytes(b)).collect(),
                 _ => view.data().as_chunks().0.iter().map(|&b| i64::from_le_bytes(b) as f64).collect(),
             }
@@ -189,7 +191,11 @@ fn the_f64_twin_is_pytorch() {
     for run in runs() {
         let distance = distance(&fixture, &run, &Device::Twin);
         println!("{:<10} f64 twin {distance:?}", run.name);
-        assert!(distance.loss < 1e-8 && distance.parameter < 1e-8 && distance.statistic < 1e-8, "{}", run.name);
+        assert!(
+            distance.loss < 1e-8 && distance.parameter < 1e-8 && distance.statistic < 1e-8,
+            "{}",
+            run.name
+        );
     }
 }
 
@@ -215,7 +221,10 @@ fn adams_small_epsilon_is_no_worse_than_pytorchs_f32() {
     let run = runs().into_iter().find(|run| run.name == "adam8").unwrap();
     for (device_name, device) in devices() {
         let ours = distance(&fixture, &run, &device).loss;
-        println!("adam8 {device_name}: {ours:.2e}, PyTorch's f32: {pytorch:.2e}, ratio {:.2}", ours / pytorch);
+        println!(
+            "adam8 {device_name}: {ours:.2e}, PyTorch's f32: {pytorch:.2e}, ratio {:.2}",
+            ours / pytorch
+        );
         assert!(ours <= 3.0 * pytorch, "{device_name}: {ours:.2e} against PyTorch's {pytorch:.2e}");
     }
 }

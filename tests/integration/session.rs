@@ -1,0 +1,117 @@
+//! What a session on a GPU allocates and does, and what does not fit.
+
+use minilote::gpu::wgpu;
+use minilote::gpu::{Gpu, GpuDevice};
+use minilote::ops::Step;
+use minilote::program::Mode;
+use minilote::train::{Batch, Config, Sizes, Trainer, TrainingData};
+use minilote::{Device, Error};
+use pollster::block_on;
+
+use crate::{devices, gpu};
+
+fn config() -> Config {
+    Config { target: Some("digit".into()), ..Config::default() }
+}
+
+fn data(config: &Config) -> TrainingData {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/digits.csv");
+    TrainingData::read(path.as_ref(), config).unwrap()
+}
+
+#[test]
+fn a_chunk_of_500_steps_allocates_nothing_and_reads_back_once() {
+    let Some(_) = gpu() else { return };
+    // A device of the test's own, so that no other test is counted.
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let adapter = block_on(instance.enumerate_adapters(wgpu::Backends::all())).swap_remove(0);
+    let (device, queue) = block_on(adapter.request_device(&Default::default())).unwrap();
+    let own = GpuDevice::from_wgpu(device.clone(), queue, adapter.get_info());
+
+    let config = Config { batch: Batch::Rows(2), ..config() };
+    let data = data(&config);
+    let plan = Trainer::plan(&data, &config).unwrap();
+    assert!(plan.slots >= 500, "{} slots", plan.slots);
+    let program = plan.program(Mode::Train, 2);
+    let mut session = block_on(Gpu::new(own, plan)).unwrap();
+    let steps: Vec<_> = (0..500)
+        .map(|slot| (program, Step { slot, first: 2 * slot, number: slot + 1, ..Step::default() }))
+        .collect();
+    block_on(session.run(&steps[..10])).unwrap();
+
+    let made = || {
+        let hal = device.get_internal_counters().hal;
+        [
+            hal.buffers.read(),
+            hal.buffer_memory.read(),
+            hal.bind_groups.read(),
+            hal.bind_group_layouts.read(),
+            hal.compute_pipelines.read(),
+            hal.shader_modules.read(),
+            hal.memory_allocations.read(),
+        ]
+    };
+    let (before, counted) = (made(), session.counts());
+    assert!(before[0] > 0, "wgpu counts nothing: its feature `counters` is off");
+    let log = block_on(session.run(&steps)).unwrap();
+    assert_eq!(before, made(), "buffers, their bytes, bind groups, layouts, pipelines, modules, allocations");
+    let after = session.counts();
+    assert_eq!(after.read_backs, counted.read_backs + 1);
+    assert_eq!(after.dispatches, counted.dispatches + 500 * session.plan().programs[program].ops.len());
+    assert_eq!(log.len(), 500 * session.plan().record);
+}
+
+#[test]
+fn a_session_takes_the_memory_that_was_announced() {
+    let Some(gpu) = gpu() else { return };
+    for batch in [Batch::Rows(33), Batch::Full] {
+        let config = Config { batch, ..config() };
+        let plan = Trainer::plan(&data(&config), &config).unwrap();
+        let announced = plan.memory();
+        let session = block_on(Gpu::new(gpu.clone(), plan)).unwrap();
+        assert_eq!(session.counts().buffer_bytes, announced);
+    }
+}
+
+/// The batch size in the message is the largest that fits: it trains, and one more does not.
+#[test]
+fn a_program_that_does_not_fit_names_the_batch_that_does() {
+    let Some(gpu) = gpu() else { return };
+    let limit = gpu.limits().binding as usize;
+    // As wide as makes a full batch just too large.
+    let rows = data(&config()).split.train.len();
+    let width = (limit / 4 / rows + 64).next_multiple_of(4);
+    let device = Device::Gpu(gpu);
+    let with = |batch| Config { hidden: Sizes(vec![width]), batch, epochs: 1, ..config() };
+    let attempt = |config: &Config| block_on(Trainer::new(data(config), config.clone(), &device)).map(drop);
+    let error = attempt(&with(Batch::Full)).unwrap_err();
+    let message = error.to_string();
+    assert!(matches!(error, Error::Fit { .. }) && error.exit_code() == 7, "{message}");
+    let fitting: usize =
+        message.split("--batch ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    assert!(fitting > 256 && fitting < rows, "{message}");
+    attempt(&with(Batch::Rows(fitting))).unwrap();
+    assert!(matches!(attempt(&with(Batch::Rows(fitting + 1))), Err(Error::Fit { .. } | Error::Config(_))));
+
+    let hopeless = Config { hidden: Sizes(vec![limit / 4 / 64 + 64]), ..config() };
+    let message = attempt(&hopeless).unwrap_err().to_string();
+    assert!(message.contains("layer 0") && message.contains("--device cpu"), "{message}");
+}
+
+#[test]
+fn minibatches_of_one_row_meet_no_batch_norm() {
+    let rows = data(&config()).split.train.len();
+    for (_, device) in devices() {
+        for batch in [1, (rows - 1) / 2, (rows - 1) / 4] {
+            if rows % batch > 1 {
+                continue;
+            }
+            let config = Config { batch: Batch::Rows(batch), ..config() };
+            let error = block_on(Trainer::new(data(&config), config.clone(), &device)).map(drop).unwrap_err();
+            assert!(
+                matches!(error, Error::Config(_)) && error.to_string().contains("--norm none"),
+                "{error}"
+            );
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Properties of whole runs, on every backend.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use minilote::data::{Inputs, Standardize};
+use minilote::model::{Model, Norm, Source};
+use minilote::train::{
+    Batch, Config, End, Observer, Outcome, Part, Predictor, Progress, Rows, Sizes, StepRecord, Trainer,
+    TrainingData, train,
+};
+use minilote::{Device, Error};
+use pollster::block_on;
+
+use crate::devices;
+
+fn example(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data").join(name)
+}
+
+fn cancer() -> Config {
+    Config { target: Some("diagnosis".into()), hidden: Sizes(vec![16, 8]), epochs: 6, ..Config::default() }
+}
+
+fn read(config: &Config) -> TrainingData {
+    TrainingData::read(&example("breast_cancer.csv"), config).unwrap()
+}
+
+fn trainer(config: &Config, device: &Device) -> Trainer {
+    block_on(Trainer::new(read(config), config.clone(), device)).unwrap()
+}
+
+fn fit(config: &Config, device: &Device) -> (Trainer, Outcome) {
+    let mut trainer = trainer(config, device);
+    let outcome = block_on(train(&mut trainer, &mut ())).unwrap();
+    (trainer, outcome)
+}
+
+/// The bits of everything that was learned.
+fn bits(model: &Model) -> Vec<u64> {
+    let parameters = model.parameters.iter().flatten();
+    let statistics = model.statistics.iter().flat_map(|s| s.mean.iter().chain(&s.variance));
+    parameters.chain(statistics).map(|value| value.to_bits()).collect()
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bits() {
+    for (name, device) in devices() {
+        for norm in [Norm::None, Norm::Before, Norm::After] {
+            let config = Config { norm, dropout: 0.2, seed: 5, ..cancer() };
+            let first = bits(&fit(&config, &device).1.model);
+            assert_eq!(first, bits(&fit(&config, &device).1.model), "{name}, norm {norm:?}");
+            let other = Config { seed: 6, ..config };
+            assert_ne!(first, bits(&fit(&other, &device).1.model), "{name}, norm {norm:?}: seeds 5 and 6");
+        }
+    }
+}
+
+#[test]
+fn evaluation_never_changes_a_model() {
+    for (name, device) in devices() {
+        let (mut trainer, outcome) = fit(&cancer(), &device);
+        let statistics = outcome.model.statistics.clone();
+        let moving = trainer.moving(Source::Ema);
+        let first = block_on(trainer.evaluate(Rows::Test, &statistics)).unwrap();
+        let second = block_on(trainer.evaluate(Rows::Test, &statistics)).unwrap();
+        assert_eq!(first.loss.to_bits(), second.loss.to_bits(), "{name}");
+        assert_eq!(moving, trainer.moving(Source::Ema), "{name}");
+        assert_eq!(outcome.model.parameters, block_on(trainer.parameters()).unwrap(), "{name}");
+        let before = block_on(trainer.statistics(Source::Population)).unwrap();
+        let again = block_on(trainer.statistics(Source::Population)).unwrap();
+        assert_eq!(before, again, "{name}");
+    }
+}
+
+/// One standardized row at a time gives what all rows at once give: no statistics of the minibatch.
+#[test]
+fn a_single_example_is_predicted_as_among_others() {
+    let (trainer, outcome) = fit(&cancer(), &Device::Cpu);
+    let Inputs::Real(values) = &trainer.data().inputs else { panic!("a table") };
+    let all = block_on(async {
+        let inputs = Inputs::Real(values.clone());
+        Predictor::prepared(&outcome.model, &inputs, &Device::Cpu).await?.outputs().await
+    });
+    let row = Inputs::Real(values.slice(ndarray::s![17..18, ..]).to_owned());
+    let one =
+        block_on(async { Predictor::prepared(&outcome.model, &row, &Device::Cpu).await?.outputs().await });
+    let (all, one) = (all.unwrap(), one.unwrap());
+    assert!((all[(17, 0)] - one[(0, 0)]).abs() < 1e-5, "{} and {}", all[(17, 0)], one[(0, 0)]);
+}
+
+#[test]
+fn folding_changes_outputs_by_rounding_only() {
+    for (name, device) in devices() {
+        for norm in [Norm::None, Norm::Before, Norm::After] {
+            let config = Config { norm, dropout: 0.1, ..cancer() };
+            let (trainer, outcome) = fit(&config, &device);
+            assert!(outcome.model.fold().spec.batch_norms().next().is_none());
+            // The trainer's inputs are standardized; what the model is given is not the question here.
+            let (difference, scale) =
+                block_on(outcome.model.fold_difference(&trainer.data().inputs, &device)).unwrap();
+            println!("{name}, norm {norm:?}: folding changes outputs up to {scale:.2} by {difference:.1e}");
+            assert!(difference <= 1e-5 * scale, "{name}, norm {norm:?}: {difference:e} of {scale}");
+        }
+    }
+}
+
+#[test]
+fn a_model_file_holds_all_of_the_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let (mut trainer, outcome) = fit(&cancer(), &Device::Cpu);
+    outcome.model.save(&path).unwrap();
+    let loaded = Model::load(&path).unwrap();
+    assert_eq!(outcome.model, loaded);
+
+    // It also starts another training where this one ended.
+    let config = Config { init_weights: Some(path), ..cancer() };
+    let mut second = self::trainer(&config, &Device::Cpu);
+    let statistics = &outcome.model.statistics;
+    let expected = block_on(trainer.evaluate(Rows::Test, statistics)).unwrap();
+    assert_eq!(expected, block_on(second.evaluate(Rows::Test, statistics)).unwrap());
+}
+
+#[test]
+fn online_minibatch_and_full_batch_are_one_program() {
+    for (name, device) in devices() {
+        for (batch, norm, steps) in [
+            (Batch::Rows(1), Norm::None, 370),
+            (Batch::Rows(32), Norm::Before, 12),
+            (Batch::Full, Norm::Before, 1),
+        ] {
+            let config = Config { batch, norm, lr: Some(0.001), ..cancer() };
+            let mut trainer = trainer(&config, &device);
+            let mut losses = vec![];
+            for _ in 0..4 {
+                losses.push(block_on(trainer.epoch()).unwrap().loss);
+            }
+            assert_eq!(trainer.updates(), 4 * steps, "{name}, batch {batch}");
+            assert!(losses[3] < losses[0], "{name}, batch {batch}: {losses:?}");
+        }
+    }
+}
+
+/// Breaks a run off after so many chunks.
+struct Impatient(usize);
+
+impl Observer for Impatient {
+    fn steps(&mut self, _: &[StepRecord], _: &Progress) -> minilote::Result<ControlFlow<()>> {
+        self.0 -= 1;
+        Ok(if self.0 == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+}
+
+#[test]
+fn an_interrupted_run_keeps_its_best_model() {
+    for (name, device) in devices() {
+        let config = Config { epochs: 1000, patience: 0, ..cancer() };
+        let mut trainer = trainer(&config, &device);
+        let outcome = block_on(train(&mut trainer, &mut Impatient(12))).unwrap();
+        assert!(matches!(outcome.end, End::Interrupted), "{name}: {:?}", outcome.end);
+        assert!(outcome.epochs < 1000 && outcome.best_epoch >= 1, "{name}");
+        assert_eq!(outcome.model.parameters, block_on(trainer.parameters()).unwrap(), "{name}");
+    }
+}
+
+#[test]
+fn patience_stops_and_the_best_epoch_is_kept() {
+    let config = Config { epochs: 400, patience: 3, lr: Some(0.02), ..cancer() };
+    let (mut trainer, outcome) = fit(&config, &Device::Cpu);
+    assert!(matches!(outcome.end, End::Stopped), "{:?}", outcome.end);
+    assert_eq!(outcome.epochs, outcome.best_epoch + 3);
+    let valid = block_on(trainer.evaluate(Rows::Valid, &outcome.model.statistics)).unwrap();
+    assert_eq!(outcome.valid, Some(valid));
+}
+
+#[test]
+fn divergence_is_found_and_the_last_good_model_kept() {
+    for (name, device) in devices() {
+        let hopeless = Config { lr: Some(1e30), norm: Norm::None, ..cancer() };
+        let mut trainer = trainer(&hopeless, &device);
+        let error = block_on(train(&mut trainer, &mut ())).unwrap_err();
+        assert!(matches!(error, Error::Diverged { .. }) && error.exit_code() == 5, "{name}: {error}");
+
+        let mut trainer = self::trainer(&cancer(), &device);
+        block_on(trainer.epoch()).unwrap();
+        let mut parameters = block_on(trainer.parameters()).unwrap();
+        for bad in [f64::NAN, f64::INFINITY] {
+            let good = parameters[0][(0, 0)];
+            parameters[0][(0, 0)] = bad;
+            trainer.set_parameters(&parameters);
+            let error = block_on(trainer.epoch()).unwrap_err();
+            assert!(matches!(error, Error::Diverged { .. }), "{name}, {bad}: {error}");
+            parameters[0][(0, 0)] = good;
+        }
+    }
+}
+
+/// The moving average, the pass over minibatches and the pooled statistics describe the same units.
+#[test]
+fn sources_of_statistics_are_compared() {
+    let config = Config { epochs: 20, ..cancer() };
+    let (_, outcome) = fit(&config, &Device::Cpu);
+    let of = |source| outcome.sources.iter().find(|report| report.source == source).unwrap();
+    assert_eq!(of(Source::Population).mean_drift, [0.0, 0.0]);
+    for source in [Source::Pooled, Source::Ema] {
+        let report = of(source);
+        assert!(report.mean_drift.iter().all(|drift| *drift < 0.5), "{report:?}");
+        assert!(report.loss < 0.5, "{report:?}");
+    }
+    // Pooled and population means are the same average of the same rows.
+    assert!(of(Source::Pooled).mean_drift.iter().all(|drift| *drift < 1e-9));
+}
+
+#[test]
+fn a_file_can_be_the_validation_or_the_test_part() {
+    let file = example("breast_cancer.csv");
+    let config = Config { test: Part::File(file.clone()), valid: Part::Fraction(0.0), ..cancer() };
+    let data = read(&config);
+    assert_eq!((data.split.train.len(), data.split.valid.len(), data.split.test.len()), (569, 0, 569));
+    assert_eq!(data.targets.len(), 1138);
+    let (mut trainer, outcome) = fit(&config, &Device::Cpu);
+    assert_eq!(outcome.best_epoch, 6);
+    let test = block_on(trainer.evaluate(Rows::Test, &outcome.model.statistics)).unwrap();
+    let train = block_on(trainer.evaluate(Rows::Train, &outcome.model.statistics)).unwrap();
+    assert!((test.loss - train.loss).abs() < 1e-6);
+}
+
+#[test]
+fn bytes_are_scaled_in_the_gather_as_reals_are_on_the_host() {
+    let config = Config { target: Some("digit".into()), epochs: 2, ..Config::default() };
+    let real = TrainingData::read(&example("digits.csv"), &config).unwrap();
+    for (name, device) in devices() {
+        for mode in [Standardize::Standard, Standardize::Variance, Standardize::Range, Standardize::None] {
+            let raw = minilote::data::Table::read(&example("digits.csv")).unwrap();
+            let Inputs::Real(values) = real.schema.encode(&raw, true).unwrap().inputs else {
+                panic!("a table")
+            };
+            let targets = real.targets.clone();
+            let make = |inputs| {
+                let (schema, split) = (real.schema.clone(), real.split.clone());
+                TrainingData::new(real.task, schema, inputs, targets.clone(), split, mode, vec![]).unwrap()
+            };
+            let bytes = Inputs::Bytes(values.mapv(|value| value as u8));
+            let losses = [Inputs::Real(values), bytes].map(|inputs| {
+                let mut trainer = block_on(Trainer::new(make(inputs), config.clone(), &device)).unwrap();
+                let mut first = f64::NAN;
+                let stop = |records: &[StepRecord]| {
+                    first = records[0].loss;
+                    ControlFlow::Break(())
+                };
+                block_on(trainer.epoch_with(stop)).unwrap();
+                first
+            });
+            assert!((losses[0] - losses[1]).abs() < 1e-5 * losses[0], "{name}, {mode:?}: {losses:?}");
+        }
+    }
+}
