@@ -160,6 +160,10 @@ impl Plan {
         let mut largest = (0, format!("{space:?}").to_lowercase());
         for program in &self.programs {
             for (op, label) in program.ops.iter().zip(&program.labels) {
+                // It has all parameters as one row, which names none of them.
+                if matches!(op, Op::Optimizer(_)) {
+                    continue;
+                }
                 for operand in op.describe().operands() {
                     let written = operand.access == Access::Write || !matches!(space, Space::Scratch(_));
                     let size = operand.tensor.elements();
