@@ -10,12 +10,17 @@ struct Params { a: View, b: View, out: View, rows: u32, cols: u32 }
 @group(1) @binding(2) var<storage, read_write> out: array<vec4f>;
 @group(1) @binding(3) var<storage, read> b: array<vec4f>; // dy, backward
 
+// Asked of the bits: x != x is false for a NaN where != compiles to SPIR-V's ordered comparison.
+fn is_nan(x: vec4f) -> vec4<bool> {
+    return (bitcast<vec4u>(x) & vec4u(0x7fffffffu)) > vec4u(0x7f800000u);
+}
+
 // Written so that a NaN stays a NaN: max(x, 0) may drop it.
 fn value(x: vec4f) -> vec4f {
     switch FUNCTION {
         case 0u { return select(x, vec4f(), x < vec4f()); }
         // Clamped, as some drivers' tanh overflows; f32 is exactly 1 from 10 on.
-        case 1u { return select(tanh(clamp(x, vec4f(-10), vec4f(10))), x, x != x); }
+        case 1u { return select(tanh(clamp(x, vec4f(-10), vec4f(10))), x, is_nan(x)); }
         default { return 1.0 / (1.0 + exp(-x)); }
     }
 }

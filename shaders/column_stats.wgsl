@@ -29,7 +29,9 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_id) 
         squares += d * d;
     }
     let low = merge(local.x, local.y, rest) / n;
-    let variance = max(merge(local.x, local.y, squares) / n - low * low, vec4f());
+    let corrected = merge(local.x, local.y, squares) / n - low * low;
+    // Not max(): that may turn a NaN into 0.
+    let variance = select(corrected, vec4f(), corrected < vec4f());
 
     if local.y == 0u && id.x < p.x.ld {
         stats[at(p.stats, id.z, 0u, c)] = high;

@@ -3,7 +3,7 @@
 
 override LANES: u32;
 
-struct Params { logits: View, order: View, gradient: View, metrics: View, rows: u32, cols: u32 }
+struct Params { logits: View, order: View, targets: View, gradient: View, metrics: View, rows: u32, cols: u32 }
 
 @group(1) @binding(0) var<uniform> p: Params;
 @group(1) @binding(1) var<storage, read> logits: array<vec4f>;
@@ -13,7 +13,8 @@ struct Params { logits: View, order: View, gradient: View, metrics: View, rows: 
 @group(1) @binding(5) var<storage, read_write> metrics: array<vec4f>;
 
 fn wanted(m: u32, r: u32) -> f32 {
-    return targets[order[4u * (p.order.offset + m * p.order.stride) + current.first + r]];
+    let source = order[4u * (p.order.offset + m * p.order.stride) + current.first + r];
+    return targets[4u * p.targets.offset + source];
 }
 
 // A float is infinite or NaN where all bits of its exponent are set; asked of the bits, since a

@@ -107,7 +107,7 @@ impl Describe for Loss {
             LossKind::BinaryCrossEntropy => "binary_cross_entropy",
             LossKind::SquaredError => "squared_error",
         };
-        let views = [self.logits, self.order, self.gradient, self.metrics];
+        let views = [self.logits, self.order, self.targets, self.gradient, self.metrics];
         let params = words(&views, &[self.logits.rows as u32, self.logits.cols as u32]);
         // One lane to a row.
         elementwise("loss", entry, params, self.metrics)

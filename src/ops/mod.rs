@@ -269,10 +269,9 @@ impl Op {
                 Access::Write => cost.bytes_written += bytes,
             }
         }
-        match self {
-            // These read what they write, too.
-            Op::Optimizer(_) => cost.bytes_read += cost.bytes_written,
-            _ => {}
+        if let Op::Optimizer(_) = self {
+            // It reads what it writes, too.
+            cost.bytes_read += cost.bytes_written;
         }
         cost
     }
