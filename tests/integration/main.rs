@@ -1,5 +1,11 @@
+//! All integration tests, in one binary: linking wgpu takes longer than most of them.
+
+mod arena;
+mod gradients;
+mod kernels;
 mod parity;
 mod session;
+mod shaders;
 mod training;
 
 use std::sync::OnceLock;

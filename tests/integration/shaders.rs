@@ -1,0 +1,143 @@
+//! The kernels' sources without a device: every shader parses and validates, and says the same of its
+//! bindings, parameters and constants as the operation that dispatches it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use minilote::gpu::shaders::{SHADERS, source};
+use minilote::ops::*;
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+
+/// Every operation in every form: each entry point of each shader in each variant.
+fn samples() -> Vec<Op> {
+    let mut scratch = 0;
+    let mut tensor = |rows, cols| {
+        scratch += 1;
+        Tensor::alone(Space::Scratch(scratch), 2, rows, cols)
+    };
+    let order = Tensor::alone(Space::Order, 2, 1, 20);
+    let targets = Tensor::shared(Space::Targets, 1, 20);
+    let logits = tensor(5, 3);
+    let (x, dy, out, stats) = (tensor(5, 6), tensor(5, 6), tensor(5, 6), tensor(3, 6));
+    let (gamma, dgamma) = (tensor(1, 6), tensor(1, 6));
+    let (beta, dbeta) = (Tensor { offset: 8, ..gamma }, Tensor { offset: 8, ..dgamma });
+    let mut ops: Vec<Op> = vec![];
+    for space in [Space::Inputs, Space::Bytes] {
+        ops.push(Gather { inputs: Tensor::shared(space, 20, 6), order, out }.into());
+    }
+    for product in [Product::AB, Product::ABt, Product::AtB] {
+        for bias in [None, Some(beta)] {
+            ops.push(MatMul { product, a: tensor(6, 6), b: tensor(6, 6), bias, out: tensor(6, 6) }.into());
+        }
+    }
+    for function in [Function::Relu, Function::Tanh, Function::Sigmoid] {
+        ops.push(Activation { function, x, out }.into());
+        ops.push(ActivationBackward { function, y: x, dy, dx: out }.into());
+    }
+    ops.push(ColumnStats { x, stats, log: tensor(3, 6) }.into());
+    ops.push(BatchNorm { x, stats, gamma, beta, out, eps: 1e-5 }.into());
+    let reduce = BatchNormReduce { x, dy, stats, dgamma, dbeta, eps: 1e-5 };
+    ops.push(reduce.clone().into());
+    ops.push(BatchNormBackward { reduce, gamma, dx: out }.into());
+    ops.push(Dropout { x, out, p: 0.5, layer: 3 }.into());
+    for kind in [LossKind::SoftmaxCrossEntropy, LossKind::BinaryCrossEntropy, LossKind::SquaredError] {
+        let (gradient, metrics) = (tensor(5, 3), tensor(5, 4));
+        ops.push(Loss { kind, logits, order, targets, gradient, metrics }.into());
+    }
+    ops.push(ColumnSum { x, out: gamma }.into());
+    let theta = Tensor::alone(Space::Params, 2, 1, 12);
+    let momentum = Rule::Momentum { momentum: 0.9, nesterov: true };
+    for rule in [Rule::Sgd, momentum, Rule::Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8 }] {
+        ops.push(Optimizer { rule, theta, decayed: 8 }.into());
+    }
+    ops
+}
+
+/// The text that compilers and drivers see, parsed and validated.
+fn parse(stem: &str) -> Result<(naga::Module, ModuleInfo), String> {
+    let source = source(stem);
+    let module = naga::front::wgsl::parse_str(&source).map_err(|error| error.emit_to_string(&source))?;
+    let mut validator = Validator::new(ValidationFlags::all(), Capabilities::empty());
+    let info = validator.validate(&module).map_err(|error| error.emit_to_string(&source))?;
+    Ok((module, info))
+}
+
+#[test]
+fn files_and_list_agree_and_validate() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/shaders");
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files: BTreeSet<String> =
+        files.map(|path| path.file_stem().unwrap().to_str().unwrap().to_string()).collect();
+    let mut listed: BTreeSet<String> = SHADERS.iter().map(|(stem, _)| stem.to_string()).collect();
+    let failures: Vec<String> = listed.iter().filter_map(|stem| parse(stem).err()).collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    listed.extend(["common", "columns"].map(String::from));
+    assert_eq!(files, listed);
+}
+
+/// What is wrong between a shader and a dispatch of it.
+fn mismatches(op: &Op, variant: Variant) -> Result<(), String> {
+    let dispatch = op.describe().dispatch(variant);
+    let (module, info) = parse(dispatch.shader)?;
+    let found = module.entry_points.iter().position(|entry| entry.name == dispatch.entry);
+    let index = found.ok_or("no such entry point")?;
+
+    let given: BTreeSet<&str> = dispatch.constants.iter().map(|(name, _)| *name).collect();
+    let declared: BTreeSet<&str> = module.overrides.iter().filter_map(|(_, o)| o.name.as_deref()).collect();
+    if given != declared {
+        return Err(format!("constants {given:?}, declared {declared:?}"));
+    }
+    let constants = dispatch.constants.iter().map(|(name, value)| (name.to_string(), *value)).collect();
+    let entry = Some((naga::ShaderStage::Compute, dispatch.entry));
+    naga::back::pipeline_constants::process_overrides(&module, &info, entry, &constants)
+        .map_err(|error| format!("with its constants: {error}"))?;
+
+    let used = info.get_entry_point(index);
+    let mut bindings = BTreeMap::new();
+    for (handle, global) in module.global_variables.iter() {
+        let Some(binding) = global.binding.as_ref().filter(|binding| binding.group == 1) else { continue };
+        if binding.binding == 0 {
+            let naga::TypeInner::Struct { span, .. } = module.types[global.ty].inner else {
+                return Err("parameters that are no struct".into());
+            };
+            let bytes = 4 * dispatch.params.len() as u32;
+            if span.next_multiple_of(16) != bytes.next_multiple_of(16) {
+                return Err(format!("{bytes} bytes of parameters for a struct of {span}"));
+            }
+        } else if !used[handle].is_empty() {
+            let naga::AddressSpace::Storage { access } = global.space else { continue };
+            let writes = access.contains(naga::StorageAccess::STORE);
+            bindings.insert(binding.binding, if writes { Access::Write } else { Access::Read });
+        }
+    }
+    let operands = op.describe().operands();
+    let expected: BTreeMap<u32, Access> = (1..).zip(operands.iter().map(|operand| operand.access)).collect();
+    if bindings != expected {
+        return Err(format!("bindings {bindings:?}, operands {expected:?}"));
+    }
+    Ok(())
+}
+
+#[test]
+fn dispatches_fit_their_shaders() {
+    let mut entries = BTreeSet::new();
+    let mut failures = vec![];
+    for op in samples() {
+        for variant in [Variant::Gpu, Variant::Software] {
+            let dispatch = op.describe().dispatch(variant);
+            entries.insert((dispatch.shader, dispatch.entry.to_string()));
+            if let Err(what) = mismatches(&op, variant) {
+                failures.push(format!("{}.{}, {variant:?}: {what}", dispatch.shader, dispatch.entry));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    for (stem, _) in SHADERS {
+        for entry in parse(stem).unwrap().0.entry_points {
+            assert!(
+                entries.contains(&(*stem, entry.name.clone())),
+                "no operation runs {stem}.{}",
+                entry.name
+            );
+        }
+    }
+}
