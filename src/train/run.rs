@@ -127,7 +127,7 @@ pub async fn train(trainer: &mut Trainer, observer: &mut dyn Observer) -> Result
             });
         }
         observer.epoch(&epoch, valid.as_ref(), best.as_ref().is_some_and(|best| best.epoch == number))?;
-        if !epoch.complete {
+        if epoch.interrupted {
             end = End::Interrupted;
             break;
         }

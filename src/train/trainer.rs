@@ -52,6 +52,9 @@ pub struct Epoch {
     /// Whether all minibatches were seen.
     #[serde(skip)]
     pub complete: bool,
+    /// Whether the observer asked for an end.
+    #[serde(skip)]
+    pub interrupted: bool,
 }
 
 /// Means over rows that were evaluated with inference's statistics.
@@ -264,6 +267,7 @@ impl Trainer {
             }
             at += count;
             if observe(&records).is_break() {
+                epoch.interrupted = true;
                 epoch.complete = at == per_epoch;
                 break;
             }
