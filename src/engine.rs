@@ -77,8 +77,11 @@ impl Device {
 
 /// A session: [`Plan`]'s programs and memory on a device.
 pub enum Engine {
+    /// See [`Device::Cpu`].
     Cpu(Box<Cpu<f32>>),
+    /// See [`Device::Twin`].
     Twin(Box<Cpu<f64>>),
+    /// See [`Device::Gpu`].
     Gpu(Box<Gpu>),
 }
 
@@ -95,6 +98,7 @@ impl Engine {
         })
     }
 
+    /// What the session was made for.
     pub fn plan(&self) -> &Plan {
         match self {
             Engine::Cpu(cpu) => cpu.plan(),

@@ -1,6 +1,8 @@
 //! minilote trains neural networks with batch normalization on any GPU, through WGSL compute shaders,
 //! or on the CPU.
 
+#![warn(missing_docs)]
+
 pub mod cpu;
 pub mod data;
 pub mod engine;

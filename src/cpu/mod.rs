@@ -55,6 +55,7 @@ impl<T: Real> Memory<T> {
         self.spaces.get(&space).map_or(&[], Vec::as_slice)
     }
 
+    /// The data set's bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -65,10 +66,12 @@ impl<T: Real> Memory<T> {
         to[..values.len()].iter_mut().zip(values).for_each(|(to, &value)| *to = T::of(value));
     }
 
+    /// Overwrites the data set's bytes from their beginning.
     pub fn load_bytes(&mut self, values: &[u8]) {
         self.bytes[..values.len()].copy_from_slice(values);
     }
 
+    /// Overwrites the order from its beginning.
     pub fn load_order(&mut self, values: &[u32]) {
         self.order[..values.len()].copy_from_slice(values);
     }
@@ -100,14 +103,17 @@ impl<T: Real> Memory<T> {
 /// A session on the CPU.
 pub struct Cpu<T> {
     plan: Plan,
+    /// Everything that the programs read and write.
     pub memory: Memory<T>,
 }
 
 impl<T: Real> Cpu<T> {
+    /// Allocates all that the plan will run.
     pub fn new(plan: Plan) -> Cpu<T> {
         Cpu { memory: Memory::new(&plan), plan }
     }
 
+    /// What the session was made for.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }

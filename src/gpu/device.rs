@@ -11,11 +11,13 @@ use crate::{Error, Result};
 pub struct AdapterSummary {
     /// What `--device INDEX` takes.
     pub index: usize,
+    /// As the driver gives it.
     pub name: String,
     /// Vulkan, Metal, Dx12 or WebGPU.
     pub backend: String,
     /// DiscreteGpu, IntegratedGpu, VirtualGpu, Cpu (a software adapter) or Other.
     pub kind: String,
+    /// Name and version.
     pub driver: String,
     /// Bytes of a buffer that a kernel can bind.
     pub max_binding: u64,
@@ -127,14 +129,17 @@ impl GpuDevice {
         GpuDevice { trusted: false, ..self }
     }
 
+    /// The adapter that the device is of.
     pub fn summary(&self) -> &AdapterSummary {
         &self.summary
     }
 
+    /// The shape of kernels that it runs.
     pub fn variant(&self) -> Variant {
         self.variant
     }
 
+    /// What a plan must stay within.
     pub fn limits(&self) -> Limits {
         let limits = self.device.limits();
         Limits {

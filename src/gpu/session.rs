@@ -41,11 +41,17 @@ impl From<&Step> for RawStep {
 /// What a session has made and done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
+    /// Buffers made.
     pub buffers: usize,
+    /// Their bytes.
     pub buffer_bytes: u64,
+    /// Pipelines compiled.
     pub pipelines: usize,
+    /// Bind groups made.
     pub bind_groups: usize,
+    /// Times that the host waited for the device and read from it.
     pub read_backs: usize,
+    /// Kernels run.
     pub dispatches: usize,
     /// Time that the host took to record and submit chunks.
     pub host: Duration,
@@ -168,10 +174,12 @@ impl Gpu {
         Ok(Gpu { gpu, plan, spaces, programs, steps, upload, step_group, download, counts })
     }
 
+    /// What was made and done so far.
     pub fn counts(&self) -> Counts {
         self.counts
     }
 
+    /// What the session was made for.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }

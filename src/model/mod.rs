@@ -36,18 +36,22 @@ pub enum Source {
 /// The statistics of one batch normalization in inference.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Statistics {
+    /// Of each feature.
     pub mean: Vec<f64>,
+    /// Of each feature.
     pub variance: Vec<f64>,
 }
 
 /// A trained network with all that is needed to use it: one safetensors file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
+    /// The network.
     pub spec: Spec,
     /// In the order of [`Spec::parameters`]; weights are `[outputs, inputs]`, the rest `[1, features]`.
     pub parameters: Vec<Array2<f64>>,
     /// One for each batch normalization, in the order of the layers.
     pub statistics: Vec<Statistics>,
+    /// Where the statistics come from.
     pub source: Source,
     /// Updates so far.
     pub updates: u64,

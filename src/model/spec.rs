@@ -7,6 +7,7 @@ use crate::{Error, Result, Task};
 /// `nn.Sequential`, and names its parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "type", deny_unknown_fields)]
+#[allow(missing_docs)] // The fields are sizes and constants of the formulas.
 pub enum Layer {
     /// `y = x · weightᵀ + bias`, weight `[outputs, inputs]`.
     Linear { inputs: usize, outputs: usize, bias: bool },
@@ -37,7 +38,9 @@ pub enum Norm {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Spec {
+    /// What the outputs mean, and so the loss.
     pub task: Task,
+    /// In the order of the forward pass.
     pub layers: Vec<Layer>,
 }
 
@@ -46,8 +49,11 @@ pub struct Spec {
 pub struct Parameter {
     /// PyTorch's name: `0.weight`, `1.bias`.
     pub name: String,
+    /// Index in [`Spec::layers`].
     pub layer: usize,
+    /// Outputs of a weight, else 1.
     pub rows: usize,
+    /// Inputs of a weight, else features.
     pub cols: usize,
     /// A linear layer's weight; biases, gamma and beta are exempt.
     pub decayed: bool,

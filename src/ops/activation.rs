@@ -71,7 +71,7 @@ pub struct ActivationBackward {
 }
 
 impl Activation {
-    pub fn run<T: Real>(&self, memory: &mut Memory<T>, _: &Step) {
+    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, _: &Step) {
         memory.update(self.out, |out, memory| {
             for (model, row) in rows(self.out) {
                 let out = &mut out[self.out.at(model, row, 0)..][..self.out.cols];
@@ -84,7 +84,7 @@ impl Activation {
 }
 
 impl ActivationBackward {
-    pub fn run<T: Real>(&self, memory: &mut Memory<T>, _: &Step) {
+    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, _: &Step) {
         memory.update(self.dx, |out, memory| {
             for (model, row) in rows(self.dx) {
                 let out = &mut out[self.dx.at(model, row, 0)..][..self.dx.cols];

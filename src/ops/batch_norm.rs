@@ -40,7 +40,7 @@ pub(super) fn columns<T: Real>(memory: &Memory<T>, stats: Tensor, model: usize, 
 }
 
 impl BatchNorm {
-    pub fn run<T: Real>(&self, memory: &mut Memory<T>, _: &Step) {
+    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, _: &Step) {
         memory.update(self.out, |out, memory| {
             let mut stats = vec![];
             for (model, row) in rows(self.out) {

@@ -34,7 +34,7 @@ pub struct BatchNormBackward {
 }
 
 impl BatchNormReduce {
-    pub fn run<T: Real>(&self, memory: &mut Memory<T>, _: &Step) {
+    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, _: &Step) {
         let cols = self.x.cols;
         memory.update(self.dgamma, |grads, memory| {
             for model in 0..self.x.models {
@@ -84,7 +84,7 @@ impl Describe for BatchNormReduce {
 }
 
 impl BatchNormBackward {
-    pub fn run<T: Real>(&self, memory: &mut Memory<T>, _: &Step) {
+    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, _: &Step) {
         let BatchNormReduce { x, dy, stats, dgamma, dbeta, eps } = self.reduce;
         let n = T::of(x.rows as f64);
         memory.update(self.dx, |out, memory| {

@@ -20,7 +20,7 @@ pub struct ColumnStats {
 }
 
 impl ColumnStats {
-    pub fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
+    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
         let (rows, cols, ld) = (self.x.rows, self.x.cols, self.stats.ld());
         let n = T::of(rows as f64);
         memory.update(self.stats, |stats, memory| {

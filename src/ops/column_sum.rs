@@ -13,7 +13,7 @@ pub struct ColumnSum {
 }
 
 impl ColumnSum {
-    pub fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
+    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
         memory.update(self.out, |out, memory| {
             for model in 0..self.x.models {
                 let out = &mut out[self.out.at(model, 0, step.slot as usize)..][..self.out.cols];

@@ -41,7 +41,7 @@ impl Dropout {
         Tensor::alone(Space::Hyper, self.x.models, 1, 4)
     }
 
-    pub fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
+    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
         let scale = T::one() / (T::one() - T::of(self.p));
         memory.update(self.out, |out, memory| {
             for (model, row) in rows(self.out) {

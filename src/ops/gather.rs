@@ -23,7 +23,7 @@ impl Gather {
         bytes.then(|| Tensor::shared(Space::Affine, 2, self.inputs.cols))
     }
 
-    pub fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
+    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
         let affine = self.affine().map(|affine| (affine.at(0, 0, 0), affine.at(0, 1, 0)));
         memory.update(self.out, |out, memory| {
             for (model, row) in rows(self.out) {

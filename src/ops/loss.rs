@@ -65,7 +65,7 @@ impl LossKind {
 }
 
 impl Loss {
-    pub fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
+    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
         let n = T::of(self.logits.rows as f64);
         let cols = self.logits.cols;
         memory.update(self.metrics, |metrics, memory| {

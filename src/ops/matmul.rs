@@ -32,7 +32,7 @@ impl MatMul {
         if self.product == Product::AtB { self.a.rows } else { self.a.cols }
     }
 
-    pub fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
+    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
         memory.update(self.out, |out, memory| {
             for model in 0..self.out.models {
                 let out = &mut out[self.out.at(model, 0, step.slot as usize)..];

@@ -5,6 +5,9 @@
 //! multiple of four columns, so that a kernel always moves whole `vec4<f32>`; **padding columns
 //! are zero**, every kernel keeps them so, and the products rely on it.
 
+// The fields of an operation are the operands that its formula names.
+#![allow(missing_docs)]
+
 mod activation;
 mod batch_norm;
 mod batch_norm_backward;

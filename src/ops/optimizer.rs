@@ -39,7 +39,7 @@ impl Optimizer {
         Tensor::alone(Space::Hyper, self.theta.models, 1, 4)
     }
 
-    pub fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
+    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
         let [correction1, correction2] = step.corrections.map(T::of);
         let moment = |space| Tensor { space, ..self.theta };
         memory.update(self.theta, |params, memory| {

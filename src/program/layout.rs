@@ -12,6 +12,7 @@ use crate::ops::{Space, Tensor};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Layout {
+    /// Networks side by side.
     pub models: usize,
     /// Elements of a model that L2 and weight decay act on.
     pub decayed: usize,
@@ -22,6 +23,7 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// Places for so many networks.
     pub fn new(spec: &Spec, models: usize) -> Layout {
         let mut parameters = spec.parameters();
         parameters.sort_by_key(|parameter| !parameter.decayed);

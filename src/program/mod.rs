@@ -31,9 +31,11 @@ pub enum Mode {
 /// What runs for one minibatch.
 #[derive(Clone, Debug)]
 pub struct Program {
+    /// What it is for.
     pub mode: Mode,
     /// Rows of the minibatch.
     pub rows: usize,
+    /// In the order they run.
     pub ops: Vec<Op>,
     /// What each operation belongs to.
     pub labels: Vec<String>,
@@ -53,7 +55,9 @@ impl Program {
 /// The data set that a session holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DataShape {
+    /// Rows.
     pub examples: usize,
+    /// Columns.
     pub features: usize,
     /// Kept as bytes and scaled where a minibatch is gathered.
     pub bytes: bool,
@@ -65,10 +69,15 @@ pub struct DataShape {
 /// allocated.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// The network.
     pub spec: Spec,
+    /// Networks trained side by side.
     pub models: usize,
+    /// The data set.
     pub data: DataShape,
+    /// Where parameters and running statistics lie.
     pub layout: Layout,
+    /// All that the session can run.
     pub programs: Vec<Program>,
     /// Elements of the record that one step of one model writes to the log.
     pub record: usize,

@@ -320,10 +320,14 @@ impl Config {
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum OptimizerKind {
+    /// Against the gradient
     Sgd,
+    /// Against a decaying sum of gradients
     Momentum,
     #[default]
+    /// Kingma and Ba 2015
     Adam,
+    /// Adam with decoupled weight decay
     Adamw,
 }
 
@@ -333,8 +337,11 @@ pub enum OptimizerKind {
 #[serde(rename_all = "lowercase")]
 pub enum ScheduleKind {
     #[default]
+    /// The same throughout
     Constant,
+    /// Times a factor every so many epochs
     Step,
+    /// Half a cosine, down to 0
     Cosine,
 }
 
@@ -345,14 +352,18 @@ pub struct Sizes(pub Vec<usize>);
 /// Rows of a minibatch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Batch {
+    /// So many; the last of an epoch may have fewer.
     Rows(usize),
+    /// All training rows.
     Full,
 }
 
 /// Rows set apart: a fraction of the data set or a file of their own.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Part {
+    /// Of the rows, at least 0 and below 1.
     Fraction(f64),
+    /// All rows of a file.
     File(PathBuf),
 }
 

@@ -9,7 +9,9 @@ use crate::{Error, Result, Task};
 /// A data set ready to be trained on: encoded, split and standardized.
 #[derive(Clone, Debug)]
 pub struct TrainingData {
+    /// What is predicted.
     pub task: Task,
+    /// Columns, categories and classes.
     pub schema: Schema,
     /// Of the training rows.
     pub standardizer: Standardizer,
@@ -19,6 +21,7 @@ pub struct TrainingData {
     pub inputs: Inputs,
     /// A class index, or a standardized value, for each row.
     pub targets: Array1<f64>,
+    /// Which rows train, validate and test.
     pub split: Split,
     /// What a person should know: rows dropped, the task that was chosen.
     pub notes: Vec<String>,

@@ -5,6 +5,7 @@ mod config;
 mod data;
 mod predict;
 mod run;
+/// How the learning rate goes over training.
 pub mod schedule;
 mod score;
 pub mod statistics;

@@ -11,16 +11,21 @@ use crate::{Error, Result};
 /// Where a run is, after a chunk of steps.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Progress {
+    /// From 1.
     pub epoch: usize,
+    /// At the most.
     pub epochs: usize,
     /// Updates so far and in all.
     pub step: usize,
+    /// At the most.
     pub steps: usize,
     /// The last step's.
     pub loss: f64,
+    /// The last step's.
     pub lr: f64,
     /// The last epoch's validation, and the best.
     pub valid: Option<Validation>,
+    /// The best epoch's.
     pub best: Option<Validation>,
 }
 
@@ -56,6 +61,7 @@ pub enum End {
 /// One source of inference statistics: the loss under it, and how far it is from `population`.
 #[derive(Clone, Debug, Serialize)]
 pub struct SourceReport {
+    /// Which.
     pub source: Source,
     /// On the validation rows, or the training rows where there are none.
     pub loss: f64,
@@ -70,9 +76,11 @@ pub struct SourceReport {
 pub struct Outcome {
     /// The best epoch's weights.
     pub model: Model,
+    /// Why it ended.
     pub end: End,
     /// Epochs that were begun.
     pub epochs: usize,
+    /// The epoch whose weights were kept, from 1.
     pub best_epoch: usize,
     /// Of the best epoch's weights, with the model's own statistics.
     pub valid: Option<Validation>,

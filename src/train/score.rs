@@ -7,6 +7,7 @@ use crate::model::Model;
 /// How well a model does on some rows; loss as in training (without L2), all means over rows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Scores {
+    /// How many.
     pub rows: usize,
     /// Cross-entropy in nats, or squared error in the standardized target's units.
     pub loss: f64,

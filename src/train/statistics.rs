@@ -12,6 +12,7 @@ pub const WEIGHT: f64 = 0.1;
 pub struct BatchStatistics {
     /// Rows of the minibatch.
     pub rows: usize,
+    /// Of each feature.
     pub mean: Vec<f64>,
     /// Biased.
     pub variance: Vec<f64>,
@@ -88,6 +89,7 @@ pub struct Pass {
 }
 
 impl Pass {
+    /// No minibatch yet.
     pub fn new(features: usize) -> Pass {
         let zeros = || vec![0.0; features];
         Pass { rows: 0.0, mean_sum: zeros(), variance_sum: zeros(), mean: zeros(), squares: zeros() }
