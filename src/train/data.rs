@@ -2,7 +2,8 @@ use std::path::{Path, PathBuf};
 
 use ndarray::{Array1, Array2, Axis, concatenate};
 
-use super::config::{Config, Part};
+use super::config::Config;
+use super::values::Part;
 use crate::data::{Dataset, Images, Inputs, Schema, Split, Standardizer, Table, is_idx, split};
 use crate::{Error, Result, Task};
 

@@ -3,17 +3,22 @@
 
 mod config;
 mod data;
+mod planning;
 mod predict;
+mod record;
 mod run;
 /// How the learning rate goes over training.
 pub mod schedule;
 mod score;
 pub mod statistics;
 mod trainer;
+mod values;
 
-pub use config::{Batch, Betas, Config, OptimizerKind, Part, ScheduleKind, Sizes};
+pub use config::{Config, OptimizerKind, ScheduleKind};
 pub use data::{TrainingData, read_for};
 pub use predict::Predictor;
+pub use record::{Epoch, Rows, StepRecord, Validation};
 pub use run::{End, Observer, Outcome, Progress, SourceReport, train};
 pub use score::{Scores, score};
-pub use trainer::{Epoch, Rows, StepRecord, Trainer, Validation};
+pub use trainer::Trainer;
+pub use values::{Batch, Betas, Part, Sizes};

@@ -23,7 +23,7 @@ pub struct Predictor {
 pub fn plan(model: &Model, inputs: &Inputs) -> Plan {
     let rows = inputs.rows();
     let mut requests = BTreeSet::from([(Mode::Predict, rows.clamp(1, ROWS))]);
-    if rows % ROWS > 0 {
+    if !rows.is_multiple_of(ROWS) {
         requests.insert((Mode::Predict, rows % ROWS));
     }
     let bytes = matches!(inputs, Inputs::Bytes(_));

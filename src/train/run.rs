@@ -3,8 +3,9 @@ use std::ops::ControlFlow;
 use ndarray::Array2;
 use serde::Serialize;
 
+use super::record::{Epoch, Rows, StepRecord, Validation};
 use super::statistics::Pass;
-use super::trainer::{Epoch, Rows, StepRecord, Trainer, Validation};
+use super::trainer::Trainer;
 use crate::model::{Model, Source, Statistics};
 use crate::{Error, Result};
 

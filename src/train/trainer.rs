@@ -1,90 +1,23 @@
-use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
 use ndarray::Array2;
-use serde::Serialize;
 
-use super::config::{Batch, Config};
+use super::config::Config;
 use super::data::TrainingData;
+use super::planning::{CHUNK, batch_rows, check_minibatches, evaluation_rows, plan, way_out};
+use super::record::{Epoch, Rows, StepRecord, Validation};
 use super::schedule;
 use super::statistics::{BatchStatistics, Moving, Pass, of_record};
-use crate::data::{Inputs, epoch_order};
+use crate::data::epoch_order;
 use crate::engine::{Device, Engine};
 use crate::model::{Model, Source, Spec, Statistics, initialize, read_weights};
 use crate::ops::{Space, Step};
-use crate::program::{DataShape, METRICS, Mode, Plan};
+use crate::program::{METRICS, Mode, Plan};
 use crate::{Error, Result, Task};
 
-/// Steps of a chunk at the most.
-const CHUNK: usize = 500;
 /// A chunk is made as long as fits into this, so that progress shows and a driver's watchdog sleeps.
 const CHUNK_SECONDS: f64 = 0.25;
-/// Rows of an evaluation minibatch, unless training's are more.
-const EVALUATION_ROWS: usize = 256;
-
-/// What one update was.
-#[derive(Clone, Debug, Serialize)]
-pub struct StepRecord {
-    /// From 1.
-    pub epoch: usize,
-    /// Updates so far, this one included.
-    pub step: usize,
-    /// Rows of the minibatch.
-    pub rows: usize,
-    /// With the schedule's factor.
-    pub lr: f64,
-    /// Mean over the minibatch's rows, before the update.
-    pub loss: f64,
-    /// Share of the minibatch's rows that were classified right.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub accuracy: Option<f64>,
-}
-
-/// An epoch's means over its rows, each row's before the update that it took part in.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct Epoch {
-    /// From 1.
-    pub epoch: usize,
-    /// Rows seen.
-    pub rows: usize,
-    /// Without the L2 term.
-    pub loss: f64,
-    /// Share of rows classified right; none for a regression.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub accuracy: Option<f64>,
-    /// Of the last step.
-    pub lr: f64,
-    /// It took.
-    pub seconds: f64,
-    /// Whether all minibatches were seen.
-    #[serde(skip)]
-    pub complete: bool,
-    /// Whether the observer asked for an end.
-    #[serde(skip)]
-    pub interrupted: bool,
-}
-
-/// Means over rows that were evaluated with inference's statistics.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Validation {
-    /// Without the L2 term.
-    pub loss: f64,
-    /// Share of rows classified right; none for a regression.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub accuracy: Option<f64>,
-}
-
-/// A part of a data set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rows {
-    /// The rows that gradients come from.
-    Train,
-    /// The rows that choose the best epoch.
-    Valid,
-    /// The rows that measure the result.
-    Test,
-}
 
 /// A network in training: a session on a device, and what the host keeps beside it.
 pub struct Trainer {
@@ -475,95 +408,5 @@ impl Trainer {
         let parameters = self.parameters().await?;
         let statistics = self.statistics(source).await?;
         Ok(self.model_of(parameters, statistics, source))
-    }
-}
-
-fn evaluation_rows(batch: usize, rows: usize) -> usize {
-    batch.max(EVALUATION_ROWS).min(rows)
-}
-
-/// Rows of a minibatch of this data set.
-fn batch_rows(data: &TrainingData, config: &Config) -> Result<usize> {
-    let rows = data.split.train.len();
-    match config.batch {
-        Batch::Full => Ok(rows),
-        Batch::Rows(batch) if batch > rows => Err(Error::Config(format!(
-            "--batch {batch} is more than the {rows} training rows: use --batch full, or a smaller one"
-        ))),
-        Batch::Rows(batch) => Ok(batch),
-    }
-}
-
-/// A minibatch of one row can't be normalized: its variance is 0.
-fn check_minibatches(spec: &Spec, rows: usize, batch: usize) -> Result<()> {
-    if spec.batch_norms().next().is_none() {
-        return Ok(());
-    }
-    if batch == 1 {
-        return Err(Error::Config(
-            "a minibatch of one row can't be batch normalized, as its variance is 0: use --norm none for \
-             online training, or --batch 2 or more"
-                .into(),
-        ));
-    }
-    if rows % batch == 1 {
-        let fits = |batch: &usize| *batch > 1 && rows % batch != 1;
-        let near = (1..).flat_map(|d| [batch + d, batch.saturating_sub(d)]).find(fits).unwrap_or(rows);
-        return Err(Error::Config(format!(
-            "{rows} training rows in minibatches of {batch} leave one row over, and one row can't be batch \
-             normalized: use --batch {near}, or --norm none"
-        )));
-    }
-    Ok(())
-}
-
-fn plan(spec: &Spec, data: &TrainingData, config: &Config, batch: usize) -> Plan {
-    let split = &data.split;
-    let mut requests = BTreeSet::new();
-    let mut request = |mode, rows: usize, size: usize| {
-        if rows >= size {
-            requests.insert((mode, size));
-        }
-        if rows % size > 0 {
-            requests.insert((mode, rows % size));
-        }
-    };
-    request(Mode::Train, split.train.len(), batch);
-    if spec.batch_norms().next().is_some() {
-        request(Mode::Statistics, split.train.len(), batch);
-    }
-    for part in [&split.train, &split.valid, &split.test] {
-        if !part.is_empty() {
-            request(Mode::Evaluate, part.len(), evaluation_rows(batch, part.len()));
-        }
-    }
-    let shape = DataShape {
-        examples: data.targets.len(),
-        features: data.inputs.width(),
-        bytes: matches!(data.inputs, Inputs::Bytes(_)),
-        places: [&split.train, &split.valid, &split.test]
-            .map(|part| part.len())
-            .into_iter()
-            .max()
-            .unwrap_or(0),
-    };
-    Plan::new(spec, 1, shape, config.rule(), &requests, CHUNK)
-}
-
-/// What to do about a plan that does not fit a device: the largest batch that would, if any.
-fn way_out(spec: &Spec, data: &TrainingData, config: &Config, device: &Device, batch: usize) -> String {
-    let fits = |batch: usize| device.check(&plan(spec, data, config, batch), "").is_ok();
-    let (mut fitting, mut too_many) = (0, batch);
-    while too_many - fitting > 1 {
-        let middle = (fitting + too_many) / 2;
-        if fits(middle) { fitting = middle } else { too_many = middle }
-    }
-    while fitting > 0 && check_minibatches(spec, data.split.train.len(), fitting).is_err() {
-        fitting -= 1;
-    }
-    match (fitting, device) {
-        (0, Device::Gpu(_)) => "no batch size fits: use smaller layers, or --device cpu".into(),
-        (0, _) => "no batch size fits: use smaller layers".into(),
-        (fitting, _) => format!("--batch {fitting} would fit"),
     }
 }

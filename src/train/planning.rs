@@ -1,0 +1,108 @@
+//! What training compiles: which programs, at which sizes, and what to do if they do not fit.
+
+use std::collections::BTreeSet;
+
+use super::config::Config;
+use super::data::TrainingData;
+use super::values::Batch;
+use crate::data::Inputs;
+use crate::engine::Device;
+use crate::model::Spec;
+use crate::program::{DataShape, Mode, Plan};
+use crate::{Error, Result};
+
+/// Steps of a chunk at the most.
+pub const CHUNK: usize = 500;
+/// Rows of an evaluation minibatch, unless training's are more.
+const EVALUATION_ROWS: usize = 256;
+
+/// Rows of an evaluation minibatch.
+pub fn evaluation_rows(batch: usize, rows: usize) -> usize {
+    batch.max(EVALUATION_ROWS).min(rows)
+}
+
+/// Rows of a minibatch of this data set.
+pub fn batch_rows(data: &TrainingData, config: &Config) -> Result<usize> {
+    let rows = data.split.train.len();
+    match config.batch {
+        Batch::Full => Ok(rows),
+        Batch::Rows(batch) if batch > rows => Err(Error::Config(format!(
+            "--batch {batch} is more than the {rows} training rows: use --batch full, or a smaller one"
+        ))),
+        Batch::Rows(batch) => Ok(batch),
+    }
+}
+
+/// A minibatch of one row can't be normalized: its variance is 0.
+pub fn check_minibatches(spec: &Spec, rows: usize, batch: usize) -> Result<()> {
+    if spec.batch_norms().next().is_none() {
+        return Ok(());
+    }
+    if batch == 1 {
+        return Err(Error::Config(
+            "a minibatch of one row can't be batch normalized, as its variance is 0: use --norm none for \
+             online training, or --batch 2 or more"
+                .into(),
+        ));
+    }
+    if rows % batch == 1 {
+        let fits = |batch: &usize| *batch > 1 && rows % batch != 1;
+        let near = (1..).flat_map(|d| [batch + d, batch.saturating_sub(d)]).find(fits).unwrap_or(rows);
+        return Err(Error::Config(format!(
+            "{rows} training rows in minibatches of {batch} leave one row over, and one row can't be batch \
+             normalized: use --batch {near}, or --norm none"
+        )));
+    }
+    Ok(())
+}
+
+pub fn plan(spec: &Spec, data: &TrainingData, config: &Config, batch: usize) -> Plan {
+    let split = &data.split;
+    let mut requests = BTreeSet::new();
+    let mut request = |mode, rows: usize, size: usize| {
+        if rows >= size {
+            requests.insert((mode, size));
+        }
+        if !rows.is_multiple_of(size) {
+            requests.insert((mode, rows % size));
+        }
+    };
+    request(Mode::Train, split.train.len(), batch);
+    if spec.batch_norms().next().is_some() {
+        request(Mode::Statistics, split.train.len(), batch);
+    }
+    for part in [&split.train, &split.valid, &split.test] {
+        if !part.is_empty() {
+            request(Mode::Evaluate, part.len(), evaluation_rows(batch, part.len()));
+        }
+    }
+    let shape = DataShape {
+        examples: data.targets.len(),
+        features: data.inputs.width(),
+        bytes: matches!(data.inputs, Inputs::Bytes(_)),
+        places: [&split.train, &split.valid, &split.test]
+            .map(|part| part.len())
+            .into_iter()
+            .max()
+            .unwrap_or(0),
+    };
+    Plan::new(spec, 1, shape, config.rule(), &requests, CHUNK)
+}
+
+/// What to do about a plan that does not fit a device: the largest batch that would, if any.
+pub fn way_out(spec: &Spec, data: &TrainingData, config: &Config, device: &Device, batch: usize) -> String {
+    let fits = |batch: usize| device.check(&plan(spec, data, config, batch), "").is_ok();
+    let (mut fitting, mut too_many) = (0, batch);
+    while too_many - fitting > 1 {
+        let middle = (fitting + too_many) / 2;
+        if fits(middle) { fitting = middle } else { too_many = middle }
+    }
+    while fitting > 0 && check_minibatches(spec, data.split.train.len(), fitting).is_err() {
+        fitting -= 1;
+    }
+    match (fitting, device) {
+        (0, Device::Gpu(_)) => "no batch size fits: use smaller layers, or --device cpu".into(),
+        (0, _) => "no batch size fits: use smaller layers".into(),
+        (fitting, _) => format!("--batch {fitting} would fit"),
+    }
+}

@@ -1,0 +1,64 @@
+use serde::Serialize;
+
+/// What one update was.
+#[derive(Clone, Debug, Serialize)]
+pub struct StepRecord {
+    /// From 1.
+    pub epoch: usize,
+    /// Updates so far, this one included.
+    pub step: usize,
+    /// Rows of the minibatch.
+    pub rows: usize,
+    /// With the schedule's factor.
+    pub lr: f64,
+    /// Mean over the minibatch's rows, before the update.
+    pub loss: f64,
+    /// Share of the minibatch's rows that were classified right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<f64>,
+}
+
+/// An epoch's means over its rows, each row's before the update that it took part in.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Epoch {
+    /// From 1.
+    pub epoch: usize,
+    /// Rows seen.
+    pub rows: usize,
+    /// Without the L2 term.
+    pub loss: f64,
+    /// Share of rows classified right; none for a regression.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<f64>,
+    /// Of the last step.
+    pub lr: f64,
+    /// It took.
+    pub seconds: f64,
+    /// Whether all minibatches were seen.
+    #[serde(skip)]
+    pub complete: bool,
+    /// Whether the observer asked for an end.
+    #[serde(skip)]
+    pub interrupted: bool,
+}
+
+/// Means over rows that were evaluated with inference's statistics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Validation {
+    /// Without the L2 term.
+    pub loss: f64,
+    /// Share of rows classified right; none for a regression.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<f64>,
+}
+
+/// A part of a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rows {
+    /// The rows that gradients come from.
+    Train,
+    /// The rows that choose the best epoch.
+    Valid,
+    /// The rows that measure the result.
+    Test,
+}
