@@ -1,5 +1,26 @@
-//! minilote trains neural networks with batch normalization on any GPU, through WGSL compute shaders,
-//! or on the CPU.
+//! minilote trains neural networks with batch normalization on any GPU, through WGSL compute shaders, or on
+//! the CPU.
+//!
+//! ```
+//! use minilote::train::{Config, Rows, Trainer, TrainingData, train};
+//! use minilote::{Device, Result};
+//!
+//! # fn main() -> Result<()> {
+//! pollster::block_on(async {
+//!     let config = Config { target: Some("diagnosis".into()), epochs: 10, ..Config::default() };
+//!     let data = TrainingData::read("examples/data/breast_cancer.csv".as_ref(), &config)?;
+//!     let mut trainer = Trainer::new(data, config, &Device::Cpu).await?;
+//!     let outcome = train(&mut trainer, &mut ()).await?;
+//!     let test = trainer.evaluate(Rows::Test, &outcome.model.statistics).await?;
+//!     assert!(test.accuracy > Some(0.9));
+//!     Ok(())
+//! })
+//! # }
+//! ```
+//!
+//! [`train`] is the loop and its configuration, [`data`] the files, [`model`] what is learned and its file,
+//! [`engine`] the choice of a device. Below them, [`program`] compiles a network into operations ([`ops`]), which
+//! [`gpu`] and [`cpu`] run. ARCHITECTURE.md in the repository is the map.
 
 #![warn(missing_docs)]
 
