@@ -4,7 +4,7 @@ use ndarray::Array2;
 
 use crate::cpu::{Cpu, Real};
 use crate::data::Inputs;
-use crate::gpu::{Counts, Gpu, GpuDevice, adapters};
+use crate::gpu::{AdapterSummary, Counts, Gpu, GpuDevice, adapters};
 use crate::model::Statistics;
 use crate::ops::{Space, Step, Tensor, Variant};
 use crate::program::Plan;
@@ -21,6 +21,11 @@ pub enum Device {
     Gpu(GpuDevice),
 }
 
+/// The adapter that `auto` takes, if any: the first that is a chip.
+pub fn automatic(found: &[AdapterSummary]) -> Option<&AdapterSummary> {
+    found.iter().find(|adapter| !adapter.is_software())
+}
+
 impl Device {
     /// The device that a person names: `auto`, `cpu`, `gpu`, the number of an adapter, or part of its
     /// name. With it, a line that says what was chosen and why.
@@ -35,7 +40,7 @@ impl Device {
             return Ok((Device::Cpu, "device: CPU backend".into()));
         }
         let found = adapters().await;
-        let real = found.iter().find(|adapter| !adapter.is_software());
+        let real = automatic(&found);
         let lower = name.to_lowercase();
         let chosen = match name {
             "auto" if real.is_none() => {

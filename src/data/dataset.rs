@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ndarray::{Array1, Array2};
+use ndarray::{Array1, Array2, Axis};
 
 /// Encoded features, `[rows, width]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +27,19 @@ impl Inputs {
         match self {
             Inputs::Real(values) => values.ncols(),
             Inputs::Bytes(values) => values.ncols(),
+        }
+    }
+
+    /// A copy of some rows.
+    ///
+    /// # Panics
+    ///
+    /// If a row number is not less than the number of rows.
+    pub fn select(&self, rows: &[u32]) -> Inputs {
+        let rows: Vec<usize> = rows.iter().map(|&row| row as usize).collect();
+        match self {
+            Inputs::Real(values) => Inputs::Real(values.select(Axis(0), &rows)),
+            Inputs::Bytes(values) => Inputs::Bytes(values.select(Axis(0), &rows)),
         }
     }
 }

@@ -21,7 +21,7 @@ pub use order::{Order, epoch_order};
 pub use schema::{Feature, FeatureKind, Missing, Schema, Target, TargetKind, Task};
 pub use split::{Split, split};
 pub use standardize::{Standardize, Standardizer};
-pub use table::Table;
+pub use table::{Table, is_missing};
 
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;

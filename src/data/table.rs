@@ -206,7 +206,7 @@ impl Table {
 }
 
 /// Whether a cell's text stands for no value.
-pub(super) fn is_missing(cell: &str) -> bool {
+pub fn is_missing(cell: &str) -> bool {
     matches!(cell, "" | "NA" | "N/A" | "?")
         || ["null", "nan"].iter().any(|word| cell.eq_ignore_ascii_case(word))
 }

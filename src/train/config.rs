@@ -129,7 +129,11 @@ pub struct Config {
     pub momentum: f64,
 
     /// Nesterov's momentum: the gradient is taken to act ahead of the step
-    #[cfg_attr(feature = "cli", arg(long, help_heading = "Training"))]
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "true|false", help_heading = "Training", action = clap::ArgAction::Set,
+            num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true")
+    )]
     pub nesterov: bool,
 
     /// Decay of Adam's first and second moments
@@ -142,7 +146,7 @@ pub struct Config {
     /// What Adam adds to the root of the second moment
     #[cfg_attr(
         feature = "cli",
-        arg(long, value_name = "EPS", default_value_t = Config::default().adam_eps, help_heading = "Training")
+        arg(long, value_name = "EPS", default_value = "1e-8", help_heading = "Training")
     )]
     pub adam_eps: f64,
 

@@ -36,7 +36,7 @@ enum Source {
 
 /// The file of labels that is named like a file of images: `train-labels-idx1-ubyte.gz` for
 /// `train-images-idx3-ubyte.gz`.
-fn labels_beside(images: &Path) -> Option<PathBuf> {
+pub fn labels_beside(images: &Path) -> Option<PathBuf> {
     let name = images.file_name()?.to_str()?;
     let labels =
         images.with_file_name(name.replace("images-idx3", "labels-idx1").replace("images", "labels"));
@@ -100,7 +100,7 @@ impl TrainingData {
         let data = source.encode(&schema, true)?;
         let mut notes = vec![];
         if data.dropped > 0 {
-            notes.push(format!("{} rows with missing values dropped", data.dropped));
+            notes.push(format!("rows with missing values dropped: {}", data.dropped));
         }
         let fraction = |part: &Part| if let Part::Fraction(fraction) = part { *fraction } else { 0.0 };
         let missing = || Error::data(path, "the file has no targets");

@@ -15,10 +15,10 @@ mod trainer;
 mod values;
 
 pub use config::{Config, OptimizerKind, ScheduleKind};
-pub use data::{TrainingData, read_for};
+pub use data::{TrainingData, labels_beside, read_for};
 pub use predict::Predictor;
 pub use record::{Epoch, Rows, StepRecord, Validation};
 pub use run::{End, Observer, Outcome, Progress, SourceReport, train};
-pub use score::{Scores, score};
+pub use score::{Scores, best_class, score};
 pub use trainer::Trainer;
 pub use values::{Batch, Betas, Part, Sizes};

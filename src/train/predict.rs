@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use ndarray::Array2;
@@ -19,32 +20,26 @@ pub struct Predictor {
     outputs: usize,
 }
 
-/// Compiles what predicts some rows.
-pub fn plan(model: &Model, inputs: &Inputs) -> Plan {
-    let rows = inputs.rows();
-    let mut requests = BTreeSet::from([(Mode::Predict, rows.clamp(1, ROWS))]);
-    if !rows.is_multiple_of(ROWS) {
-        requests.insert((Mode::Predict, rows % ROWS));
-    }
-    let bytes = matches!(inputs, Inputs::Bytes(_));
-    let data = DataShape { examples: rows, features: inputs.width(), bytes, places: rows };
-    Plan::new(&model.spec, 1, data, Rule::Sgd, &requests, 64)
-}
-
 impl Predictor {
+    /// Compiles what predicts some rows, without a device.
+    pub fn plan(model: &Model, inputs: &Inputs) -> Plan {
+        let rows = inputs.rows();
+        let mut requests = BTreeSet::from([(Mode::Predict, rows.clamp(1, ROWS))]);
+        if !rows.is_multiple_of(ROWS) {
+            requests.insert((Mode::Predict, rows % ROWS));
+        }
+        let bytes = matches!(inputs, Inputs::Bytes(_));
+        let data = DataShape { examples: rows, features: inputs.width(), bytes, places: rows };
+        Plan::new(&model.spec, 1, data, Rule::Sgd, &requests, 64)
+    }
+
     /// Loads a model and rows as they are in the table, `[rows, features]`, onto a device.
     ///
     /// # Errors
     /// [`Error::Config`] if the rows have another width than the model; [`Error::Fit`] and
     /// [`Error::Device`].
     pub async fn new(model: &Model, inputs: &Inputs, device: &Device) -> Result<Predictor> {
-        match inputs {
-            Inputs::Real(_) if inputs.width() == model.spec.inputs() => {
-                let inputs = Inputs::Real(model.standardizer.transform(inputs));
-                Predictor::prepared(model, &inputs, device).await
-            }
-            _ => Predictor::prepared(model, inputs, device).await,
-        }
+        Predictor::prepared(model, &model.prepare(inputs), device).await
     }
 
     /// The same with reals that are standardized already, as [`super::TrainingData`] holds them.
@@ -57,7 +52,7 @@ impl Predictor {
             let wanted = model.spec.inputs();
             return Err(Error::Config(format!("{rows} rows of {width} features; the model takes {wanted}")));
         }
-        let plan = plan(model, inputs);
+        let plan = Predictor::plan(model, inputs);
         let way_out = if matches!(device, Device::Gpu(_)) {
             "predict fewer rows at a time, or use --device cpu"
         } else {
@@ -103,6 +98,16 @@ impl Predictor {
 }
 
 impl Model {
+    /// Rows of a table as [`Predictor::prepared`] takes them: reals standardized, bytes as they are.
+    pub fn prepare<'a>(&self, inputs: &'a Inputs) -> Cow<'a, Inputs> {
+        match inputs {
+            Inputs::Real(_) if inputs.width() == self.spec.inputs() => {
+                Cow::Owned(Inputs::Real(self.standardizer.transform(inputs)))
+            }
+            _ => Cow::Borrowed(inputs),
+        }
+    }
+
     /// What the outputs mean, `[rows, classes]` or `[rows, 1]`: the probability of each class, or the
     /// value in the table's own units.
     pub fn interpret(&self, outputs: &Array2<f64>) -> Array2<f64> {
@@ -138,9 +143,23 @@ impl Model {
     /// # Errors
     /// As for [`Predictor::prepared`].
     pub async fn fold_difference(&self, inputs: &Inputs, device: &Device) -> Result<(f64, f64)> {
-        let plain = Predictor::new(self, inputs, device).await?.outputs().await?;
-        let folded = Predictor::new(&self.fold(), inputs, device).await?.outputs().await?;
+        let inputs = self.prepare(inputs);
+        let plain = Predictor::prepared(self, &inputs, device).await?.outputs().await?;
+        self.fold_difference_from(&plain, &inputs, device).await
+    }
+
+    /// The same with inputs for [`Predictor::prepared`] and this model's outputs for them.
+    ///
+    /// # Errors
+    /// As for [`Predictor::prepared`].
+    pub async fn fold_difference_from(
+        &self,
+        plain: &Array2<f64>,
+        inputs: &Inputs,
+        device: &Device,
+    ) -> Result<(f64, f64)> {
+        let folded = Predictor::prepared(&self.fold(), inputs, device).await?.outputs().await?;
         let largest = |values: &Array2<f64>| values.iter().fold(0.0, |max: f64, value| max.max(value.abs()));
-        Ok((largest(&(&folded - &plain)), largest(&plain)))
+        Ok((largest(&(folded - plain)), largest(plain)))
     }
 }

@@ -124,6 +124,11 @@ impl Trainer {
         &self.data
     }
 
+    /// Ends the session, which frees the device's memory, and gives the data set back.
+    pub fn into_data(self) -> TrainingData {
+        self.data
+    }
+
     /// The session.
     pub fn engine(&self) -> &Engine {
         &self.engine

@@ -1,0 +1,58 @@
+use std::path::PathBuf;
+
+use minilote::model::Model;
+use minilote::train::{read_for, score};
+use minilote::{Device, Error, Result};
+use serde_json::json;
+
+use super::{note, print, print_json, report};
+
+const EXAMPLES: &str = "\
+Examples:
+  minilote evaluate runs/flowers-1/model.safetensors more-flowers.csv
+  minilote evaluate runs/flowers-1/model.safetensors more-flowers.csv --json";
+
+/// Score a trained model on data with known answers
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Evaluate {
+    /// The model.safetensors of a run; it is not changed
+    model: PathBuf,
+
+    /// A CSV file with the columns that the model was trained on, or an IDX file of images
+    data: PathBuf,
+
+    /// The file of labels (IDX); by default the one named like the images
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+
+    /// Where to run: auto, cpu, gpu, or an adapter's number or name
+    #[arg(long, default_value = "auto")]
+    device: String,
+
+    /// Print the scores as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Evaluate {
+    pub async fn run(&self) -> Result<u8> {
+        let model = Model::load(&self.model)?;
+        let data = read_for(&model.schema, &self.data, self.labels.as_deref(), true)?;
+        let targets = data.targets.ok_or_else(|| Error::data(&self.data, "the file has no targets"))?;
+        let (device, line) = Device::choose(&self.device).await?;
+        note(&line);
+        if data.dropped > 0 {
+            note(&format!("rows with missing values left out: {}", data.dropped));
+        }
+        let (outputs, fold) = report::outputs(&model, &model.prepare(&data.inputs), &device).await?;
+        let scores = score(&model, &outputs, &targets);
+        if self.json {
+            let (path, data) = (self.model.display().to_string(), self.data.display().to_string());
+            print_json(&json!({ "model": path, "data": data, "scores": scores, "fold": fold }))?;
+        } else {
+            print(&(report::scores(&model, &scores) + &fold.as_ref().map_or(String::new(), report::fold)))?;
+        }
+        Ok(0)
+    }
+}

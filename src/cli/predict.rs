@@ -1,0 +1,91 @@
+use std::path::{Path, PathBuf};
+
+use minilote::data::TargetKind;
+use minilote::model::{Model, write_whole};
+use minilote::train::{Predictor, best_class, read_for};
+use minilote::{Device, Error, Result};
+use ndarray::Array2;
+
+use super::report::significant;
+use super::{note, print};
+
+const EXAMPLES: &str = "\
+Examples:
+  minilote predict runs/flowers-1/model.safetensors new.csv
+  minilote predict runs/flowers-1/model.safetensors new.csv --out predictions.csv
+
+The first column is the row's line in DATA (the header is line 1) or the image's number, then the
+prediction, then each class's probability.";
+
+/// Significant digits that hold any number of single precision.
+const DIGITS: usize = 9;
+
+/// Predict rows with a trained model, as CSV
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Predict {
+    /// The model.safetensors of a run
+    model: PathBuf,
+
+    /// A CSV file with the columns that the model was trained on, the target aside; or IDX images
+    data: PathBuf,
+
+    /// Write to this file rather than to standard output
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+
+    /// Where to run: auto, cpu, gpu, or an adapter's number or name
+    #[arg(long, default_value = "auto")]
+    device: String,
+}
+
+impl Predict {
+    pub async fn run(&self) -> Result<u8> {
+        if let Some(out) = &self.out {
+            check_out(out, &[&self.model, &self.data])?;
+        }
+        let model = Model::load(&self.model)?;
+        let data = read_for(&model.schema, &self.data, None, false)?;
+        let (device, line) = Device::choose(&self.device).await?;
+        note(&line);
+        if data.dropped > 0 {
+            note(&format!("rows with missing values left out: {}", data.dropped));
+        }
+        let outputs = Predictor::new(&model, &data.inputs, &device).await?.outputs().await?;
+        let text = table(&model, &data.lines, &model.interpret(&outputs))?;
+        match &self.out {
+            Some(out) => write_whole(out, text.as_bytes())?,
+            None => print(&text)?,
+        }
+        Ok(0)
+    }
+}
+
+/// Refuses to overwrite what is read.
+fn check_out(out: &Path, read: &[&Path]) -> Result<()> {
+    let real = |path: &Path| path.canonicalize().ok();
+    match read.iter().find(|path| real(path).is_some_and(|path| Some(path) == real(out))) {
+        Some(path) => Err(Error::Config(format!("--out {} would overwrite what is read", path.display()))),
+        None => Ok(()),
+    }
+}
+
+fn table(model: &Model, lines: &[u64], meanings: &Array2<f64>) -> Result<String> {
+    let failed = |error: &dyn std::fmt::Display| Error::Config(format!("predictions as CSV: {error}"));
+    let mut writer = csv::Writer::from_writer(vec![]);
+    let classes: &[String] = match &model.schema.target.kind {
+        TargetKind::Classes(classes) => classes,
+        TargetKind::Value => &[],
+    };
+    let mut record = vec!["row".to_string(), "prediction".into()];
+    record.extend(classes.iter().map(|class| format!("p({class})")));
+    writer.write_record(&record).map_err(|error| failed(&error))?;
+    for (row, (line, values)) in lines.iter().zip(meanings.outer_iter()).enumerate() {
+        record = vec![line.to_string()];
+        record.extend(classes.get(best_class(meanings, row)).cloned());
+        record.extend(values.iter().map(|&value| significant(value, DIGITS)));
+        writer.write_record(&record).map_err(|error| failed(&error))?;
+    }
+    let bytes = writer.into_inner().map_err(|error| failed(&error))?;
+    String::from_utf8(bytes).map_err(|error| failed(&error))
+}

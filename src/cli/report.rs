@@ -1,0 +1,125 @@
+//! What people read about data, models and scores.
+
+use std::fmt::Write;
+
+use minilote::data::{Inputs, Schema, TargetKind};
+use minilote::model::Model;
+use minilote::train::{Predictor, Scores, TrainingData};
+use minilote::{Device, Result, Task};
+use ndarray::Array2;
+use serde::Serialize;
+
+/// A confusion matrix of more classes than this is left to --json.
+const CLASSES: usize = 12;
+
+/// How far the outputs are from those of the network whose batch normalization went into the layers
+/// beside it.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Fold {
+    pub max_difference: f64,
+    pub max_output: f64,
+}
+
+/// A model's outputs for rows that [`Model::prepare`] gave, and the folded network's beside them, if
+/// there is something to fold.
+pub async fn outputs(model: &Model, inputs: &Inputs, device: &Device) -> Result<(Array2<f64>, Option<Fold>)> {
+    let outputs = Predictor::prepared(model, inputs, device).await?.outputs().await?;
+    if model.spec.batch_norms().next().is_none() {
+        return Ok((outputs, None));
+    }
+    let (max_difference, max_output) = model.fold_difference_from(&outputs, inputs, device).await?;
+    Ok((outputs, Some(Fold { max_difference, max_output })))
+}
+
+pub fn fold(fold: &Fold) -> String {
+    format!("fold: max |Δ| {:.1e} of outputs up to {}\n", fold.max_difference, number(fold.max_output))
+}
+
+/// A number of ordinary size with four decimals, another with an exponent.
+pub fn number(value: f64) -> String {
+    let size = value.abs();
+    if size == 0.0 || (1e-3..1e6).contains(&size) { format!("{value:.4}") } else { format!("{value:.3e}") }
+}
+
+/// A number rounded to so many significant digits, as short as it goes.
+pub fn significant(value: f64, digits: usize) -> String {
+    let rounded: f64 = format!("{value:.0$e}", digits - 1).parse().unwrap_or(value);
+    let text = format!("{rounded:?}");
+    text.strip_suffix(".0").unwrap_or(&text).into()
+}
+
+pub fn percent(share: f64) -> String {
+    format!("{:.1} %", 100.0 * share)
+}
+
+/// A loss and the accuracy, where there is one: `0.0712 (97.4 %)`.
+pub fn loss(loss: f64, accuracy: Option<f64>) -> String {
+    number(loss) + &accuracy.map_or(String::new(), |accuracy| format!(" ({})", percent(accuracy)))
+}
+
+/// One line on a data set.
+pub fn data(data: &TrainingData) -> String {
+    let split = &data.split;
+    format!(
+        "data: {} rows to train, {} to validate, {} to test; {} features; {}",
+        split.train.len(),
+        split.valid.len(),
+        split.test.len(),
+        data.inputs.width(),
+        target(&data.schema, data.task)
+    )
+}
+
+/// What is predicted: `target diagnosis (binary: benign, malignant)`.
+pub fn target(schema: &Schema, task: Task) -> String {
+    let classes = match &schema.target.kind {
+        TargetKind::Classes(classes) if classes.len() <= 4 => format!(": {}", classes.join(", ")),
+        TargetKind::Classes(classes) => format!(": {} classes", classes.len()),
+        TargetKind::Value => String::new(),
+    };
+    format!("target {} ({task}{classes})", schema.target.name)
+}
+
+/// Scores as a table.
+pub fn scores(model: &Model, scores: &Scores) -> String {
+    let mut text = format!("{} rows: ", scores.rows);
+    if let Some(accuracy) = scores.accuracy {
+        let correct: usize = (0..scores.confusion.len()).map(|class| scores.confusion[class][class]).sum();
+        text += &format!("accuracy {} ({correct} of {}), ", percent(accuracy), scores.rows);
+    }
+    text += &format!("loss {}", number(scores.loss));
+    for (name, value) in [("R²", scores.r2), ("RMSE", scores.rmse), ("MAE", scores.mae)] {
+        text += &value.map_or(String::new(), |value| format!(", {name} {}", number(value)));
+    }
+    text.push('\n');
+    match &model.schema.target.kind {
+        TargetKind::Classes(classes) if model.spec.task != Task::Regression && classes.len() <= CLASSES => {
+            text + &confusion(classes, &scores.confusion)
+        }
+        _ => text,
+    }
+}
+
+/// Rows of each true class by predicted class, and the share of them that was recognized.
+fn confusion(classes: &[String], counts: &[Vec<usize>]) -> String {
+    let short = |name: &String| name.chars().take(16).collect::<String>();
+    let names: Vec<String> = classes.iter().map(short).collect();
+    let length = |text: &String| text.chars().count();
+    let first = names.iter().map(length).max().unwrap_or(0).max("predicted".len());
+    let widths: Vec<usize> = names.iter().map(|name| length(name).max(4)).collect();
+    let mut text = format!("  {:first$}", "predicted");
+    for (name, width) in names.iter().zip(&widths) {
+        let _ = write!(text, "  {name:>width$}");
+    }
+    text += "    recall\n";
+    for (class, (name, row)) in names.iter().zip(counts).enumerate() {
+        let _ = write!(text, "  {name:first$}");
+        for (count, width) in row.iter().zip(&widths) {
+            let _ = write!(text, "  {count:>width$}");
+        }
+        let all: usize = row.iter().sum();
+        let recall = if all > 0 { percent(row[class] as f64 / all as f64) } else { "-".into() };
+        let _ = writeln!(text, "  {recall:>8}");
+    }
+    text
+}

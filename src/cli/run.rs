@@ -1,0 +1,80 @@
+//! The directory of a run.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use minilote::model::write_whole;
+use minilote::{Error, Result};
+use serde::Serialize;
+
+pub const CONFIG: &str = "config.toml";
+pub const ENVIRONMENT: &str = "environment.json";
+pub const LOG: &str = "log.jsonl";
+pub const MODEL: &str = "model.safetensors";
+pub const SUMMARY: &str = "summary.json";
+const FILES: [&str; 5] = [CONFIG, ENVIRONMENT, LOG, MODEL, SUMMARY];
+
+/// Whether a run may use this directory: a new or empty one, or with `force` one that holds a run.
+///
+/// # Errors
+/// [`Error::File`] that says what is in the way.
+pub fn check(out: &Path, force: bool) -> Result<()> {
+    let mut entries = match fs::read_dir(out) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Error::file(out, error)),
+    };
+    let ours = FILES.iter().any(|file| out.join(file).exists());
+    match (entries.next().is_some(), ours, force) {
+        (false, ..) | (_, true, true) => Ok(()),
+        (_, true, false) => Err(Error::file(
+            out,
+            "the directory holds a run already: --force overwrites it, or use another --out",
+        )),
+        (_, false, _) => {
+            Err(Error::file(out, "the directory is not empty and holds no run: use another --out"))
+        }
+    }
+}
+
+/// Makes the directory of a run, without the files of a run before it: `out`, or the first of
+/// `runs/NAME-1`, `runs/NAME-2`, … that is free, by the name of the data file.
+///
+/// # Errors
+/// [`Error::File`].
+pub fn create(out: Option<&Path>, data: &Path, force: bool) -> Result<PathBuf> {
+    let Some(out) = out else {
+        let name = data.file_name().unwrap_or_default().to_string_lossy();
+        let stem = name.split('.').find(|part| !part.is_empty()).unwrap_or("run");
+        let runs = Path::new("runs");
+        fs::create_dir_all(runs).map_err(|error| Error::file(runs, error))?;
+        for number in 1.. {
+            let path = runs.join(format!("{stem}-{number}"));
+            match fs::create_dir(&path) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                made => return made.map(|()| path.clone()).map_err(|error| Error::file(&path, error)),
+            }
+        }
+        return Err(Error::file(runs, "no number is free"));
+    };
+    check(out, force)?;
+    fs::create_dir_all(out).map_err(|error| Error::file(out, error))?;
+    for file in FILES.map(|file| out.join(file)) {
+        match fs::remove_file(&file) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(Error::file(&file, error)),
+            _ => {}
+        }
+    }
+    Ok(out.into())
+}
+
+/// Writes a file of JSON for people and programs.
+///
+/// # Errors
+/// [`Error::File`].
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let mut text = serde_json::to_string_pretty(value).map_err(|error| Error::file(path, error))?;
+    text.push('\n');
+    write_whole(path, text.as_bytes())
+}

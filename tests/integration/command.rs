@@ -1,0 +1,295 @@
+//! The `minilote` command as a person or a script meets it: its files, its output, its exit codes.
+
+mod refused;
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use flate2::{Compression, write::GzEncoder};
+use serde_json::Value;
+
+const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data");
+
+/// An empty directory of a test's own.
+fn directory(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_dir_all(&path);
+    fs::create_dir_all(&path).unwrap();
+    path
+}
+
+struct Ran {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+fn command(directory: &Path, arguments: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_minilote"));
+    command.current_dir(directory).args(arguments.split_whitespace());
+    command
+}
+
+/// Runs the command in a directory; arguments hold no spaces.
+fn run(directory: &Path, arguments: &str) -> Ran {
+    let output = command(directory, arguments).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ran { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// The same for what has to succeed; its standard output.
+fn succeed(directory: &Path, arguments: &str) -> String {
+    let ran = run(directory, arguments);
+    assert_eq!(ran.code, Some(0), "{arguments}: {}", ran.err);
+    ran.out
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in {text}"))
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    fs::read_to_string(path).unwrap()
+}
+
+fn train(out: &str, rest: &str) -> String {
+    format!("train {DATA}/breast_cancer.csv --target diagnosis --device cpu --epochs 3 --out {out} {rest}")
+}
+
+#[test]
+fn a_run_writes_its_files_and_its_configuration_repeats_it() {
+    let at = directory("repeat");
+    let text = succeed(&at, &train("one", "--log step"));
+    for words in ["finished 3 epochs", "accuracy", "malignant", "recall", "fold", "minilote predict one"] {
+        assert!(text.contains(words), "{words:?} is not in {text}");
+    }
+    let log: Vec<Value> = read(at.join("one/log.jsonl")).lines().map(json).collect();
+    let count = |event| log.iter().filter(|line| line["event"] == event).count();
+    assert_eq!((count("epoch"), count("step"), log.len()), (3, 36, 39));
+    let epoch = log.last().unwrap();
+    for key in ["loss", "accuracy", "valid_loss", "valid_accuracy", "lr", "seconds"] {
+        assert!(epoch[key].is_number(), "{key} in {epoch}");
+    }
+    let environment = json(&read(at.join("one/environment.json")));
+    assert_eq!(environment["minilote"], env!("CARGO_PKG_VERSION"));
+    let summary = json(&read(at.join("one/summary.json")));
+    assert_eq!((&summary["end"], &summary["updates"]), (&"finished".into(), &36.into()));
+    assert_eq!(summary["sources"].as_array().unwrap().len(), 4);
+    assert!(summary["fold"]["max_difference"].as_f64().unwrap() < 1e-4);
+
+    let again = json(&succeed(&at, "train --config one/config.toml --out two --json --quiet"));
+    assert_eq!(again["run"], "two");
+    assert_eq!(again["test"], summary["test"]);
+    assert_eq!(fs::read(at.join("one/model.safetensors")).unwrap(), {
+        fs::read(at.join(again["model"].as_str().unwrap())).unwrap()
+    });
+}
+
+#[test]
+fn runs_without_a_name_are_numbered() {
+    let at = directory("numbered");
+    fs::copy(format!("{DATA}/diabetes.csv"), at.join("diabetes.csv")).unwrap();
+    for _ in 0..2 {
+        succeed(&at, "train diabetes.csv --target progression --device cpu --epochs 1 --quiet");
+    }
+    assert!(at.join("runs/diabetes-1/summary.json").exists() && at.join("runs/diabetes-2").exists());
+}
+
+#[test]
+fn a_run_is_overwritten_only_by_force_and_other_directories_never() {
+    let at = directory("force");
+    succeed(&at, &train("run", "--quiet"));
+    let before = fs::read(at.join("run/model.safetensors")).unwrap();
+    let refused = run(&at, &train("run", "--seed 1"));
+    assert_eq!(refused.code, Some(6));
+    assert!(refused.err.contains("--force"), "{}", refused.err);
+    assert_eq!(before, fs::read(at.join("run/model.safetensors")).unwrap());
+    succeed(&at, &train("run", "--quiet --seed 1 --force"));
+    assert_ne!(before, fs::read(at.join("run/model.safetensors")).unwrap());
+
+    fs::create_dir(at.join("other")).unwrap();
+    fs::write(at.join("other/thesis.txt"), "years of work").unwrap();
+    assert_eq!(run(&at, &train("other", "--force")).code, Some(6));
+    assert!(at.join("other/thesis.txt").exists());
+}
+
+#[test]
+fn flags_win_over_the_configuration_file() {
+    let at = directory("config");
+    let file = format!(
+        "data = '{DATA}/breast_cancer.csv'\ntarget = \"diagnosis\"\ndevice = \"cpu\"\nepochs = 1\nlog = 'step'\n\
+         hidden = [8, 4]\noptimizer = \"momentum\"\nnesterov = true\nlr = 0.02\nquiet = true\nforce = false\n"
+    );
+    fs::write(at.join("c.toml"), file).unwrap();
+    succeed(&at, "train --config c.toml --out run --lr 0.01 --epochs 2 --nesterov=false");
+    let config = read(at.join("run/config.toml"));
+    for line in ["epochs = 2", "lr = 0.01", "hidden = \"8,4\"", "nesterov = false", "device = \"cpu\""] {
+        assert!(config.lines().any(|other| other == line), "{line:?} is not in {config}");
+    }
+    assert!(read(at.join("run/log.jsonl")).contains("\"step\""));
+}
+
+#[test]
+fn evaluate_scores_as_training_did_and_predict_needs_no_target() {
+    let at = directory("apply");
+    let all = read(format!("{DATA}/breast_cancer.csv"));
+    let (header, rows) = all.split_once('\n').unwrap();
+    let rows: Vec<&str> = rows.lines().collect();
+    let table = |rows: &[&str]| format!("{header}\n{}\n", rows.join("\n"));
+    fs::write(at.join("train.csv"), table(&rows[100..])).unwrap();
+    fs::write(at.join("test.csv"), table(&rows[..100])).unwrap();
+    let arguments =
+        "train train.csv --target diagnosis --device cpu --epochs 4 --test test.csv --json --out run";
+    let trained = json(&succeed(&at, arguments));
+    let model = at.join("run/model.safetensors");
+    let bytes = fs::read(&model).unwrap();
+
+    let evaluated = succeed(&at, "evaluate run/model.safetensors test.csv --device cpu --json");
+    assert_eq!(json(&evaluated)["scores"], trained["test"]);
+    let text = succeed(&at, "evaluate run/model.safetensors test.csv --device cpu");
+    assert!(text.contains("100 rows: accuracy") && text.contains("fold: max"), "{text}");
+    assert_eq!(bytes, fs::read(&model).unwrap());
+
+    // The target is the last column.
+    let cut = |row: &str| row[..row.rfind(',').unwrap()].to_string() + "\n";
+    let bare: String = table(&rows[..100]).lines().map(cut).collect();
+    fs::write(at.join("bare.csv"), bare).unwrap();
+    let with = succeed(&at, "predict run/model.safetensors test.csv --device cpu");
+    succeed(&at, "predict run/model.safetensors bare.csv --device cpu --out out.csv");
+    assert_eq!(with, read(at.join("out.csv")));
+    let mut lines = with.lines();
+    assert_eq!(lines.next(), Some("row,prediction,p(benign),p(malignant)"));
+    let mut correct = 0;
+    for (number, (line, row)) in lines.zip(&rows[..100]).enumerate() {
+        let cells: Vec<&str> = line.split(',').collect();
+        assert_eq!(cells[0], (number + 2).to_string());
+        let sum: f64 = cells[2..].iter().map(|p| p.parse::<f64>().unwrap()).sum();
+        assert!((sum - 1.0).abs() < 1e-8);
+        correct += usize::from(row.ends_with(cells[1]));
+    }
+    assert_eq!(trained["test"]["accuracy"], correct as f64 / 100.0);
+    let ran = run(&at, "predict run/model.safetensors test.csv --device cpu --out test.csv");
+    assert_eq!(ran.code, Some(2), "{}", ran.err);
+}
+
+#[test]
+fn predictions_of_a_value_keep_the_lines_of_rows_that_are_not_dropped() {
+    let at = directory("dropped");
+    let rows = |i: usize| format!("{i}.5,{},{}.25\n", if i == 7 { "NA" } else { "1" }, 2 * i);
+    fs::write(at.join("t.csv"), "x,z,y\n".to_string() + &(0..40).map(rows).collect::<String>()).unwrap();
+    let text =
+        succeed(&at, "train t.csv --target y --device cpu --epochs 2 --missing drop --batch 5 --out run");
+    assert!(text.contains("R²") && text.contains("RMSE"), "{text}");
+    let text = succeed(&at, "predict run/model.safetensors t.csv --device cpu");
+    let numbers: Vec<&str> = text.lines().map(|line| line.split_once(',').unwrap().0).collect();
+    let expected: Vec<String> = (2..42).filter(|line| *line != 9).map(|line| line.to_string()).collect();
+    assert_eq!(numbers[0], "row");
+    assert_eq!(numbers[1..], expected);
+}
+
+#[test]
+fn inspect_and_devices_print_json() {
+    let at = directory("inspect");
+    succeed(&at, &train("run", "--quiet"));
+    let model = succeed(&at, "inspect run/model.safetensors --json");
+    let model = json(&model);
+    assert_eq!((&model["kind"], &model["updates"]), (&"model".into(), &36.into()));
+    let program = &model["plan"]["programs"][0];
+    assert_eq!(program["mode"], "predict");
+    assert!(program["ops"][0]["flops"].is_number() && model["plan"]["memory"].is_number());
+    let data = json(&succeed(&at, &format!("inspect {DATA}/breast_cancer.csv --target diagnosis --json")));
+    assert_eq!(data["columns"][30]["values"]["malignant"], 212);
+    let programs = data["training"]["plan"]["programs"].as_array().unwrap();
+    assert!(programs.iter().any(|program| program["mode"] == "train" && program["rows"] == 32));
+    let both = succeed(&at, &format!("inspect {DATA}/diabetes.csv run/model.safetensors"));
+    for words in ["progression", "442 rows", "linear 30 → 64, no bias", "BatchNorm", "memory of a session"]
+    {
+        assert!(both.contains(words), "{words:?} is not in {both}");
+    }
+    let devices = json(&succeed(&at, "devices --json"));
+    assert!(devices["cpu"]["threads"].as_u64() >= Some(1) && devices["auto"].is_string());
+}
+
+fn idx(dimensions: &[u32], elements: impl Iterator<Item = u8>) -> Vec<u8> {
+    let mut content = vec![0, 0, 8, dimensions.len() as u8];
+    dimensions.iter().for_each(|size| content.extend(size.to_be_bytes()));
+    content.extend(elements);
+    content
+}
+
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(vec![], Compression::fast());
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// 60 images of 4×4 pixels, bright on the left or on the right, and their labels.
+fn images() -> (Vec<u8>, Vec<u8>) {
+    let pixel = |i: u32| {
+        let (image, column) = (i / 16, i % 4);
+        let bright = (column < 2) == image.is_multiple_of(2);
+        (if bright { 200 } else { 20 }) + (i * 7 % 31) as u8
+    };
+    (idx(&[60, 4, 4], (0..960).map(pixel)), idx(&[60], (0..60).map(|i| if i % 2 == 0 { 3 } else { 8 })))
+}
+
+#[test]
+fn images_are_trained_evaluated_and_predicted() {
+    let at = directory("images");
+    let (pixels, labels) = images();
+    fs::write(at.join("a-images-idx3-ubyte"), &pixels).unwrap();
+    fs::write(at.join("a-labels-idx1-ubyte"), &labels).unwrap();
+    fs::write(at.join("b-images-idx3-ubyte.gz"), gzip(&pixels)).unwrap();
+    fs::write(at.join("b-labels-idx1-ubyte.gz"), gzip(&labels)).unwrap();
+    fs::write(at.join("labels"), gzip(&labels)).unwrap();
+    let rest = "--device cpu --epochs 8 --batch 10 --json --quiet";
+    let plain = json(&succeed(&at, &format!("train a-images-idx3-ubyte --out a {rest}")));
+    let zipped = json(&succeed(&at, &format!("train b-images-idx3-ubyte.gz --out b {rest}")));
+    assert_eq!(plain["test"], zipped["test"]);
+    assert_eq!(plain["test"]["accuracy"], 1.0);
+    succeed(&at, &format!("train a-images-idx3-ubyte --labels labels --out c {rest}"));
+    let text = succeed(&at, "evaluate a/model.safetensors b-images-idx3-ubyte.gz --device cpu");
+    assert!(text.contains("accuracy 100.0 % (60 of 60)"), "{text}");
+    fs::remove_file(at.join("a-labels-idx1-ubyte")).unwrap();
+    let text = succeed(&at, "predict a/model.safetensors a-images-idx3-ubyte --device cpu");
+    assert!(text.starts_with("row,prediction,p(3),p(8)\n1,3,0.") && text.lines().count() == 61, "{text}");
+    let text = succeed(&at, "inspect b-images-idx3-ubyte.gz");
+    assert!(text.contains("60 images of 16 pixels") && text.contains("3 ×30, 8 ×30"), "{text}");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_keeps_its_best_model() {
+    use std::process::Stdio;
+    let at = directory("interrupted");
+    let arguments = train("run", "--epochs 1000000 --patience 0 --json");
+    let child = command(&at, &arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let log = at.join("run/log.jsonl");
+    for _ in 0..600 {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        if fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
+            break;
+        }
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let summary = json(&String::from_utf8(output.stdout).unwrap());
+    assert_eq!(summary["end"], "interrupted");
+    succeed(&at, &format!("evaluate run/model.safetensors {DATA}/breast_cancer.csv --device cpu"));
+}
+
+#[test]
+fn a_run_that_diverges_keeps_its_best_model() {
+    let at = directory("diverged");
+    let flags = "--norm none --optimizer sgd --lr 1e6 --warmup 1e7 --epochs 500 --patience 0";
+    let ran = run(
+        &at,
+        &format!("train {DATA}/diabetes.csv --target progression --device cpu --out run --json {flags}"),
+    );
+    assert_eq!(ran.code, Some(5), "{}", ran.err);
+    assert!(ran.err.contains("diverged in epoch") && json(&ran.out)["end"] == "diverged", "{}", ran.err);
+    succeed(&at, &format!("evaluate run/model.safetensors {DATA}/diabetes.csv --device cpu"));
+}
