@@ -9,7 +9,7 @@ use crate::{Error, Result};
 /// An adapter that wgpu offers, as `minilote devices` lists it.
 #[derive(Clone, Debug, Serialize)]
 pub struct AdapterSummary {
-    /// What `--device INDEX` takes.
+    /// What `--device INDEX` takes; 0 for a device of the caller's own.
     pub index: usize,
     /// As the driver gives it.
     pub name: String,
@@ -81,22 +81,20 @@ impl GpuDevice {
         let adapter = adapters.swap_remove(index);
         let info = adapter.get_info();
         let offered = adapter.limits();
-        // Nothing beyond WebGPU's defaults but the sizes of buffers, as far as the adapter goes.
+        // WebGPU's defaults, but buffers as large as the adapter allows.
         let required_limits = wgpu::Limits {
             max_buffer_size: offered.max_buffer_size,
             max_storage_buffer_binding_size: offered.max_storage_buffer_binding_size,
-            ..wgpu::Limits::downlevel_defaults().using_resolution(offered.clone())
-        };
-        let required_limits = wgpu::Limits {
-            max_storage_buffers_per_shader_stage: offered.max_storage_buffers_per_shader_stage.min(8),
-            ..required_limits
+            ..wgpu::Limits::default().or_worse_values_from(&offered)
         };
         let descriptor =
             wgpu::DeviceDescriptor { label: Some("minilote"), required_limits, ..Default::default() };
         let opened = adapter.request_device(&descriptor).await;
         let (device, queue) =
             opened.map_err(|error| Error::Device(format!("{} gives no device: {error}", info.name)))?;
-        Ok(GpuDevice::from_wgpu(device, queue, info))
+        let mut gpu = GpuDevice::from_wgpu(device, queue, info);
+        gpu.summary.index = index;
+        Ok(gpu)
     }
 
     /// A device that the caller made. Its errors outside of error scopes are caught from now on and
