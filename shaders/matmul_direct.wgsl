@@ -1,7 +1,9 @@
 // out = a b, a b^T or a^T b, for software adapters: eight rows by sixteen columns of out for each
 // invocation, straight from storage, without barriers.
 
-override LANES: u32;
+// Invocations of a workgroup along the columns and along the rows of out.
+override ACROSS: u32;
+override DOWN: u32;
 
 struct Params { a: View, b: View, bias: View, out: View, rows: u32, depth: u32, cols: u32, biased: u32 }
 
@@ -36,7 +38,7 @@ fn store(id: vec3u, sum: ptr<function, Tile>) {
 }
 
 // Four k at a time. b's rows are clamped where a's padding columns are zero.
-@compute @workgroup_size(LANES)
+@compute @workgroup_size(ACROSS, DOWN)
 fn ab(@builtin(global_invocation_id) id: vec3u) {
     var sum: Tile;
     for (var k = 0u; k < p.a.ld; k++) {
@@ -58,7 +60,7 @@ fn ab(@builtin(global_invocation_id) id: vec3u) {
 }
 
 // Four k at a time, as dot products: columns past the last are clamped and not stored.
-@compute @workgroup_size(LANES)
+@compute @workgroup_size(ACROSS, DOWN)
 fn abt(@builtin(global_invocation_id) id: vec3u) {
     var sum: Tile;
     for (var k = 0u; k < p.a.ld; k++) {
@@ -78,7 +80,7 @@ fn abt(@builtin(global_invocation_id) id: vec3u) {
     store(id, &sum);
 }
 
-@compute @workgroup_size(LANES)
+@compute @workgroup_size(ACROSS, DOWN)
 fn atb(@builtin(global_invocation_id) id: vec3u) {
     var sum: Tile;
     for (var k = 0u; k < p.depth; k++) {

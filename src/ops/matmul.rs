@@ -76,7 +76,13 @@ impl Describe for MatMul {
         // Rows and columns of out to a workgroup.
         let (shader, block_rows, block_cols, constants) = match variant {
             Variant::Gpu => ("matmul", 32, 32, vec![("BLOCK", 32.0), ("DEPTH", 16.0)]),
-            Variant::Software => ("matmul_direct", 8, 8 * 16, vec![("LANES", 8.0)]),
+            Variant::Software => {
+                // Eight invocations run as one vector: below one another where out is narrow.
+                let across = self.out.cols.div_ceil(16).next_power_of_two().min(8);
+                let down = 8 / across;
+                let constants = vec![("ACROSS", across as f64), ("DOWN", down as f64)];
+                ("matmul_direct", 8 * down, 16 * across, constants)
+            }
         };
         let sizes = [self.out.rows, self.depth(), self.out.cols, self.bias.is_some() as usize];
         let views = [self.a, self.b, self.bias.unwrap_or(self.b), self.out];
