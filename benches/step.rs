@@ -45,7 +45,7 @@ fn main() -> Result<()> {
     pollster::block_on(async {
         let mut devices = vec![("CPU backend".to_string(), Device::Cpu)];
         match Device::choose("gpu").await {
-            Ok((device, line)) => devices.push((line.replace("device: ", ""), device)),
+            Ok((device, _)) => devices.push((device.name(), device)),
             Err(error) => eprintln!("{error}"),
         }
         let nets = [

@@ -37,7 +37,7 @@ fn main() -> Result<()> {
         }
         let mut devices = vec![("CPU backend".to_string(), Device::Cpu)];
         match Device::choose("gpu").await {
-            Ok((device, line)) => devices.push((line.replace("device: ", ""), device)),
+            Ok((device, _)) => devices.push((device.name(), device)),
             Err(error) => eprintln!("{error}"),
         }
         println!("| data, test metric | device | mean of {SEEDS} seeds | lowest |");
@@ -74,7 +74,7 @@ async fn fashion(folder: PathBuf, device: &str) -> Result<()> {
         test: Part::File(folder.join("t10k-images-idx3-ubyte.gz")),
         ..Config::default()
     };
-    let (device, line) = Device::choose(device).await?;
+    let (device, _) = Device::choose(device).await?;
     let started = std::time::Instant::now();
     let accuracy = run(&folder.join("train-images-idx3-ubyte.gz"), config, &device).await?;
     println!(

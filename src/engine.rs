@@ -68,6 +68,15 @@ impl Device {
         Ok((Device::Gpu(GpuDevice::open(adapter.index).await?), line))
     }
 
+    /// The backend's name, or the adapter's.
+    pub fn name(&self) -> String {
+        match self {
+            Device::Cpu => "CPU backend".into(),
+            Device::Twin => "CPU backend in f64".into(),
+            Device::Gpu(gpu) => gpu.summary().name.clone(),
+        }
+    }
+
     /// Whether a plan fits this device; `way_out` says what to do if not.
     ///
     /// # Errors
