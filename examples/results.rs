@@ -77,9 +77,6 @@ async fn fashion(folder: PathBuf, device: &str) -> Result<()> {
     let (device, _) = Device::choose(device).await?;
     let started = std::time::Instant::now();
     let accuracy = run(&folder.join("train-images-idx3-ubyte.gz"), config, &device).await?;
-    println!(
-        "Fashion-MNIST, {line}: test accuracy {accuracy:.4} in {:.0} s",
-        started.elapsed().as_secs_f64()
-    );
+    println!("{}: test accuracy {accuracy:.4} in {:.0} s", device.name(), started.elapsed().as_secs_f64());
     Ok(())
 }
