@@ -3,8 +3,6 @@
 
 mod product;
 
-use std::collections::HashMap;
-
 use num_traits::{Float, NumAssign};
 
 use crate::ops::{Space, Step, Tensor};
@@ -15,11 +13,43 @@ pub use product::product;
 pub trait Real: Float + NumAssign + Send + Sync + std::fmt::Debug + 'static {
     /// The nearest value.
     fn of(value: f64) -> Self;
+
+    /// A byte's value.
+    fn of_byte(byte: u8) -> Self;
+
+    /// `eˣ`, in a form that loops over it vectorize.
+    fn exponential(self) -> Self;
 }
 
 impl Real for f32 {
     fn of(value: f64) -> f32 {
         value as f32
+    }
+
+    fn of_byte(byte: u8) -> f32 {
+        byte.into()
+    }
+
+    /// To 2 units in the last place: `2ⁿ · e^r` with r in ±ln(2)/2 and e^r by its series. A NaN stays one.
+    #[inline(always)]
+    fn exponential(self) -> f32 {
+        // Beyond these the result is 0 or infinite; comparisons leave a NaN as it is.
+        let x = if self > 89.0 { 89.0 } else { self };
+        let x = if x < -104.0 { -104.0 } else { x };
+        // Adding 1.5·2²³ rounds to a whole number in the low bits.
+        const ROUND: f32 = 12_582_912.0;
+        let n = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
+        // ln(2) in two parts, so that n · ln(2) loses nothing.
+        let r = (x - n * 0.693_359_4) + n * 2.121_944_4e-4;
+        let series = [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
+        let mut power = 1.0 / 5040.0;
+        for term in series {
+            power = power * r + term;
+        }
+        // 2ⁿ in two factors, as 2¹²⁸ and the subnormal numbers are out of the exponent's reach.
+        let n = n as i32;
+        let two_to = |n: i32| f32::from_bits(((n + 127) << 23) as u32);
+        power * two_to(n / 2) * two_to(n - n / 2)
     }
 }
 
@@ -27,11 +57,20 @@ impl Real for f64 {
     fn of(value: f64) -> f64 {
         value
     }
+
+    fn of_byte(byte: u8) -> f64 {
+        byte.into()
+    }
+
+    fn exponential(self) -> f64 {
+        self.exp()
+    }
 }
 
 /// The spaces of a session, on the host.
 pub struct Memory<T> {
-    spaces: HashMap<Space, Vec<T>>,
+    /// By [`Space::index`].
+    spaces: Vec<Vec<T>>,
     bytes: Vec<u8>,
     order: Vec<u32>,
 }
@@ -39,12 +78,14 @@ pub struct Memory<T> {
 impl<T: Real> Memory<T> {
     /// All spaces of a plan, zeroed.
     pub fn new(plan: &Plan) -> Memory<T> {
-        let mut memory = Memory { spaces: HashMap::new(), bytes: vec![], order: vec![] };
+        let mut memory = Memory { spaces: vec![], bytes: vec![], order: vec![] };
         for (&space, &elements) in &plan.spaces {
+            let index = space.index();
+            memory.spaces.resize(memory.spaces.len().max(index + 1), vec![]);
             match space {
                 Space::Bytes => memory.bytes = vec![0; elements],
                 Space::Order => memory.order = vec![0; elements],
-                _ => drop(memory.spaces.insert(space, vec![T::zero(); elements])),
+                _ => memory.spaces[index] = vec![T::zero(); elements],
             }
         }
         memory
@@ -52,7 +93,7 @@ impl<T: Real> Memory<T> {
 
     /// A space of reals; empty if no program uses it.
     pub fn get(&self, space: Space) -> &[T] {
-        self.spaces.get(&space).map_or(&[], Vec::as_slice)
+        self.spaces.get(space.index()).map_or(&[], Vec::as_slice)
     }
 
     /// The data set's bytes.
@@ -62,7 +103,7 @@ impl<T: Real> Memory<T> {
 
     /// Overwrites a space of reals from its beginning.
     pub fn load(&mut self, space: Space, values: &[f64]) {
-        let to = self.spaces.get_mut(&space).map_or(&mut [][..], Vec::as_mut_slice);
+        let to = self.spaces.get_mut(space.index()).map_or(&mut [][..], Vec::as_mut_slice);
         to[..values.len()].iter_mut().zip(values).for_each(|(to, &value)| *to = T::of(value));
     }
 
@@ -86,18 +127,38 @@ impl<T: Real> Memory<T> {
         &self.get(tensor.space)[tensor.at(model, 0, 0)..tensor.at(model, tensor.rows, 0)]
     }
 
-    /// The row of the data set that a row of the minibatch comes from.
-    pub fn source(&self, order: Tensor, model: usize, step: &Step, row: usize) -> usize {
-        self.order[order.at(model, 0, 0) + step.first as usize + row] as usize
+    /// A model's rows, padding left out.
+    pub fn rows(&self, tensor: Tensor, model: usize) -> impl Iterator<Item = &[T]> {
+        self.matrix(tensor, model).chunks_exact(tensor.ld()).map(move |row| &row[..tensor.cols])
     }
 
-    /// Lends the space of `tensor` out for writing, with the rest of the memory for reading.
-    pub fn update(&mut self, tensor: Tensor, write: impl FnOnce(&mut [T], &mut Memory<T>)) {
-        let Some(space) = self.spaces.get_mut(&tensor.space) else { return write(&mut [], self) };
-        let mut lent = std::mem::take(space);
-        write(&mut lent, self);
-        self.spaces.insert(tensor.space, lent);
+    /// The rows of the data set that a minibatch comes from.
+    pub fn sources(&self, order: Tensor, model: usize, step: &Step) -> &[u32] {
+        &self.order[order.at(model, 0, 0) + step.first as usize..]
     }
+
+    /// Lends the space of `tensor` out for writing, with the rest of the memory for reading. What `write`
+    /// does is compiled for the widest vectors that the processor has.
+    pub fn update(&mut self, tensor: Tensor, write: impl FnOnce(&mut [T], &mut Memory<T>)) {
+        let index = tensor.space.index();
+        let mut lent = self.spaces.get_mut(index).map(std::mem::take).unwrap_or_default();
+        pulp::Arch::new().dispatch(|| write(&mut lent, self));
+        if let Some(space) = self.spaces.get_mut(index) {
+            *space = lent;
+        }
+    }
+}
+
+/// A model's rows of a tensor in the space that [`Memory::update`] lends, padding left out.
+pub fn rows_mut<T>(
+    space: &mut [T],
+    tensor: Tensor,
+    model: usize,
+    slot: u32,
+) -> impl Iterator<Item = &mut [T]> {
+    let start = tensor.at(model, 0, slot as usize);
+    let matrix = &mut space[start..start + tensor.rows * tensor.ld()];
+    matrix.chunks_exact_mut(tensor.ld()).map(move |row| &mut row[..tensor.cols])
 }
 
 /// A session on the CPU.

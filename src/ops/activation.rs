@@ -1,8 +1,7 @@
 use serde::{Deserialize, Serialize};
 
-use super::gather::rows;
 use super::{Describe, Dispatch, Operand, Step, Tensor, Variant, elementwise, read, words, write};
-use crate::cpu::{Memory, Real};
+use crate::cpu::{Memory, Real, rows_mut};
 
 /// A function applied to every unit of a layer.
 ///
@@ -22,22 +21,20 @@ pub enum Function {
 }
 
 impl Function {
-    /// The function's value. A NaN stays a NaN.
-    pub fn value<T: Real>(self, x: T) -> T {
+    /// The function of every value of a row. A NaN stays a NaN.
+    #[inline(always)]
+    pub fn map<T: Real>(self, out: &mut [T], x: &[T]) {
+        let one = T::one();
+        let both = out.iter_mut().zip(x);
         match self {
-            Function::Relu => {
-                if x < T::zero() {
-                    T::zero()
-                } else {
-                    x
-                }
-            }
-            Function::Tanh => x.tanh(),
-            Function::Sigmoid => T::one() / (T::one() + (-x).exp()),
+            Function::Relu => both.for_each(|(y, &x)| *y = if x < T::zero() { T::zero() } else { x }),
+            Function::Tanh => both.for_each(|(y, &x)| *y = one - (one + one) / ((x + x).exponential() + one)),
+            Function::Sigmoid => both.for_each(|(y, &x)| *y = one / (one + (-x).exponential())),
         }
     }
 
     /// The function's derivative, from its value.
+    #[inline(always)]
     pub fn slope<T: Real>(self, y: T) -> T {
         match self {
             Function::Relu => {
@@ -71,12 +68,11 @@ pub struct ActivationBackward {
 }
 
 impl Activation {
-    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, _: &Step) {
+    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
         memory.update(self.out, |out, memory| {
-            for (model, row) in rows(self.out) {
-                let out = &mut out[self.out.at(model, row, 0)..][..self.out.cols];
-                for (y, &x) in out.iter_mut().zip(memory.row(self.x, model, row)) {
-                    *y = self.function.value(x);
+            for model in 0..self.out.models {
+                for (out, x) in rows_mut(out, self.out, model, step.slot).zip(memory.rows(self.x, model)) {
+                    self.function.map(out, x);
                 }
             }
         });
@@ -84,13 +80,14 @@ impl Activation {
 }
 
 impl ActivationBackward {
-    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, _: &Step) {
+    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
         memory.update(self.dx, |out, memory| {
-            for (model, row) in rows(self.dx) {
-                let out = &mut out[self.dx.at(model, row, 0)..][..self.dx.cols];
-                let (y, dy) = (memory.row(self.y, model, row), memory.row(self.dy, model, row));
-                for (c, dx) in out.iter_mut().enumerate() {
-                    *dx = dy[c] * self.function.slope(y[c]);
+            for model in 0..self.dx.models {
+                let given = memory.rows(self.y, model).zip(memory.rows(self.dy, model));
+                for (dx, (y, dy)) in rows_mut(out, self.dx, model, step.slot).zip(given) {
+                    for ((dx, &y), &dy) in dx.iter_mut().zip(y).zip(dy) {
+                        *dx = dy * self.function.slope(y);
+                    }
                 }
             }
         });

@@ -1,6 +1,5 @@
-use super::gather::rows;
 use super::{Describe, Dispatch, Operand, Step, Tensor, Variant, elementwise, read, words, write};
-use crate::cpu::{Memory, Real};
+use crate::cpu::{Memory, Real, rows_mut};
 
 /// Batch normalization (Ioffe and Szegedy 2015, algorithm 1), with the statistics of the minibatch
 /// in training and the running ones in inference.
@@ -20,37 +19,41 @@ pub struct BatchNorm {
     pub eps: f64,
 }
 
-/// `(x − mean) / sqrt(variance + eps)` needs these of a column.
-pub(super) struct Column<T> {
-    high: T,
-    low: T,
-    pub deviation: T,
+/// What normalizes a model's columns: mean in two parts, and 1 / sqrt(variance + eps).
+pub(super) struct Columns<'a, T> {
+    pub high: &'a [T],
+    pub low: &'a [T],
+    pub rstd: Vec<T>,
 }
 
-impl<T: Real> Column<T> {
-    pub fn normalize(&self, x: T) -> T {
-        ((x - self.high) - self.low) / self.deviation
+impl<'a, T: Real> Columns<'a, T> {
+    pub fn new(memory: &'a Memory<T>, stats: Tensor, model: usize, eps: f64) -> Columns<'a, T> {
+        let [high, low, variance] = [0, 1, 2].map(|row| memory.row(stats, model, row));
+        let rstd = variance.iter().map(|&variance| (variance + T::of(eps)).sqrt().recip()).collect();
+        Columns { high, low, rstd }
+    }
+
+    /// Replaces a row of x by xhat = (x − mean) / sqrt(variance + eps).
+    #[inline(always)]
+    pub fn normalize(&self, x: &[T], xhat: &mut [T]) {
+        let columns = self.high.iter().zip(self.low).zip(&self.rstd);
+        for ((xhat, &x), ((&high, &low), &rstd)) in xhat.iter_mut().zip(x).zip(columns) {
+            *xhat = ((x - high) - low) * rstd;
+        }
     }
 }
 
-pub(super) fn columns<T: Real>(memory: &Memory<T>, stats: Tensor, model: usize, eps: f64) -> Vec<Column<T>> {
-    let [high, low, variance] = [0, 1, 2].map(|row| memory.row(stats, model, row));
-    let deviation = |column: usize| (variance[column] + T::of(eps)).sqrt();
-    (0..stats.cols).map(|c| Column { high: high[c], low: low[c], deviation: deviation(c) }).collect()
-}
-
 impl BatchNorm {
-    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, _: &Step) {
+    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
         memory.update(self.out, |out, memory| {
-            let mut stats = vec![];
-            for (model, row) in rows(self.out) {
-                if row == 0 {
-                    stats = columns(memory, self.stats, model, self.eps);
-                }
+            for model in 0..self.out.models {
+                let columns = Columns::new(memory, self.stats, model, self.eps);
                 let (gamma, beta) = (memory.row(self.gamma, model, 0), memory.row(self.beta, model, 0));
-                let x = memory.row(self.x, model, row);
-                for (c, y) in out[self.out.at(model, row, 0)..][..self.out.cols].iter_mut().enumerate() {
-                    *y = gamma[c] * stats[c].normalize(x[c]) + beta[c];
+                for (out, x) in rows_mut(out, self.out, model, step.slot).zip(memory.rows(self.x, model)) {
+                    columns.normalize(x, out);
+                    for ((y, &gamma), &beta) in out.iter_mut().zip(gamma).zip(beta) {
+                        *y = gamma * *y + beta;
+                    }
                 }
             }
         });

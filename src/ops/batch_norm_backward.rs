@@ -1,7 +1,6 @@
-use super::batch_norm::columns;
-use super::gather::rows;
+use super::batch_norm::Columns;
 use super::{Describe, Dispatch, Operand, Step, Tensor, Variant, columnwise, read, words, write};
-use crate::cpu::{Memory, Real};
+use crate::cpu::{Memory, Real, rows_mut};
 
 /// The gradients of gamma and beta (Ioffe and Szegedy 2015, section 3).
 ///
@@ -35,20 +34,22 @@ pub struct BatchNormBackward {
 
 impl BatchNormReduce {
     pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, _: &Step) {
-        let cols = self.x.cols;
         memory.update(self.dgamma, |grads, memory| {
+            let mut xhat = vec![T::zero(); self.x.cols];
             for model in 0..self.x.models {
-                let (dgamma, dbeta) = (self.dgamma.at(model, 0, 0), self.dbeta.at(model, 0, 0));
-                grads[dgamma..][..cols].fill(T::zero());
-                grads[dbeta..][..cols].fill(T::zero());
-                let stats = columns(memory, self.stats, model, self.eps);
-                for row in 0..self.x.rows {
-                    let (x, dy) = (memory.row(self.x, model, row), memory.row(self.dy, model, row));
-                    for c in 0..cols {
-                        grads[dgamma + c] += dy[c] * stats[c].normalize(x[c]);
-                        grads[dbeta + c] += dy[c];
+                let columns = Columns::new(memory, self.stats, model, self.eps);
+                let (mut dgamma, mut dbeta) = (vec![T::zero(); self.x.cols], vec![T::zero(); self.x.cols]);
+                for (x, dy) in memory.rows(self.x, model).zip(memory.rows(self.dy, model)) {
+                    columns.normalize(x, &mut xhat);
+                    for (((dgamma, dbeta), &xhat), &dy) in
+                        dgamma.iter_mut().zip(&mut dbeta).zip(&xhat).zip(dy)
+                    {
+                        *dgamma += dy * xhat;
+                        *dbeta += dy;
                     }
                 }
+                grads[self.dgamma.at(model, 0, 0)..][..self.x.cols].copy_from_slice(&dgamma);
+                grads[self.dbeta.at(model, 0, 0)..][..self.x.cols].copy_from_slice(&dbeta);
             }
         });
     }
@@ -84,21 +85,22 @@ impl Describe for BatchNormReduce {
 }
 
 impl BatchNormBackward {
-    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, _: &Step) {
+    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
         let BatchNormReduce { x, dy, stats, dgamma, dbeta, eps } = self.reduce;
         let n = T::of(x.rows as f64);
         memory.update(self.dx, |out, memory| {
-            let mut of_column = vec![];
-            for (model, row) in rows(x) {
-                if row == 0 {
-                    of_column = columns(memory, stats, model, eps);
-                }
-                let gamma = memory.row(self.gamma, model, 0);
+            for model in 0..x.models {
+                let columns = Columns::new(memory, stats, model, eps);
                 let (dgamma, dbeta) = (memory.row(dgamma, model, 0), memory.row(dbeta, model, 0));
-                let (x, dy) = (memory.row(x, model, row), memory.row(dy, model, row));
-                for (c, dx) in out[self.dx.at(model, row, 0)..][..self.dx.cols].iter_mut().enumerate() {
-                    let means = dbeta[c] / n + of_column[c].normalize(x[c]) * dgamma[c] / n;
-                    *dx = gamma[c] / of_column[c].deviation * (dy[c] - means);
+                let gamma = memory.row(self.gamma, model, 0).iter();
+                let scale: Vec<T> = gamma.zip(&columns.rstd).map(|(&gamma, &rstd)| gamma * rstd).collect();
+                let given = memory.rows(x, model).zip(memory.rows(dy, model));
+                for (dx, (x, dy)) in rows_mut(out, self.dx, model, step.slot).zip(given) {
+                    columns.normalize(x, dx);
+                    let of_column = dgamma.iter().zip(dbeta).zip(&scale);
+                    for ((dx, &dy), ((&dgamma, &dbeta), &scale)) in dx.iter_mut().zip(dy).zip(of_column) {
+                        *dx = scale * (dy - (dbeta + *dx * dgamma) / n);
+                    }
                 }
             }
         });

@@ -21,8 +21,8 @@ pub struct ColumnStats {
 
 impl ColumnStats {
     pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
-        let (rows, cols, ld) = (self.x.rows, self.x.cols, self.stats.ld());
-        let n = T::of(rows as f64);
+        let ld = self.stats.ld();
+        let n = T::of(self.x.rows as f64);
         memory.update(self.stats, |stats, memory| {
             for model in 0..self.x.models {
                 let (high, rest) = stats[self.stats.at(model, 0, 0)..][..3 * ld].split_at_mut(ld);
@@ -30,21 +30,20 @@ impl ColumnStats {
                 high.fill(T::zero());
                 low.fill(T::zero());
                 variance.fill(T::zero());
-                for row in 0..rows {
-                    for (sum, &x) in high.iter_mut().zip(memory.row(self.x, model, row)) {
-                        *sum += x;
-                    }
+                for x in memory.rows(self.x, model) {
+                    high.iter_mut().zip(x).for_each(|(sum, &x)| *sum += x);
                 }
                 high.iter_mut().for_each(|sum| *sum /= n);
-                for row in 0..rows {
-                    let x = memory.row(self.x, model, row);
-                    for (column, &x) in x.iter().enumerate() {
-                        let d = x - high[column];
-                        low[column] += d;
-                        variance[column] += d * d;
+                for x in memory.rows(self.x, model) {
+                    for (((&x, &high), low), variance) in
+                        x.iter().zip(&*high).zip(&mut *low).zip(&mut *variance)
+                    {
+                        let d = x - high;
+                        *low += d;
+                        *variance += d * d;
                     }
                 }
-                for (low, variance) in low.iter_mut().zip(variance).take(cols) {
+                for (low, variance) in low.iter_mut().zip(variance) {
                     *low /= n;
                     let corrected = *variance / n - *low * *low;
                     // Not max(): that would turn a NaN into 0.

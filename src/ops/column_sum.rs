@@ -18,10 +18,8 @@ impl ColumnSum {
             for model in 0..self.x.models {
                 let out = &mut out[self.out.at(model, 0, step.slot as usize)..][..self.out.cols];
                 out.fill(T::zero());
-                for row in 0..self.x.rows {
-                    for (sum, &x) in out.iter_mut().zip(memory.row(self.x, model, row)) {
-                        *sum += x;
-                    }
+                for x in memory.rows(self.x, model) {
+                    out.iter_mut().zip(x).for_each(|(sum, &x)| *sum += x);
                 }
             }
         });

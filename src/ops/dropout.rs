@@ -1,6 +1,5 @@
-use super::gather::rows;
 use super::{Describe, Dispatch, Operand, Space, Step, Tensor, Variant, elementwise, read, words, write};
-use crate::cpu::{Memory, Real};
+use crate::cpu::{Memory, Real, rows_mut};
 
 /// Inverted dropout (Srivastava et al. 2014, scaled in training as PyTorch does).
 ///
@@ -44,12 +43,14 @@ impl Dropout {
     pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
         let scale = T::one() / (T::one() - T::of(self.p));
         memory.update(self.out, |out, memory| {
-            for (model, row) in rows(self.out) {
+            for model in 0..self.out.models {
                 let key = memory.row(self.hyper(), model, 0)[3].to_u32().unwrap_or(0);
-                let x = memory.row(self.x, model, row);
-                for (c, y) in out[self.out.at(model, row, 0)..][..self.out.cols].iter_mut().enumerate() {
-                    let keep = keep(self.p, key, self.layer, step.number, row as u32, c as u32);
-                    *y = if keep { x[c] * scale } else { T::zero() };
+                let rows = rows_mut(out, self.out, model, step.slot).zip(memory.rows(self.x, model));
+                for (row, (out, x)) in rows.enumerate() {
+                    for (column, (y, &x)) in out.iter_mut().zip(x).enumerate() {
+                        let keep = keep(self.p, key, self.layer, step.number, row as u32, column as u32);
+                        *y = if keep { x * scale } else { T::zero() };
+                    }
                 }
             }
         });

@@ -1,7 +1,7 @@
 use super::{
     Access, Describe, Dispatch, Operand, Space, Step, Tensor, Variant, elementwise, read, words, write,
 };
-use crate::cpu::{Memory, Real};
+use crate::cpu::{Memory, Real, rows_mut};
 
 /// Rows of a minibatch, taken from the data set that lies in the session's memory.
 ///
@@ -24,29 +24,25 @@ impl Gather {
     }
 
     pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
-        let affine = self.affine().map(|affine| (affine.at(0, 0, 0), affine.at(0, 1, 0)));
         memory.update(self.out, |out, memory| {
-            for (model, row) in rows(self.out) {
-                let source = memory.source(self.order, model, step, row);
-                let start = self.inputs.at(0, source, 0);
-                let out = &mut out[self.out.at(model, row, 0)..][..self.out.cols];
-                let Some((center, scale)) = affine else {
-                    out.copy_from_slice(&memory.get(Space::Inputs)[start..][..self.out.cols]);
-                    continue;
-                };
-                let table = memory.get(Space::Affine);
-                let bytes = &memory.bytes()[start..];
-                for (column, value) in out.iter_mut().enumerate() {
-                    *value = (T::of(bytes[column] as f64) - table[center + column]) * table[scale + column];
+            for model in 0..self.out.models {
+                let sources = memory.sources(self.order, model, step);
+                for (out, &source) in rows_mut(out, self.out, model, step.slot).zip(sources) {
+                    let start = self.inputs.at(0, source as usize, 0);
+                    let Some(affine) = self.affine() else {
+                        out.copy_from_slice(&memory.get(Space::Inputs)[start..][..self.out.cols]);
+                        continue;
+                    };
+                    let (center, scale) = (memory.row(affine, 0, 0), memory.row(affine, 0, 1));
+                    let bytes = &memory.bytes()[start..][..self.out.cols];
+                    for (((out, &byte), &center), &scale) in out.iter_mut().zip(bytes).zip(center).zip(scale)
+                    {
+                        *out = (T::of_byte(byte) - center) * scale;
+                    }
                 }
             }
         });
     }
-}
-
-/// Every (model, row) of a tensor.
-pub(super) fn rows(tensor: Tensor) -> impl Iterator<Item = (usize, usize)> {
-    (0..tensor.models).flat_map(move |model| (0..tensor.rows).map(move |row| (model, row)))
 }
 
 impl Describe for Gather {

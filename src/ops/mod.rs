@@ -64,6 +64,27 @@ pub enum Space {
     Scratch(u16),
 }
 
+impl Space {
+    /// A small number of its own.
+    pub fn index(self) -> usize {
+        match self {
+            Space::Inputs => 0,
+            Space::Bytes => 1,
+            Space::Affine => 2,
+            Space::Targets => 3,
+            Space::Order => 4,
+            Space::Hyper => 5,
+            Space::Params => 6,
+            Space::Grads => 7,
+            Space::Moment1 => 8,
+            Space::Moment2 => 9,
+            Space::Running => 10,
+            Space::Log => 11,
+            Space::Scratch(number) => 12 + number as usize,
+        }
+    }
+}
+
 /// One row-major matrix for each model, somewhere in a [`Space`].
 ///
 /// ```text

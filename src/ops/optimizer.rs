@@ -40,45 +40,74 @@ impl Optimizer {
     }
 
     pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
-        let [correction1, correction2] = step.corrections.map(T::of);
         let moment = |space| Tensor { space, ..self.theta };
         memory.update(self.theta, |params, memory| {
             memory.update(moment(Space::Moment1), |moment1, memory| {
                 memory.update(moment(Space::Moment2), |moment2, memory| {
                     for model in 0..self.theta.models {
-                        let hyper = memory.row(self.hyper(), model, 0);
-                        let (lr, l2, decay) = (hyper[0] * T::of(step.lr_factor), hyper[1], hyper[2]);
+                        let [lr, l2, decay, _] = memory.row(self.hyper(), model, 0) else { return };
+                        let lr = *lr * T::of(step.lr_factor);
                         let start = self.theta.at(model, 0, 0);
                         let grads = &memory.get(Space::Grads)[start..][..self.theta.cols];
-                        for (c, &gradient) in grads.iter().enumerate() {
-                            let (i, theta) = (start + c, params[start + c]);
-                            let (g, theta) = if c < self.decayed {
-                                (gradient + l2 * theta, theta * (T::one() - lr * decay))
-                            } else {
-                                (gradient, theta)
-                            };
-                            params[i] = theta
-                                - match self.rule {
-                                    Rule::Sgd => lr * g,
-                                    Rule::Momentum { momentum, nesterov } => {
-                                        let momentum = T::of(momentum);
-                                        moment1[i] = momentum * moment1[i] + g;
-                                        lr * if nesterov { g + momentum * moment1[i] } else { moment1[i] }
-                                    }
-                                    Rule::Adam { beta1, beta2, eps } => {
-                                        let of = |decay| (T::of(decay), T::of(1.0 - decay));
-                                        let ((keep1, take1), (keep2, take2)) = (of(beta1), of(beta2));
-                                        moment1[i] = keep1 * moment1[i] + take1 * g;
-                                        moment2[i] = keep2 * moment2[i] + take2 * g * g;
-                                        let deviation = (moment2[i] / correction2).sqrt() + T::of(eps);
-                                        lr / correction1 * moment1[i] / deviation
-                                    }
-                                };
+                        // L2 and decay of the weights; none of the rest.
+                        let parts = [
+                            (0..self.decayed, *l2, *decay),
+                            (self.decayed..self.theta.cols, T::zero(), T::zero()),
+                        ];
+                        for (part, l2, decay) in parts {
+                            let at = start + part.start..start + part.end;
+                            // Empty where the rule has no such moment.
+                            let moment1 = moment1.get_mut(at.clone()).unwrap_or_default();
+                            let moment2 = moment2.get_mut(at.clone()).unwrap_or_default();
+                            let moved = [&mut params[at], moment1, moment2];
+                            self.rule.update(moved, &grads[part], lr, l2, decay, step);
                         }
                     }
                 })
             })
         });
+    }
+}
+
+impl Rule {
+    #[inline(always)]
+    fn update<T: Real>(
+        self,
+        [theta, m1, m2]: [&mut [T]; 3],
+        grads: &[T],
+        lr: T,
+        l2: T,
+        decay: T,
+        step: &Step,
+    ) {
+        let kept = T::one() - lr * decay;
+        match self {
+            Rule::Sgd => {
+                for (theta, &gradient) in theta.iter_mut().zip(grads) {
+                    *theta = *theta * kept - lr * (gradient + l2 * *theta);
+                }
+            }
+            Rule::Momentum { momentum, nesterov } => {
+                let momentum = T::of(momentum);
+                for ((theta, &gradient), u) in theta.iter_mut().zip(grads).zip(m1) {
+                    let g = gradient + l2 * *theta;
+                    *u = momentum * *u + g;
+                    *theta = *theta * kept - lr * if nesterov { g + momentum * *u } else { *u };
+                }
+            }
+            Rule::Adam { beta1, beta2, eps } => {
+                let [correction1, correction2] = step.corrections.map(T::of);
+                let of = |beta: f64| (T::of(beta), T::of(1.0 - beta));
+                let ((keep1, take1), (keep2, take2), eps) = (of(beta1), of(beta2), T::of(eps));
+                let (rate, scale) = (lr / correction1, correction2.recip());
+                for (((theta, &gradient), u), v) in theta.iter_mut().zip(grads).zip(m1).zip(m2) {
+                    let g = gradient + l2 * *theta;
+                    *u = keep1 * *u + take1 * g;
+                    *v = keep2 * *v + take2 * g * g;
+                    *theta = *theta * kept - rate * *u / ((*v * scale).sqrt() + eps);
+                }
+            }
+        }
     }
 }
 
