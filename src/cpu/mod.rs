@@ -36,9 +36,10 @@ impl Real for f32 {
         // Beyond these the result is 0 or infinite; comparisons leave a NaN as it is.
         let x = if self > 89.0 { 89.0 } else { self };
         let x = if x < -104.0 { -104.0 } else { x };
-        // Adding 1.5·2²³ rounds to a whole number in the low bits.
+        // Adding 1.5·2²³ leaves a whole number in the low bits.
         const ROUND: f32 = 12_582_912.0;
-        let n = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
+        let rounded = x * std::f32::consts::LOG2_E + ROUND;
+        let n = rounded - ROUND;
         // ln(2) in two parts, so that n · ln(2) loses nothing.
         let r = (x - n * 0.693_359_4) + n * 2.121_944_4e-4;
         let series = [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
@@ -47,9 +48,9 @@ impl Real for f32 {
             power = power * r + term;
         }
         // 2ⁿ in two factors, as 2¹²⁸ and the subnormal numbers are out of the exponent's reach.
-        let n = n as i32;
-        let two_to = |n: i32| f32::from_bits(((n + 127) << 23) as u32);
-        power * two_to(n / 2) * two_to(n - n / 2)
+        let n = rounded.to_bits().wrapping_sub(ROUND.to_bits()) as i32;
+        let two_to = |n: i32| f32::from_bits((n.wrapping_add(127) << 23) as u32);
+        power * two_to(n >> 1) * two_to(n.wrapping_sub(n >> 1))
     }
 }
 
@@ -137,19 +138,49 @@ impl<T: Real> Memory<T> {
         &self.order[order.at(model, 0, 0) + step.first as usize..]
     }
 
-    /// Lends the space of `tensor` out for writing, with the rest of the memory for reading. What `write`
-    /// does is compiled for the widest vectors that the processor has.
-    pub fn update(&mut self, tensor: Tensor, write: impl FnOnce(&mut [T], &mut Memory<T>)) {
-        let index = tensor.space.index();
-        let mut lent = self.spaces.get_mut(index).map(std::mem::take).unwrap_or_default();
-        pulp::Arch::new().dispatch(|| write(&mut lent, self));
-        if let Some(space) = self.spaces.get_mut(index) {
-            *space = lent;
+    /// Runs a twin, compiled for the widest vectors that the processor has.
+    pub fn run<const N: usize>(&mut self, twin: &impl Twin<T, N>, step: &Step) {
+        let indices = twin.outputs().map(|tensor| tensor.space.index());
+        let mut lent =
+            indices.map(|index| self.spaces.get_mut(index).map(std::mem::take).unwrap_or_default());
+        let out = lent.each_mut().map(Vec::as_mut_slice);
+        pulp::Arch::new().dispatch(Job { twin, out, memory: self, step });
+        for (index, lent) in indices.into_iter().zip(lent) {
+            if let Some(space) = self.spaces.get_mut(index) {
+                *space = lent;
+            }
         }
     }
 }
 
-/// A model's rows of a tensor in the space that [`Memory::update`] lends, padding left out.
+/// The CPU twin of an operation: the same meaning as the kernel, on host memory.
+pub trait Twin<T, const N: usize> {
+    /// What it writes, each in a space of its own.
+    fn outputs(&self) -> [Tensor; N];
+
+    /// Writes to the spaces of the outputs, which the memory lacks meanwhile. To be inlined always: it is
+    /// compiled once for each kind of vectors.
+    fn write(&self, out: [&mut [T]; N], memory: &Memory<T>, step: &Step);
+}
+
+/// A twin's run, for [`pulp`] to compile.
+struct Job<'a, T, W, const N: usize> {
+    twin: &'a W,
+    out: [&'a mut [T]; N],
+    memory: &'a Memory<T>,
+    step: &'a Step,
+}
+
+impl<T: Real, W: Twin<T, N>, const N: usize> pulp::NullaryFnOnce for Job<'_, T, W, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        self.twin.write(self.out, self.memory, self.step);
+    }
+}
+
+/// A model's rows of an output in its space, padding left out.
 pub fn rows_mut<T>(
     space: &mut [T],
     tensor: Tensor,
@@ -189,5 +220,25 @@ impl<T: Real> Cpu<T> {
         let log = self.memory.get(Space::Log);
         let length = (steps.len() * self.plan.models * self.plan.record).min(log.len());
         log[..length].iter().map(|value| value.to_f64().unwrap_or(f64::NAN)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exponential_is_right_to_a_few_units() {
+        for i in -11_000..9_100 {
+            let x = i as f32 * 0.01;
+            let (got, exact) = (f64::from(x.exponential()), f64::from(x).exp());
+            // Below 2⁻¹²⁶ numbers have fewer digits.
+            let allowed = 4e-7 * exact.min(3.5e38) + 2e-45;
+            let fits = exact > 3.4e38 && got.is_infinite() || (got - exact).abs() <= allowed;
+            assert!(fits, "exp({x}) = {got:e}, not {exact:e}");
+        }
+        assert!(f32::NAN.exponential().is_nan());
+        assert_eq!(f32::INFINITY.exponential(), f32::INFINITY);
+        assert_eq!(f32::NEG_INFINITY.exponential(), 0.0);
     }
 }

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Describe, Dispatch, Operand, Step, Tensor, Variant, elementwise, read, words, write};
-use crate::cpu::{Memory, Real, rows_mut};
+use crate::cpu::{Memory, Real, Twin, rows_mut};
 
 /// A function applied to every unit of a layer.
 ///
@@ -67,38 +67,26 @@ pub struct ActivationBackward {
     pub dx: Tensor,
 }
 
-impl Activation {
-    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
-        memory.update(self.out, |out, memory| {
-            for model in 0..self.out.models {
-                for (out, x) in rows_mut(out, self.out, model, step.slot).zip(memory.rows(self.x, model)) {
-                    self.function.map(out, x);
-                }
-            }
-        });
-    }
-}
-
-impl ActivationBackward {
-    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
-        memory.update(self.dx, |out, memory| {
-            for model in 0..self.dx.models {
-                let given = memory.rows(self.y, model).zip(memory.rows(self.dy, model));
-                for (dx, (y, dy)) in rows_mut(out, self.dx, model, step.slot).zip(given) {
-                    for ((dx, &y), &dy) in dx.iter_mut().zip(y).zip(dy) {
-                        *dx = dy * self.function.slope(y);
-                    }
-                }
-            }
-        });
-    }
-}
-
 fn dispatch(function: Function, entry: &'static str, [a, b, out]: [Tensor; 3]) -> Dispatch {
     let params = words(&[a, b, out], &[out.rows as u32, out.cols as u32]);
     let mut dispatch = elementwise("activation", entry, params, out);
     dispatch.constants.push(("FUNCTION", function as u32 as f64));
     dispatch
+}
+
+impl<T: Real> Twin<T, 1> for Activation {
+    fn outputs(&self) -> [Tensor; 1] {
+        [self.out]
+    }
+
+    #[inline(always)]
+    fn write(&self, [out]: [&mut [T]; 1], memory: &Memory<T>, step: &Step) {
+        for model in 0..self.out.models {
+            for (out, x) in rows_mut(out, self.out, model, step.slot).zip(memory.rows(self.x, model)) {
+                self.function.map(out, x);
+            }
+        }
+    }
 }
 
 impl Describe for Activation {
@@ -116,6 +104,24 @@ impl Describe for Activation {
 
     fn shapes(&self) -> String {
         format!("{:?} of {}×{}", self.function, self.out.rows, self.out.cols).to_lowercase()
+    }
+}
+
+impl<T: Real> Twin<T, 1> for ActivationBackward {
+    fn outputs(&self) -> [Tensor; 1] {
+        [self.dx]
+    }
+
+    #[inline(always)]
+    fn write(&self, [out]: [&mut [T]; 1], memory: &Memory<T>, step: &Step) {
+        for model in 0..self.dx.models {
+            let given = memory.rows(self.y, model).zip(memory.rows(self.dy, model));
+            for (dx, (y, dy)) in rows_mut(out, self.dx, model, step.slot).zip(given) {
+                for ((dx, &y), &dy) in dx.iter_mut().zip(y).zip(dy) {
+                    *dx = dy * self.function.slope(y);
+                }
+            }
+        }
     }
 }
 

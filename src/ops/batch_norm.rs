@@ -1,5 +1,5 @@
 use super::{Describe, Dispatch, Operand, Step, Tensor, Variant, elementwise, read, words, write};
-use crate::cpu::{Memory, Real, rows_mut};
+use crate::cpu::{Memory, Real, Twin, rows_mut};
 
 /// Batch normalization (Ioffe and Szegedy 2015, algorithm 1), with the statistics of the minibatch
 /// in training and the running ones in inference.
@@ -43,20 +43,23 @@ impl<'a, T: Real> Columns<'a, T> {
     }
 }
 
-impl BatchNorm {
-    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
-        memory.update(self.out, |out, memory| {
-            for model in 0..self.out.models {
-                let columns = Columns::new(memory, self.stats, model, self.eps);
-                let (gamma, beta) = (memory.row(self.gamma, model, 0), memory.row(self.beta, model, 0));
-                for (out, x) in rows_mut(out, self.out, model, step.slot).zip(memory.rows(self.x, model)) {
-                    columns.normalize(x, out);
-                    for ((y, &gamma), &beta) in out.iter_mut().zip(gamma).zip(beta) {
-                        *y = gamma * *y + beta;
-                    }
+impl<T: Real> Twin<T, 1> for BatchNorm {
+    fn outputs(&self) -> [Tensor; 1] {
+        [self.out]
+    }
+
+    #[inline(always)]
+    fn write(&self, [out]: [&mut [T]; 1], memory: &Memory<T>, step: &Step) {
+        for model in 0..self.out.models {
+            let columns = Columns::new(memory, self.stats, model, self.eps);
+            let (gamma, beta) = (memory.row(self.gamma, model, 0), memory.row(self.beta, model, 0));
+            for (out, x) in rows_mut(out, self.out, model, step.slot).zip(memory.rows(self.x, model)) {
+                columns.normalize(x, out);
+                for ((y, &gamma), &beta) in out.iter_mut().zip(gamma).zip(beta) {
+                    *y = gamma * *y + beta;
                 }
             }
-        });
+        }
     }
 }
 

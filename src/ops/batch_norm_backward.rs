@@ -1,6 +1,6 @@
 use super::batch_norm::Columns;
 use super::{Describe, Dispatch, Operand, Step, Tensor, Variant, columnwise, read, words, write};
-use crate::cpu::{Memory, Real, rows_mut};
+use crate::cpu::{Memory, Real, Twin, rows_mut};
 
 /// The gradients of gamma and beta (Ioffe and Szegedy 2015, section 3).
 ///
@@ -33,27 +33,6 @@ pub struct BatchNormBackward {
 }
 
 impl BatchNormReduce {
-    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, _: &Step) {
-        memory.update(self.dgamma, |grads, memory| {
-            let mut xhat = vec![T::zero(); self.x.cols];
-            for model in 0..self.x.models {
-                let columns = Columns::new(memory, self.stats, model, self.eps);
-                let (mut dgamma, mut dbeta) = (vec![T::zero(); self.x.cols], vec![T::zero(); self.x.cols]);
-                for (x, dy) in memory.rows(self.x, model).zip(memory.rows(self.dy, model)) {
-                    columns.normalize(x, &mut xhat);
-                    for (((dgamma, dbeta), &xhat), &dy) in
-                        dgamma.iter_mut().zip(&mut dbeta).zip(&xhat).zip(dy)
-                    {
-                        *dgamma += dy * xhat;
-                        *dbeta += dy;
-                    }
-                }
-                grads[self.dgamma.at(model, 0, 0)..][..self.x.cols].copy_from_slice(&dgamma);
-                grads[self.dbeta.at(model, 0, 0)..][..self.x.cols].copy_from_slice(&dbeta);
-            }
-        });
-    }
-
     fn params(&self, gamma: Tensor, dx: Tensor) -> Vec<u32> {
         let views = [self.x, self.dy, self.stats, gamma, self.dgamma, self.dbeta, dx];
         words(&views, &[self.x.rows as u32, self.x.cols as u32, (self.eps as f32).to_bits()])
@@ -62,6 +41,30 @@ impl BatchNormReduce {
     /// Both gradients lie in one space: one binding, counted as two rows.
     fn grads(&self) -> Tensor {
         Tensor { rows: 2, ..self.dgamma }
+    }
+}
+
+impl<T: Real> Twin<T, 1> for BatchNormReduce {
+    fn outputs(&self) -> [Tensor; 1] {
+        [self.dgamma]
+    }
+
+    #[inline(always)]
+    fn write(&self, [grads]: [&mut [T]; 1], memory: &Memory<T>, _: &Step) {
+        let mut xhat = vec![T::zero(); self.x.cols];
+        for model in 0..self.x.models {
+            let columns = Columns::new(memory, self.stats, model, self.eps);
+            let (mut dgamma, mut dbeta) = (vec![T::zero(); self.x.cols], vec![T::zero(); self.x.cols]);
+            for (x, dy) in memory.rows(self.x, model).zip(memory.rows(self.dy, model)) {
+                columns.normalize(x, &mut xhat);
+                for (((dgamma, dbeta), &xhat), &dy) in dgamma.iter_mut().zip(&mut dbeta).zip(&xhat).zip(dy) {
+                    *dgamma += dy * xhat;
+                    *dbeta += dy;
+                }
+            }
+            grads[self.dgamma.at(model, 0, 0)..][..self.x.cols].copy_from_slice(&dgamma);
+            grads[self.dbeta.at(model, 0, 0)..][..self.x.cols].copy_from_slice(&dbeta);
+        }
     }
 }
 
@@ -84,26 +87,29 @@ impl Describe for BatchNormReduce {
     }
 }
 
-impl BatchNormBackward {
-    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
+impl<T: Real> Twin<T, 1> for BatchNormBackward {
+    fn outputs(&self) -> [Tensor; 1] {
+        [self.dx]
+    }
+
+    #[inline(always)]
+    fn write(&self, [out]: [&mut [T]; 1], memory: &Memory<T>, step: &Step) {
         let BatchNormReduce { x, dy, stats, dgamma, dbeta, eps } = self.reduce;
         let n = T::of(x.rows as f64);
-        memory.update(self.dx, |out, memory| {
-            for model in 0..x.models {
-                let columns = Columns::new(memory, stats, model, eps);
-                let (dgamma, dbeta) = (memory.row(dgamma, model, 0), memory.row(dbeta, model, 0));
-                let gamma = memory.row(self.gamma, model, 0).iter();
-                let scale: Vec<T> = gamma.zip(&columns.rstd).map(|(&gamma, &rstd)| gamma * rstd).collect();
-                let given = memory.rows(x, model).zip(memory.rows(dy, model));
-                for (dx, (x, dy)) in rows_mut(out, self.dx, model, step.slot).zip(given) {
-                    columns.normalize(x, dx);
-                    let of_column = dgamma.iter().zip(dbeta).zip(&scale);
-                    for ((dx, &dy), ((&dgamma, &dbeta), &scale)) in dx.iter_mut().zip(dy).zip(of_column) {
-                        *dx = scale * (dy - (dbeta + *dx * dgamma) / n);
-                    }
+        for model in 0..x.models {
+            let columns = Columns::new(memory, stats, model, eps);
+            let (dgamma, dbeta) = (memory.row(dgamma, model, 0), memory.row(dbeta, model, 0));
+            let gamma = memory.row(self.gamma, model, 0).iter();
+            let scale: Vec<T> = gamma.zip(&columns.rstd).map(|(&gamma, &rstd)| gamma * rstd).collect();
+            let given = memory.rows(x, model).zip(memory.rows(dy, model));
+            for (dx, (x, dy)) in rows_mut(out, self.dx, model, step.slot).zip(given) {
+                columns.normalize(x, dx);
+                let of_column = dgamma.iter().zip(dbeta).zip(&scale);
+                for ((dx, &dy), ((&dgamma, &dbeta), &scale)) in dx.iter_mut().zip(dy).zip(of_column) {
+                    *dx = scale * (dy - (dbeta + *dx * dgamma) / n);
                 }
             }
-        });
+        }
     }
 }
 

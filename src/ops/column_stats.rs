@@ -1,5 +1,5 @@
 use super::{Describe, Dispatch, Operand, Step, Tensor, Variant, columnwise, read, words, write};
-use crate::cpu::{Memory, Real};
+use crate::cpu::{Memory, Real, Twin};
 
 /// Mean and biased variance of each column of a minibatch, for batch normalization and the log.
 ///
@@ -19,44 +19,40 @@ pub struct ColumnStats {
     pub log: Tensor,
 }
 
-impl ColumnStats {
-    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
+impl<T: Real> Twin<T, 2> for ColumnStats {
+    fn outputs(&self) -> [Tensor; 2] {
+        [self.stats, self.log]
+    }
+
+    #[inline(always)]
+    fn write(&self, [stats, log]: [&mut [T]; 2], memory: &Memory<T>, step: &Step) {
         let ld = self.stats.ld();
         let n = T::of(self.x.rows as f64);
-        memory.update(self.stats, |stats, memory| {
-            for model in 0..self.x.models {
-                let (high, rest) = stats[self.stats.at(model, 0, 0)..][..3 * ld].split_at_mut(ld);
-                let (low, variance) = rest.split_at_mut(ld);
-                high.fill(T::zero());
-                low.fill(T::zero());
-                variance.fill(T::zero());
-                for x in memory.rows(self.x, model) {
-                    high.iter_mut().zip(x).for_each(|(sum, &x)| *sum += x);
-                }
-                high.iter_mut().for_each(|sum| *sum /= n);
-                for x in memory.rows(self.x, model) {
-                    for (((&x, &high), low), variance) in
-                        x.iter().zip(&*high).zip(&mut *low).zip(&mut *variance)
-                    {
-                        let d = x - high;
-                        *low += d;
-                        *variance += d * d;
-                    }
-                }
-                for (low, variance) in low.iter_mut().zip(variance) {
-                    *low /= n;
-                    let corrected = *variance / n - *low * *low;
-                    // Not max(): that would turn a NaN into 0.
-                    *variance = if corrected < T::zero() { T::zero() } else { corrected };
+        for model in 0..self.x.models {
+            let stats = &mut stats[self.stats.at(model, 0, 0)..][..3 * ld];
+            stats.fill(T::zero());
+            let (high, rest) = stats.split_at_mut(ld);
+            let (low, variance) = rest.split_at_mut(ld);
+            for x in memory.rows(self.x, model) {
+                high.iter_mut().zip(x).for_each(|(sum, &x)| *sum += x);
+            }
+            high.iter_mut().for_each(|sum| *sum /= n);
+            for x in memory.rows(self.x, model) {
+                for (((&x, &high), low), variance) in x.iter().zip(&*high).zip(&mut *low).zip(&mut *variance)
+                {
+                    let d = x - high;
+                    *low += d;
+                    *variance += d * d;
                 }
             }
-        });
-        memory.update(self.log, |log, memory| {
-            for model in 0..self.x.models {
-                let from = &memory.get(self.stats.space)[self.stats.at(model, 0, 0)..][..3 * ld];
-                log[self.log.at(model, 0, step.slot as usize)..][..3 * ld].copy_from_slice(from);
+            for (low, variance) in low.iter_mut().zip(variance) {
+                *low /= n;
+                let corrected = *variance / n - *low * *low;
+                // Not max(): that would turn a NaN into 0.
+                *variance = if corrected < T::zero() { T::zero() } else { corrected };
             }
-        });
+            log[self.log.at(model, 0, step.slot as usize)..][..3 * ld].copy_from_slice(stats);
+        }
     }
 }
 

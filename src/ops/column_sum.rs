@@ -1,5 +1,5 @@
 use super::{Describe, Dispatch, Operand, Step, Tensor, Variant, columnwise, read, words, write};
-use crate::cpu::{Memory, Real};
+use crate::cpu::{Memory, Real, Twin};
 
 /// The sum of each column: the gradient of a bias, and what a minibatch's metrics come to.
 ///
@@ -12,17 +12,20 @@ pub struct ColumnSum {
     pub out: Tensor,
 }
 
-impl ColumnSum {
-    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
-        memory.update(self.out, |out, memory| {
-            for model in 0..self.x.models {
-                let out = &mut out[self.out.at(model, 0, step.slot as usize)..][..self.out.cols];
-                out.fill(T::zero());
-                for x in memory.rows(self.x, model) {
-                    out.iter_mut().zip(x).for_each(|(sum, &x)| *sum += x);
-                }
+impl<T: Real> Twin<T, 1> for ColumnSum {
+    fn outputs(&self) -> [Tensor; 1] {
+        [self.out]
+    }
+
+    #[inline(always)]
+    fn write(&self, [out]: [&mut [T]; 1], memory: &Memory<T>, step: &Step) {
+        for model in 0..self.x.models {
+            let out = &mut out[self.out.at(model, 0, step.slot as usize)..][..self.out.cols];
+            out.fill(T::zero());
+            for x in memory.rows(self.x, model) {
+                out.iter_mut().zip(x).for_each(|(sum, &x)| *sum += x);
             }
-        });
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 use super::{Describe, Dispatch, Operand, Space, Step, Tensor, Variant, elementwise, read, words, write};
-use crate::cpu::{Memory, Real, rows_mut};
+use crate::cpu::{Memory, Real, Twin, rows_mut};
 
 /// Inverted dropout (Srivastava et al. 2014, scaled in training as PyTorch does).
 ///
@@ -39,21 +39,26 @@ impl Dropout {
     fn hyper(&self) -> Tensor {
         Tensor::alone(Space::Hyper, self.x.models, 1, 4)
     }
+}
 
-    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
+impl<T: Real> Twin<T, 1> for Dropout {
+    fn outputs(&self) -> [Tensor; 1] {
+        [self.out]
+    }
+
+    #[inline(always)]
+    fn write(&self, [out]: [&mut [T]; 1], memory: &Memory<T>, step: &Step) {
         let scale = T::one() / (T::one() - T::of(self.p));
-        memory.update(self.out, |out, memory| {
-            for model in 0..self.out.models {
-                let key = memory.row(self.hyper(), model, 0)[3].to_u32().unwrap_or(0);
-                let rows = rows_mut(out, self.out, model, step.slot).zip(memory.rows(self.x, model));
-                for (row, (out, x)) in rows.enumerate() {
-                    for (column, (y, &x)) in out.iter_mut().zip(x).enumerate() {
-                        let keep = keep(self.p, key, self.layer, step.number, row as u32, column as u32);
-                        *y = if keep { x * scale } else { T::zero() };
-                    }
+        for model in 0..self.out.models {
+            let key = memory.row(self.hyper(), model, 0)[3].to_u32().unwrap_or(0);
+            let rows = rows_mut(out, self.out, model, step.slot).zip(memory.rows(self.x, model));
+            for (row, (out, x)) in rows.enumerate() {
+                for (column, (y, &x)) in out.iter_mut().zip(x).enumerate() {
+                    let keep = keep(self.p, key, self.layer, step.number, row as u32, column as u32);
+                    *y = if keep { x * scale } else { T::zero() };
                 }
             }
-        });
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 use super::{
     Access, Describe, Dispatch, Operand, Space, Step, Tensor, Variant, elementwise, read, words, write,
 };
-use crate::cpu::{Memory, Real, rows_mut};
+use crate::cpu::{Memory, Real, Twin, rows_mut};
 
 /// Rows of a minibatch, taken from the data set that lies in the session's memory.
 ///
@@ -22,26 +22,30 @@ impl Gather {
         let bytes = self.inputs.space == Space::Bytes;
         bytes.then(|| Tensor::shared(Space::Affine, 2, self.inputs.cols))
     }
+}
 
-    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
-        memory.update(self.out, |out, memory| {
-            for model in 0..self.out.models {
-                let sources = memory.sources(self.order, model, step);
-                for (out, &source) in rows_mut(out, self.out, model, step.slot).zip(sources) {
-                    let start = self.inputs.at(0, source as usize, 0);
-                    let Some(affine) = self.affine() else {
-                        out.copy_from_slice(&memory.get(Space::Inputs)[start..][..self.out.cols]);
-                        continue;
-                    };
-                    let (center, scale) = (memory.row(affine, 0, 0), memory.row(affine, 0, 1));
-                    let bytes = &memory.bytes()[start..][..self.out.cols];
-                    for (((out, &byte), &center), &scale) in out.iter_mut().zip(bytes).zip(center).zip(scale)
-                    {
-                        *out = (T::of_byte(byte) - center) * scale;
-                    }
+impl<T: Real> Twin<T, 1> for Gather {
+    fn outputs(&self) -> [Tensor; 1] {
+        [self.out]
+    }
+
+    #[inline(always)]
+    fn write(&self, [out]: [&mut [T]; 1], memory: &Memory<T>, step: &Step) {
+        for model in 0..self.out.models {
+            let sources = memory.sources(self.order, model, step);
+            for (out, &source) in rows_mut(out, self.out, model, step.slot).zip(sources) {
+                let start = self.inputs.at(0, source as usize, 0);
+                let Some(affine) = self.affine() else {
+                    out.copy_from_slice(&memory.get(Space::Inputs)[start..][..self.out.cols]);
+                    continue;
+                };
+                let (center, scale) = (memory.row(affine, 0, 0), memory.row(affine, 0, 1));
+                let bytes = &memory.bytes()[start..][..self.out.cols];
+                for (((out, &byte), &center), &scale) in out.iter_mut().zip(bytes).zip(center).zip(scale) {
+                    *out = (T::of_byte(byte) - center) * scale;
                 }
             }
-        });
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 use super::{Describe, Dispatch, Operand, Space, Step, Tensor, Variant, elementwise, read, words, write};
-use crate::cpu::{Memory, Real, rows_mut};
+use crate::cpu::{Memory, Real, Twin, rows_mut};
 
 /// The error of one row with logits z and target t; a minibatch's error is the mean over its rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,31 +64,31 @@ impl LossKind {
     }
 }
 
-impl Loss {
-    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
+impl<T: Real> Twin<T, 2> for Loss {
+    fn outputs(&self) -> [Tensor; 2] {
+        [self.gradient, self.metrics]
+    }
+
+    #[inline(always)]
+    fn write(&self, [gradient, metrics]: [&mut [T]; 2], memory: &Memory<T>, step: &Step) {
         let n = T::of(self.logits.rows as f64);
-        memory.update(self.metrics, |metrics, memory| {
-            memory.update(self.gradient, |gradient, memory| {
-                for model in 0..self.logits.models {
-                    let sources = memory.sources(self.order, model, step);
-                    let gradient = rows_mut(gradient, self.gradient, model, 0);
-                    let rows = rows_mut(metrics, self.metrics, model, 0).zip(gradient);
-                    for (((metrics, z), logits), &source) in
-                        rows.zip(memory.rows(self.logits, model)).zip(sources)
-                    {
-                        let target = memory.get(Space::Targets)[self.targets.offset + source as usize];
-                        z.copy_from_slice(logits);
-                        let bad = z.iter().filter(|z| !z.is_finite()).count();
-                        let (loss, correct) = self.kind.row(z, target);
-                        z.iter_mut().for_each(|z| *z /= n);
-                        metrics[0] = loss;
-                        metrics[1] = T::of(f64::from(u8::from(correct)));
-                        metrics[2] = T::of(bad as f64);
-                        metrics[3] = T::zero();
-                    }
-                }
-            })
-        });
+        for model in 0..self.logits.models {
+            let sources = memory.sources(self.order, model, step);
+            let given = memory.rows(self.logits, model).zip(sources);
+            let out =
+                rows_mut(gradient, self.gradient, model, 0).zip(rows_mut(metrics, self.metrics, model, 0));
+            for ((z, metrics), (logits, &source)) in out.zip(given) {
+                let target = memory.get(Space::Targets)[self.targets.offset + source as usize];
+                z.copy_from_slice(logits);
+                let bad = z.iter().filter(|z| !z.is_finite()).count();
+                let (loss, correct) = self.kind.row(z, target);
+                z.iter_mut().for_each(|z| *z /= n);
+                metrics[0] = loss;
+                metrics[1] = T::of(f64::from(u8::from(correct)));
+                metrics[2] = T::of(bad as f64);
+                metrics[3] = T::zero();
+            }
+        }
     }
 }
 

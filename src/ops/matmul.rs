@@ -1,5 +1,5 @@
 use super::{Describe, Dispatch, Operand, Step, Tensor, Variant, read, words, write};
-use crate::cpu::{Memory, Real, product};
+use crate::cpu::{Memory, Real, Twin, product};
 
 /// Which of the two factors of a product is transposed.
 ///
@@ -31,29 +31,34 @@ impl MatMul {
     fn depth(&self) -> usize {
         if self.product == Product::AtB { self.a.rows } else { self.a.cols }
     }
+}
 
-    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
-        memory.update(self.out, |out, memory| {
-            for model in 0..self.out.models {
-                let out = &mut out[self.out.at(model, 0, step.slot as usize)..];
-                if let Some(bias) = self.bias {
-                    let bias = memory.row(bias, model, 0);
-                    for row in out.chunks_mut(self.out.ld()).take(self.out.rows) {
-                        row[..self.out.cols].copy_from_slice(bias);
-                    }
+impl<T: Real> Twin<T, 1> for MatMul {
+    fn outputs(&self) -> [Tensor; 1] {
+        [self.out]
+    }
+
+    #[inline(always)]
+    fn write(&self, [out]: [&mut [T]; 1], memory: &Memory<T>, step: &Step) {
+        for model in 0..self.out.models {
+            let out = &mut out[self.out.at(model, 0, step.slot as usize)..];
+            if let Some(bias) = self.bias {
+                let bias = memory.row(bias, model, 0);
+                for row in out.chunks_mut(self.out.ld()).take(self.out.rows) {
+                    row[..self.out.cols].copy_from_slice(bias);
                 }
-                let (a, b) = (memory.matrix(self.a, model), memory.matrix(self.b, model));
-                let (lda, ldb) = (self.a.ld(), self.b.ld());
-                // Strides (row, column) of the factors as they are multiplied.
-                let (a_strides, b_strides) = match self.product {
-                    Product::AB => ((lda, 1), (ldb, 1)),
-                    Product::ABt => ((lda, 1), (1, ldb)),
-                    Product::AtB => ((1, lda), (ldb, 1)),
-                };
-                let size = [self.out.rows, self.depth(), self.out.cols];
-                product(size, (a, a_strides), (b, b_strides), (out, self.out.ld()), self.bias.is_some());
             }
-        });
+            let (a, b) = (memory.matrix(self.a, model), memory.matrix(self.b, model));
+            let (lda, ldb) = (self.a.ld(), self.b.ld());
+            // Strides (row, column) of the factors as they are multiplied.
+            let (a_strides, b_strides) = match self.product {
+                Product::AB => ((lda, 1), (ldb, 1)),
+                Product::ABt => ((lda, 1), (1, ldb)),
+                Product::AtB => ((1, lda), (ldb, 1)),
+            };
+            let size = [self.out.rows, self.depth(), self.out.cols];
+            product(size, (a, a_strides), (b, b_strides), (out, self.out.ld()), self.bias.is_some());
+        }
     }
 }
 

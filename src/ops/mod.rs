@@ -244,7 +244,7 @@ macro_rules! ops {
 
             /// The CPU twin: the same meaning as the kernel, on host memory.
             pub fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
-                match self { $(Op::$op(op) => op.run(memory, step)),* }
+                match self { $(Op::$op(op) => memory.run(op, step)),* }
             }
         }
 

@@ -1,5 +1,5 @@
 use super::{Describe, Dispatch, Operand, Space, Step, Tensor, Variant, elementwise, read, words, write};
-use crate::cpu::{Memory, Real};
+use crate::cpu::{Memory, Real, Twin};
 
 /// How a gradient moves a parameter, in PyTorch's conventions; `g` includes L2.
 ///
@@ -38,34 +38,31 @@ impl Optimizer {
     fn hyper(&self) -> Tensor {
         Tensor::alone(Space::Hyper, self.theta.models, 1, 4)
     }
+}
 
-    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
-        let moment = |space| Tensor { space, ..self.theta };
-        memory.update(self.theta, |params, memory| {
-            memory.update(moment(Space::Moment1), |moment1, memory| {
-                memory.update(moment(Space::Moment2), |moment2, memory| {
-                    for model in 0..self.theta.models {
-                        let [lr, l2, decay, _] = memory.row(self.hyper(), model, 0) else { return };
-                        let lr = *lr * T::of(step.lr_factor);
-                        let start = self.theta.at(model, 0, 0);
-                        let grads = &memory.get(Space::Grads)[start..][..self.theta.cols];
-                        // L2 and decay of the weights; none of the rest.
-                        let parts = [
-                            (0..self.decayed, *l2, *decay),
-                            (self.decayed..self.theta.cols, T::zero(), T::zero()),
-                        ];
-                        for (part, l2, decay) in parts {
-                            let at = start + part.start..start + part.end;
-                            // Empty where the rule has no such moment.
-                            let moment1 = moment1.get_mut(at.clone()).unwrap_or_default();
-                            let moment2 = moment2.get_mut(at.clone()).unwrap_or_default();
-                            let moved = [&mut params[at], moment1, moment2];
-                            self.rule.update(moved, &grads[part], lr, l2, decay, step);
-                        }
-                    }
-                })
-            })
-        });
+impl<T: Real> Twin<T, 3> for Optimizer {
+    fn outputs(&self) -> [Tensor; 3] {
+        [Space::Params, Space::Moment1, Space::Moment2].map(|space| Tensor { space, ..self.theta })
+    }
+
+    #[inline(always)]
+    fn write(&self, [params, moment1, moment2]: [&mut [T]; 3], memory: &Memory<T>, step: &Step) {
+        for model in 0..self.theta.models {
+            let hyper = memory.row(self.hyper(), model, 0);
+            let (lr, l2, decay) = (hyper[0] * T::of(step.lr_factor), hyper[1], hyper[2]);
+            let start = self.theta.at(model, 0, 0);
+            let grads = &memory.get(Space::Grads)[start..][..self.theta.cols];
+            // L2 and decay of the weights; none of the rest.
+            let weights = (0..self.decayed, l2, decay);
+            let rest = (self.decayed..self.theta.cols, T::zero(), T::zero());
+            for (part, l2, decay) in [weights, rest] {
+                let at = start + part.start..start + part.end;
+                // Empty where the rule has no such moment.
+                let moment1 = moment1.get_mut(at.clone()).unwrap_or_default();
+                let moment2 = moment2.get_mut(at.clone()).unwrap_or_default();
+                self.rule.update([&mut params[at], moment1, moment2], &grads[part], lr, l2, decay, step);
+            }
+        }
     }
 }
 
