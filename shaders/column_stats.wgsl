@@ -1,7 +1,4 @@
-// Mean and biased variance of each column of a minibatch, by the corrected two-pass algorithm:
-//   high = sum(x) / n,  low = sum(x - high) / n,  mean = high + low,
-//   variance = sum((x - high)^2) / n - low^2.
-// The mean stays in two parts, so that a column of mean 1e4 and deviation 1 loses nothing.
+// Mean and biased variance of each column of a minibatch.
 
 struct Params { x: View, stats: View, log: View, rows: u32, cols: u32 }
 
@@ -13,32 +10,13 @@ struct Params { x: View, stats: View, log: View, rows: u32, cols: u32 }
 @compute @workgroup_size(LANES, SPLITS)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_id) local: vec3u) {
     let c = min(id.x, p.x.ld - 1u);
-    let n = f32(p.rows);
-
-    var sum = vec4f();
-    for (var r = local.y; r < p.rows; r += SPLITS) {
-        sum += x[at(p.x, id.z, r, c)];
-    }
-    let high = merge(local.x, local.y, sum) / n;
-
-    var rest = vec4f();
-    var squares = vec4f();
-    for (var r = local.y; r < p.rows; r += SPLITS) {
-        let d = x[at(p.x, id.z, r, c)] - high;
-        rest += d;
-        squares += d * d;
-    }
-    let low = merge(local.x, local.y, rest) / n;
-    let corrected = merge(local.x, local.y, squares) / n - low * low;
-    // Not max(): that may turn a NaN into 0.
-    let variance = select(corrected, vec4f(), corrected < vec4f());
-
+    let of_column = moments(id.z, local.x, local.y, c);
     if local.y == 0u && id.x < p.x.ld {
-        stats[at(p.stats, id.z, 0u, c)] = high;
-        stats[at(p.stats, id.z, 1u, c)] = low;
-        stats[at(p.stats, id.z, 2u, c)] = variance;
-        log[at(p.log, id.z, 0u, c)] = high;
-        log[at(p.log, id.z, 1u, c)] = low;
-        log[at(p.log, id.z, 2u, c)] = variance;
+        stats[at(p.stats, id.z, 0u, c)] = of_column.high;
+        stats[at(p.stats, id.z, 1u, c)] = of_column.low;
+        stats[at(p.stats, id.z, 2u, c)] = of_column.variance;
+        log[at(p.log, id.z, 0u, c)] = of_column.high;
+        log[at(p.log, id.z, 1u, c)] = of_column.low;
+        log[at(p.log, id.z, 2u, c)] = of_column.variance;
     }
 }

@@ -4,13 +4,23 @@
 override BLOCK: u32;
 override DEPTH: u32;
 
-struct Params { a: View, b: View, bias: View, out: View, rows: u32, depth: u32, cols: u32, biased: u32 }
+struct Params { a: View, b: View, extra: View, out: View, rows: u32, depth: u32, cols: u32 }
 
 @group(1) @binding(0) var<uniform> p: Params;
 @group(1) @binding(1) var<storage, read> a: array<vec4f>;
 @group(1) @binding(2) var<storage, read> b: array<vec4f>;
 @group(1) @binding(3) var<storage, read_write> out: array<vec4f>;
-@group(1) @binding(4) var<storage, read> bias: array<vec4f>;
+@group(1) @binding(4) var<storage, read> extra: array<vec4f>;
+
+override EPILOGUE: u32; // 0: f(sum), 1: f(sum + extra), extra a bias, 2: sum * f'(extra), extra an activation
+
+fn finish(sum: vec4f, m: u32, r: u32, c: u32) -> vec4f {
+    switch EPILOGUE {
+        case 1u { return pad(value(sum + extra[at(p.extra, m, 0u, c)]), c, p.cols); }
+        case 2u { return pad(sum * slope(extra[at(p.extra, m, r, c)]), c, p.cols); }
+        default { return pad(value(sum), c, p.cols); }
+    }
+}
 
 // [k][vec4 of rows of out] and [k][vec4 of columns of out]
 var<workgroup> a_tile: array<vec4f, BLOCK / 4u * DEPTH>;
@@ -100,11 +110,7 @@ fn store_row(at_block: Place, r: u32, sum: vec4f) {
     let row = 4u * (at_block.row + at_block.y) + r;
     let c = at_block.col + at_block.x;
     if row < p.rows && c < p.out.ld {
-        var value = sum;
-        if p.biased == 1u {
-            value += bias[at(p.bias, at_block.m, 0u, c)];
-        }
-        out[at(p.out, at_block.m, row, c)] = pad(value, c, p.cols);
+        out[at(p.out, at_block.m, row, c)] = finish(sum, at_block.m, row, c);
     }
 }
 

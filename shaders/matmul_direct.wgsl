@@ -5,13 +5,23 @@
 override ACROSS: u32;
 override DOWN: u32;
 
-struct Params { a: View, b: View, bias: View, out: View, rows: u32, depth: u32, cols: u32, biased: u32 }
+struct Params { a: View, b: View, extra: View, out: View, rows: u32, depth: u32, cols: u32 }
 
 @group(1) @binding(0) var<uniform> p: Params;
 @group(1) @binding(1) var<storage, read> a: array<vec4f>;
 @group(1) @binding(2) var<storage, read> b: array<vec4f>;
 @group(1) @binding(3) var<storage, read_write> out: array<vec4f>;
-@group(1) @binding(4) var<storage, read> bias: array<vec4f>;
+@group(1) @binding(4) var<storage, read> extra: array<vec4f>;
+
+override EPILOGUE: u32; // 0: f(sum), 1: f(sum + extra), extra a bias, 2: sum * f'(extra), extra an activation
+
+fn finish(sum: vec4f, m: u32, r: u32, c: u32) -> vec4f {
+    switch EPILOGUE {
+        case 1u { return pad(value(sum + extra[at(p.extra, m, 0u, c)]), c, p.cols); }
+        case 2u { return pad(sum * slope(extra[at(p.extra, m, r, c)]), c, p.cols); }
+        default { return pad(value(sum), c, p.cols); }
+    }
+}
 
 // [row][vec4 of columns]
 alias Tile = array<array<vec4f, 4>, 8>;
@@ -24,13 +34,10 @@ fn store(id: vec3u, sum: ptr<function, Tile>) {
     for (var q = 0u; q < 4u; q++) {
         let c = 4u * id.x + q;
         if c < p.out.ld {
-            var add = vec4f();
-            if p.biased == 1u {
-                add = bias[at(p.bias, id.z, 0u, c)];
-            }
             for (var r = 0u; r < 8u; r++) {
-                if 8u * id.y + r < p.rows {
-                    out[at(p.out, id.z, 8u * id.y + r, c)] = pad(sum[r][q] + add, c, p.cols);
+                let row = 8u * id.y + r;
+                if row < p.rows {
+                    out[at(p.out, id.z, row, c)] = finish(sum[r][q], id.z, row, c);
                 }
             }
         }

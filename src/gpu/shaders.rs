@@ -1,8 +1,11 @@
 //! The kernels' sources, by the stem of their file. What several kernels need stands before them:
-//! WGSL has no includes.
+//! WGSL has no includes. `FUNCTION` comes before `COLUMNS`: naga 30 panics on an override that follows an array
+//! whose size is one.
 
 const COMMON: &str = include_str!("../../shaders/common.wgsl");
 const COLUMNS: &str = include_str!("../../shaders/columns.wgsl");
+const FUNCTION: &str = include_str!("../../shaders/function.wgsl");
+const MOMENTS: &str = include_str!("../../shaders/moments.wgsl");
 
 macro_rules! shaders {
     ($($stem:literal: $($prelude:ident)*;)*) => {
@@ -14,16 +17,16 @@ macro_rules! shaders {
 }
 
 shaders! {
-    "activation": ;
-    "batch_norm": ;
-    "batch_norm_backward": COLUMNS;
-    "column_stats": COLUMNS;
+    "activation": FUNCTION;
+    "batch_norm": FUNCTION COLUMNS MOMENTS;
+    "batch_norm_backward": FUNCTION COLUMNS;
+    "column_stats": COLUMNS MOMENTS;
     "column_sum": COLUMNS;
     "dropout": ;
     "gather": ;
     "loss": ;
-    "matmul": ;
-    "matmul_direct": ;
+    "matmul": FUNCTION;
+    "matmul_direct": FUNCTION;
     "optimizer": ;
 }
 

@@ -20,22 +20,44 @@ pub enum Function {
     Sigmoid,
 }
 
+impl std::fmt::Display for Function {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str(match self {
+            Function::Relu => "relu",
+            Function::Tanh => "tanh",
+            Function::Sigmoid => "sigmoid",
+        })
+    }
+}
+
+/// What the shaders' `FUNCTION` is for a function, or for none.
+pub(super) fn code(function: Option<Function>) -> (&'static str, f64) {
+    ("FUNCTION", function.map_or(3.0, |function| function as u32 as f64))
+}
+
 impl Function {
-    /// The function of every value of a row. A NaN stays a NaN.
+    /// Applies the function to every value of a row. A NaN stays a NaN.
     #[inline(always)]
-    pub fn map<T: Real>(self, out: &mut [T], x: &[T]) {
+    pub fn apply<T: Real>(self, row: &mut [T]) {
         let one = T::one();
-        let both = out.iter_mut().zip(x);
         match self {
-            Function::Relu => both.for_each(|(y, &x)| *y = if x < T::zero() { T::zero() } else { x }),
-            Function::Tanh => both.for_each(|(y, &x)| *y = one - (one + one) / ((x + x).exponential() + one)),
-            Function::Sigmoid => both.for_each(|(y, &x)| *y = one / (one + (-x).exponential())),
+            Function::Relu => row.iter_mut().for_each(|y| *y = if *y < T::zero() { T::zero() } else { *y }),
+            Function::Tanh => {
+                row.iter_mut().for_each(|y| *y = one - (one + one) / ((*y + *y).exponential() + one));
+            }
+            Function::Sigmoid => row.iter_mut().for_each(|y| *y = one / (one + (-*y).exponential())),
         }
+    }
+
+    /// Multiplies a row of gradients by the slopes at a row of values.
+    #[inline(always)]
+    pub fn chain<T: Real>(self, dy: &mut [T], y: &[T]) {
+        dy.iter_mut().zip(y).for_each(|(dy, &y)| *dy *= self.slope(y));
     }
 
     /// The function's derivative, from its value.
     #[inline(always)]
-    pub fn slope<T: Real>(self, y: T) -> T {
+    fn slope<T: Real>(self, y: T) -> T {
         match self {
             Function::Relu => {
                 if y > T::zero() {
@@ -70,7 +92,7 @@ pub struct ActivationBackward {
 fn dispatch(function: Function, entry: &'static str, [a, b, out]: [Tensor; 3]) -> Dispatch {
     let params = words(&[a, b, out], &[out.rows as u32, out.cols as u32]);
     let mut dispatch = elementwise("activation", entry, params, out);
-    dispatch.constants.push(("FUNCTION", function as u32 as f64));
+    dispatch.constants.push(code(Some(function)));
     dispatch
 }
 
@@ -83,7 +105,8 @@ impl<T: Real> Twin<T, 1> for Activation {
     fn write(&self, [out]: [&mut [T]; 1], memory: &Memory<T>, step: &Step) {
         for model in 0..self.out.models {
             for (out, x) in rows_mut(out, self.out, model, step.slot).zip(memory.rows(self.x, model)) {
-                self.function.map(out, x);
+                out.copy_from_slice(x);
+                self.function.apply(out);
             }
         }
     }
@@ -103,7 +126,7 @@ impl Describe for Activation {
     }
 
     fn shapes(&self) -> String {
-        format!("{:?} of {}×{}", self.function, self.out.rows, self.out.cols).to_lowercase()
+        format!("{} of {}×{}", self.function, self.out.rows, self.out.cols)
     }
 }
 
@@ -117,9 +140,8 @@ impl<T: Real> Twin<T, 1> for ActivationBackward {
         for model in 0..self.dx.models {
             let given = memory.rows(self.y, model).zip(memory.rows(self.dy, model));
             for (dx, (y, dy)) in rows_mut(out, self.dx, model, step.slot).zip(given) {
-                for ((dx, &y), &dy) in dx.iter_mut().zip(y).zip(dy) {
-                    *dx = dy * self.function.slope(y);
-                }
+                dx.copy_from_slice(dy);
+                self.function.chain(dx, y);
             }
         }
     }
@@ -139,6 +161,6 @@ impl Describe for ActivationBackward {
     }
 
     fn shapes(&self) -> String {
-        format!("{:?} of {}×{}", self.function, self.dx.rows, self.dx.cols).to_lowercase()
+        format!("{} of {}×{}", self.function, self.dx.rows, self.dx.cols)
     }
 }

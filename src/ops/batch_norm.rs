@@ -1,11 +1,15 @@
-use super::{Describe, Dispatch, Operand, Step, Tensor, Variant, elementwise, read, words, write};
+use super::activation::code;
+use super::column_stats::ColumnStats;
+use super::{
+    Describe, Dispatch, Function, Operand, Step, Tensor, Variant, along, columnwise, read, words, write,
+};
 use crate::cpu::{Memory, Real, Twin, rows_mut};
 
 /// Batch normalization (Ioffe and Szegedy 2015, algorithm 1), with the statistics of the minibatch
 /// in training and the running ones in inference.
 ///
 /// ```text
-/// y = gamma · (x − mean) / sqrt(variance + eps) + beta
+/// out = f(gamma · (x − mean) / sqrt(variance + eps) + beta)     function where there is one
 /// x, out [M, rows, features]   gamma, beta [M, 1, features]
 /// stats [M, 3, features]: mean (high part), mean (low part), biased variance
 /// ```
@@ -15,8 +19,17 @@ pub struct BatchNorm {
     pub stats: Tensor,
     pub gamma: Tensor,
     pub beta: Tensor,
+    pub function: Option<Function>,
     pub out: Tensor,
     pub eps: f64,
+}
+
+/// Batch normalization in training in one dispatch: the statistics of the minibatch, and [`BatchNorm`] with
+/// them. The invocations that own a column own all its rows.
+#[derive(Clone, Debug)]
+pub struct BatchNormTrain {
+    pub stats: ColumnStats,
+    pub norm: BatchNorm,
 }
 
 /// What normalizes a model's columns: mean in two parts, and 1 / sqrt(variance + eps).
@@ -58,28 +71,71 @@ impl<T: Real> Twin<T, 1> for BatchNorm {
                 for ((y, &gamma), &beta) in out.iter_mut().zip(gamma).zip(beta) {
                     *y = gamma * *y + beta;
                 }
+                if let Some(function) = self.function {
+                    function.apply(out);
+                }
             }
         }
     }
 }
 
+impl BatchNormTrain {
+    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
+        memory.run(&self.stats, step);
+        memory.run(&self.norm, step);
+    }
+}
+
+impl BatchNorm {
+    fn params(&self) -> Operand {
+        read("params", Tensor { rows: 2, ..self.gamma })
+    }
+
+    fn dispatch_as(&self, entry: &'static str, log: Tensor, variant: Variant) -> Dispatch {
+        let numbers = [self.x.rows as u32, self.x.cols as u32, (self.eps as f32).to_bits()];
+        let views = [self.x, self.stats, self.gamma, self.beta, self.out, log];
+        let mut dispatch = columnwise("batch_norm", entry, words(&views, &numbers), self.x, variant);
+        dispatch.constants.push(code(self.function));
+        dispatch
+    }
+}
+
 impl Describe for BatchNorm {
     fn operands(&self) -> Vec<Operand> {
-        let params = Tensor { rows: 2, ..self.gamma };
-        vec![read("x", self.x), read("stats", self.stats), read("params", params), write("out", self.out)]
+        vec![read("x", self.x), self.params(), write("out", self.out), read("stats", self.stats)]
     }
 
     fn flops(&self) -> u64 {
         7 * self.x.elements()
     }
 
-    fn dispatch(&self, _: Variant) -> Dispatch {
-        let numbers = [self.x.rows as u32, self.x.cols as u32, (self.eps as f32).to_bits()];
-        let params = words(&[self.x, self.stats, self.gamma, self.beta, self.out], &numbers);
-        elementwise("batch_norm", "main", params, self.out)
+    fn dispatch(&self, variant: Variant) -> Dispatch {
+        // There is no log; its place holds x.
+        along(self.dispatch_as("main", self.x, variant), self.out)
     }
 
     fn shapes(&self) -> String {
-        format!("{}×{}", self.x.rows, self.x.cols)
+        let function = self.function.map_or(String::new(), |function| format!(", {function}"));
+        format!("{}×{}{function}", self.x.rows, self.x.cols)
+    }
+}
+
+impl Describe for BatchNormTrain {
+    fn operands(&self) -> Vec<Operand> {
+        let ColumnStats { x, stats, log } = self.stats;
+        let out = write("out", self.norm.out);
+        vec![read("x", x), self.norm.params(), out, write("stats", stats), write("log", log)]
+    }
+
+    fn flops(&self) -> u64 {
+        self.stats.flops() + self.norm.flops()
+    }
+
+    fn dispatch(&self, variant: Variant) -> Dispatch {
+        self.norm.dispatch_as("train", self.stats.log, variant)
+    }
+
+    fn shapes(&self) -> String {
+        self.norm.shapes()
     }
 }

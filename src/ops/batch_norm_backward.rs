@@ -1,5 +1,8 @@
+use super::activation::code;
 use super::batch_norm::Columns;
-use super::{Describe, Dispatch, Operand, Step, Tensor, Variant, columnwise, read, words, write};
+use super::{
+    Describe, Dispatch, Function, Operand, Step, Tensor, Variant, along, columnwise, read, words, write,
+};
 use crate::cpu::{Memory, Real, Twin, rows_mut};
 
 /// The gradients of gamma and beta (Ioffe and Szegedy 2015, section 3).
@@ -8,11 +11,14 @@ use crate::cpu::{Memory, Real, Twin, rows_mut};
 /// dbeta = Σ dy      dgamma = Σ dy · xhat      xhat = (x − mean) / sqrt(variance + eps)
 /// x, dy [M, rows, features]   dgamma, dbeta [M, 1, features]
 /// ```
+///
+/// Where the output went through an activation y = f(…), dy is the gradient of y and is multiplied by f′(y).
 #[derive(Clone, Debug)]
 pub struct BatchNormReduce {
     pub x: Tensor,
     pub dy: Tensor,
     pub stats: Tensor,
+    pub slope: Option<(Function, Tensor)>,
     pub dgamma: Tensor,
     pub dbeta: Tensor,
     pub eps: f64,
@@ -32,17 +38,10 @@ pub struct BatchNormBackward {
     pub dx: Tensor,
 }
 
-impl BatchNormReduce {
-    fn params(&self, gamma: Tensor, dx: Tensor) -> Vec<u32> {
-        let views = [self.x, self.dy, self.stats, gamma, self.dgamma, self.dbeta, dx];
-        words(&views, &[self.x.rows as u32, self.x.cols as u32, (self.eps as f32).to_bits()])
-    }
-
-    /// Both gradients lie in one space: one binding, counted as two rows.
-    fn grads(&self) -> Tensor {
-        Tensor { rows: 2, ..self.dgamma }
-    }
-}
+/// [`BatchNormReduce`] and [`BatchNormBackward`] in one dispatch. The invocations that own a column own all
+/// its rows.
+#[derive(Clone, Debug)]
+pub struct BatchNormGradient(pub BatchNormBackward);
 
 impl<T: Real> Twin<T, 1> for BatchNormReduce {
     fn outputs(&self) -> [Tensor; 1] {
@@ -51,39 +50,21 @@ impl<T: Real> Twin<T, 1> for BatchNormReduce {
 
     #[inline(always)]
     fn write(&self, [grads]: [&mut [T]; 1], memory: &Memory<T>, _: &Step) {
-        let mut xhat = vec![T::zero(); self.x.cols];
+        let [mut xhat, mut g] = [(); 2].map(|()| vec![T::zero(); self.x.cols]);
         for model in 0..self.x.models {
             let columns = Columns::new(memory, self.stats, model, self.eps);
-            let (mut dgamma, mut dbeta) = (vec![T::zero(); self.x.cols], vec![T::zero(); self.x.cols]);
-            for (x, dy) in memory.rows(self.x, model).zip(memory.rows(self.dy, model)) {
+            let [mut dgamma, mut dbeta] = [(); 2].map(|()| vec![T::zero(); self.x.cols]);
+            for (row, x) in memory.rows(self.x, model).enumerate() {
                 columns.normalize(x, &mut xhat);
-                for (((dgamma, dbeta), &xhat), &dy) in dgamma.iter_mut().zip(&mut dbeta).zip(&xhat).zip(dy) {
-                    *dgamma += dy * xhat;
-                    *dbeta += dy;
+                self.gradient(&mut g, memory, model, row);
+                for (((dgamma, dbeta), &xhat), &g) in dgamma.iter_mut().zip(&mut dbeta).zip(&xhat).zip(&g) {
+                    *dgamma += g * xhat;
+                    *dbeta += g;
                 }
             }
             grads[self.dgamma.at(model, 0, 0)..][..self.x.cols].copy_from_slice(&dgamma);
             grads[self.dbeta.at(model, 0, 0)..][..self.x.cols].copy_from_slice(&dbeta);
         }
-    }
-}
-
-impl Describe for BatchNormReduce {
-    fn operands(&self) -> Vec<Operand> {
-        vec![read("x", self.x), read("dy", self.dy), read("stats", self.stats), write("grads", self.grads())]
-    }
-
-    fn flops(&self) -> u64 {
-        6 * self.x.elements()
-    }
-
-    fn dispatch(&self, variant: Variant) -> Dispatch {
-        // gamma and dx are not used here; their places hold x.
-        columnwise("batch_norm_backward", "reduce", self.params(self.x, self.x), self.x, variant)
-    }
-
-    fn shapes(&self) -> String {
-        format!("{}×{} → dgamma, dbeta of {}", self.x.rows, self.x.cols, self.x.cols)
     }
 }
 
@@ -94,46 +75,125 @@ impl<T: Real> Twin<T, 1> for BatchNormBackward {
 
     #[inline(always)]
     fn write(&self, [out]: [&mut [T]; 1], memory: &Memory<T>, step: &Step) {
-        let BatchNormReduce { x, dy, stats, dgamma, dbeta, eps } = self.reduce;
+        let BatchNormReduce { x, stats, dgamma, dbeta, eps, .. } = self.reduce;
         let n = T::of(x.rows as f64);
+        let mut xhat = vec![T::zero(); x.cols];
         for model in 0..x.models {
             let columns = Columns::new(memory, stats, model, eps);
             let (dgamma, dbeta) = (memory.row(dgamma, model, 0), memory.row(dbeta, model, 0));
             let gamma = memory.row(self.gamma, model, 0).iter();
             let scale: Vec<T> = gamma.zip(&columns.rstd).map(|(&gamma, &rstd)| gamma * rstd).collect();
-            let given = memory.rows(x, model).zip(memory.rows(dy, model));
-            for (dx, (x, dy)) in rows_mut(out, self.dx, model, step.slot).zip(given) {
-                columns.normalize(x, dx);
+            let rows = rows_mut(out, self.dx, model, step.slot).zip(memory.rows(x, model));
+            for (row, (dx, x)) in rows.enumerate() {
+                columns.normalize(x, &mut xhat);
+                self.reduce.gradient(dx, memory, model, row);
                 let of_column = dgamma.iter().zip(dbeta).zip(&scale);
-                for ((dx, &dy), ((&dgamma, &dbeta), &scale)) in dx.iter_mut().zip(dy).zip(of_column) {
-                    *dx = scale * (dy - (dbeta + *dx * dgamma) / n);
+                for ((dx, &xhat), ((&dgamma, &dbeta), &scale)) in dx.iter_mut().zip(&xhat).zip(of_column) {
+                    *dx = scale * (*dx - (dbeta + xhat * dgamma) / n);
                 }
             }
         }
     }
 }
 
-impl Describe for BatchNormBackward {
+impl BatchNormGradient {
+    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
+        memory.run(&self.0.reduce, step);
+        memory.run(&self.0, step);
+    }
+}
+
+impl BatchNormReduce {
+    /// The gradient of batch normalization's output in a row.
+    #[inline(always)]
+    fn gradient<T: Real>(&self, g: &mut [T], memory: &Memory<T>, model: usize, row: usize) {
+        g.copy_from_slice(memory.row(self.dy, model, row));
+        if let Some((function, y)) = self.slope {
+            function.chain(g, memory.row(y, model, row));
+        }
+    }
+
+    /// What all three read; without an activation the binding of y holds x again, unread.
+    fn given(&self) -> [Operand; 4] {
+        let y = self.slope.map_or(Tensor { rows: 0, ..self.x }, |(_, y)| y);
+        [read("x", self.x), read("dy", self.dy), read("stats", self.stats), read("y", y)]
+    }
+
+    /// Both gradients lie in one space: one binding, counted as two rows.
+    fn grads(&self) -> Tensor {
+        Tensor { rows: 2, ..self.dgamma }
+    }
+
+    fn dispatch_as(&self, entry: &'static str, gamma: Tensor, dx: Tensor, variant: Variant) -> Dispatch {
+        let [.., y] = self.given();
+        let views = [self.x, self.dy, self.stats, y.tensor, gamma, self.dgamma, self.dbeta, dx];
+        let numbers = [self.x.rows as u32, self.x.cols as u32, (self.eps as f32).to_bits()];
+        let params = words(&views, &numbers);
+        let mut dispatch = columnwise("batch_norm_backward", entry, params, self.x, variant);
+        dispatch.constants.push(code(self.slope.map(|(function, _)| function)));
+        dispatch
+    }
+
+    fn flops_of_slope(&self) -> u64 {
+        if self.slope.is_some() { 3 * self.x.elements() } else { 0 }
+    }
+}
+
+impl Describe for BatchNormReduce {
     fn operands(&self) -> Vec<Operand> {
-        let BatchNormReduce { x, dy, stats, .. } = self.reduce;
-        let grads = self.reduce.grads();
-        let operands = [read("x", x), read("dy", dy), read("stats", stats), read("sums", grads)];
-        operands.into_iter().chain([read("params", self.gamma), write("dx", self.dx)]).collect()
+        self.given().into_iter().chain([write("grads", self.grads())]).collect()
     }
 
     fn flops(&self) -> u64 {
-        11 * self.dx.elements()
+        6 * self.x.elements() + self.flops_of_slope()
     }
 
     fn dispatch(&self, variant: Variant) -> Dispatch {
-        let params = self.reduce.params(self.gamma, self.dx);
-        let columns = columnwise("batch_norm_backward", "main", params, self.dx, variant);
-        let lanes: f64 = columns.constants.iter().map(|(_, value)| value).product();
-        let groups = (self.dx.rows * self.dx.ld() / 4).div_ceil(lanes as usize).clamp(1, 4096);
-        Dispatch { workgroups: [groups as u32, 1, self.dx.models as u32], ..columns }
+        // gamma and dx are not used here; their places hold x.
+        self.dispatch_as("reduce", self.x, self.x, variant)
     }
 
     fn shapes(&self) -> String {
-        format!("{}×{}", self.dx.rows, self.dx.cols)
+        let slope = self.slope.map_or(String::new(), |(function, _)| format!(", slope of {function}"));
+        format!("{}×{}{slope}", self.x.rows, self.x.cols)
+    }
+}
+
+impl Describe for BatchNormBackward {
+    fn operands(&self) -> Vec<Operand> {
+        let rest = [read("sums", self.reduce.grads()), read("params", self.gamma), write("dx", self.dx)];
+        self.reduce.given().into_iter().chain(rest).collect()
+    }
+
+    fn flops(&self) -> u64 {
+        11 * self.dx.elements() + self.reduce.flops_of_slope()
+    }
+
+    fn dispatch(&self, variant: Variant) -> Dispatch {
+        along(self.reduce.dispatch_as("main", self.gamma, self.dx, variant), self.dx)
+    }
+
+    fn shapes(&self) -> String {
+        self.reduce.shapes()
+    }
+}
+
+impl Describe for BatchNormGradient {
+    fn operands(&self) -> Vec<Operand> {
+        let BatchNormBackward { reduce, gamma, dx } = &self.0;
+        let rest = [write("grads", reduce.grads()), read("params", *gamma), write("dx", *dx)];
+        reduce.given().into_iter().chain(rest).collect()
+    }
+
+    fn flops(&self) -> u64 {
+        self.0.reduce.flops() + self.0.flops()
+    }
+
+    fn dispatch(&self, variant: Variant) -> Dispatch {
+        self.0.reduce.dispatch_as("gradient", self.0.gamma, self.0.dx, variant)
+    }
+
+    fn shapes(&self) -> String {
+        self.0.shapes()
     }
 }

@@ -1,5 +1,6 @@
-use super::{Describe, Dispatch, Operand, Step, Tensor, Variant, read, words, write};
-use crate::cpu::{Memory, Real, Twin, product};
+use super::activation::code;
+use super::{Describe, Dispatch, Function, Operand, Step, Tensor, Variant, read, words, write};
+use crate::cpu::{Memory, Real, Twin, product, rows_mut};
 
 /// Which of the two factors of a product is transposed.
 ///
@@ -15,21 +16,39 @@ pub enum Product {
     AtB,
 }
 
-/// A product of matrices, with a bias added to every row where there is one.
+/// A product of matrices, with what follows it in the same pass.
+///
+/// ```text
+/// out = f(product + bias)     forward; bias and function where there are
+/// out = product · f′(y)       backward through an activation y = f(…) of out's shape
+/// ```
 #[derive(Clone, Debug)]
 pub struct MatMul {
     pub product: Product,
     pub a: Tensor,
     pub b: Tensor,
-    /// `[M, 1, columns of out]`, in the same space as `b`.
+    /// `[M, 1, columns of out]`.
     pub bias: Option<Tensor>,
+    pub function: Option<Function>,
+    pub slope: Option<(Function, Tensor)>,
     pub out: Tensor,
 }
 
 impl MatMul {
+    /// The product alone.
+    pub fn new(product: Product, a: Tensor, b: Tensor, out: Tensor) -> MatMul {
+        MatMul { product, a, b, bias: None, function: None, slope: None, out }
+    }
+
     /// The length of the sums.
     fn depth(&self) -> usize {
         if self.product == Product::AtB { self.a.rows } else { self.a.cols }
+    }
+
+    /// What else it reads; where there is nothing, the binding holds b again, unread.
+    fn extra(&self) -> Tensor {
+        let y = self.slope.map(|(_, y)| y);
+        self.bias.or(y).unwrap_or(Tensor { rows: 0, ..self.b })
     }
 }
 
@@ -41,12 +60,9 @@ impl<T: Real> Twin<T, 1> for MatMul {
     #[inline(always)]
     fn write(&self, [out]: [&mut [T]; 1], memory: &Memory<T>, step: &Step) {
         for model in 0..self.out.models {
-            let out = &mut out[self.out.at(model, 0, step.slot as usize)..];
             if let Some(bias) = self.bias {
                 let bias = memory.row(bias, model, 0);
-                for row in out.chunks_mut(self.out.ld()).take(self.out.rows) {
-                    row[..self.out.cols].copy_from_slice(bias);
-                }
+                rows_mut(out, self.out, model, step.slot).for_each(|row| row.copy_from_slice(bias));
             }
             let (a, b) = (memory.matrix(self.a, model), memory.matrix(self.b, model));
             let (lda, ldb) = (self.a.ld(), self.b.ld());
@@ -57,20 +73,23 @@ impl<T: Real> Twin<T, 1> for MatMul {
                 Product::AtB => ((1, lda), (ldb, 1)),
             };
             let size = [self.out.rows, self.depth(), self.out.cols];
-            product(size, (a, a_strides), (b, b_strides), (out, self.out.ld()), self.bias.is_some());
+            let start = self.out.at(model, 0, step.slot as usize);
+            let to = (&mut out[start..], self.out.ld());
+            product(size, (a, a_strides), (b, b_strides), to, self.bias.is_some());
+            if let Some(function) = self.function {
+                rows_mut(out, self.out, model, step.slot).for_each(|row| function.apply(row));
+            }
+            if let Some((function, y)) = self.slope {
+                let rows = rows_mut(out, self.out, model, step.slot).zip(memory.rows(y, model));
+                rows.for_each(|(row, y)| function.chain(row, y));
+            }
         }
     }
 }
 
 impl Describe for MatMul {
     fn operands(&self) -> Vec<Operand> {
-        // Without a bias its binding holds b again, unread.
-        vec![
-            read("a", self.a),
-            read("b", self.b),
-            write("out", self.out),
-            read("bias", self.bias.unwrap_or(Tensor { rows: 0, ..self.b })),
-        ]
+        vec![read("a", self.a), read("b", self.b), write("out", self.out), read("extra", self.extra())]
     }
 
     fn flops(&self) -> u64 {
@@ -79,7 +98,7 @@ impl Describe for MatMul {
 
     fn dispatch(&self, variant: Variant) -> Dispatch {
         // Rows and columns of out to a workgroup.
-        let (shader, block_rows, block_cols, constants) = match variant {
+        let (shader, block_rows, block_cols, mut constants) = match variant {
             Variant::Gpu => ("matmul", 32, 32, vec![("BLOCK", 32.0), ("DEPTH", 16.0)]),
             Variant::Software => {
                 // Eight invocations run as one vector: below one another where out is narrow.
@@ -89,8 +108,11 @@ impl Describe for MatMul {
                 ("matmul_direct", 8 * down, 16 * across, constants)
             }
         };
-        let sizes = [self.out.rows, self.depth(), self.out.cols, self.bias.is_some() as usize];
-        let views = [self.a, self.b, self.bias.unwrap_or(self.b), self.out];
+        let epilogue = if self.bias.is_some() { 1.0 } else { 2.0 * f64::from(self.slope.is_some()) };
+        let function = self.function.or(self.slope.map(|(function, _)| function));
+        constants.extend([("EPILOGUE", epilogue), code(function)]);
+        let sizes = [self.out.rows, self.depth(), self.out.cols];
+        let views = [self.a, self.b, self.extra(), self.out];
         Dispatch {
             shader,
             entry: match self.product {
@@ -109,7 +131,6 @@ impl Describe for MatMul {
     }
 
     fn shapes(&self) -> String {
-        let (a, b) = (self.a, self.b);
         let of = |t: Tensor, transposed| {
             if transposed {
                 format!("({}×{})ᵀ", t.rows, t.cols)
@@ -117,13 +138,11 @@ impl Describe for MatMul {
                 format!("{}×{}", t.rows, t.cols)
             }
         };
-        let product =
-            format!("{} · {}", of(a, self.product == Product::AtB), of(b, self.product == Product::ABt));
-        format!(
-            "{product}{} → {}×{}",
-            if self.bias.is_some() { " + bias" } else { "" },
-            self.out.rows,
-            self.out.cols
-        )
+        let a = of(self.a, self.product == Product::AtB);
+        let b = of(self.b, self.product == Product::ABt);
+        let bias = if self.bias.is_some() { " + bias" } else { "" };
+        let function = self.function.map_or(String::new(), |function| format!(", {function}"));
+        let slope = self.slope.map_or(String::new(), |(function, _)| format!(", slope of {function}"));
+        format!("{a} · {b}{bias}{function}{slope} → {}×{}", self.out.rows, self.out.cols)
     }
 }

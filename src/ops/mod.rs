@@ -20,8 +20,8 @@ mod matmul;
 mod optimizer;
 
 pub use activation::{Activation, ActivationBackward, Function};
-pub use batch_norm::BatchNorm;
-pub use batch_norm_backward::{BatchNormBackward, BatchNormReduce};
+pub use batch_norm::{BatchNorm, BatchNormTrain};
+pub use batch_norm_backward::{BatchNormBackward, BatchNormGradient, BatchNormReduce};
 pub use column_stats::ColumnStats;
 pub use column_sum::ColumnSum;
 pub use dropout::{Dropout, keep};
@@ -226,47 +226,38 @@ pub trait Describe {
 }
 
 macro_rules! ops {
-    ($($op:ident),* $(,)?) => {
+    (twins: $($twin:ident),*; of_several: $($several:ident),*;) => {
         /// An operation of a program.
         #[derive(Clone, Debug)]
-        pub enum Op { $($op($op)),* }
+        pub enum Op { $($twin($twin),)* $($several($several)),* }
 
         impl Op {
             /// The operation's own description.
             pub fn describe(&self) -> &dyn Describe {
-                match self { $(Op::$op(op) => op),* }
+                match self { $(Op::$twin(op) => op,)* $(Op::$several(op) => op),* }
             }
 
             /// Name of the operation.
             pub fn name(&self) -> &'static str {
-                match self { $(Op::$op(_) => stringify!($op)),* }
+                match self { $(Op::$twin(_) => stringify!($twin),)* $(Op::$several(_) => stringify!($several)),* }
             }
 
             /// The CPU twin: the same meaning as the kernel, on host memory.
             pub fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
-                match self { $(Op::$op(op) => memory.run(op, step)),* }
+                match self { $(Op::$twin(op) => memory.run(op, step),)* $(Op::$several(op) => op.run(memory, step)),* }
             }
         }
 
-        $(impl From<$op> for Op {
-            fn from(op: $op) -> Op { Op::$op(op) }
-        })*
+        $(impl From<$twin> for Op { fn from(op: $twin) -> Op { Op::$twin(op) } })*
+        $(impl From<$several> for Op { fn from(op: $several) -> Op { Op::$several(op) } })*
     };
 }
 
 ops!(
-    Gather,
-    MatMul,
-    ColumnStats,
-    BatchNorm,
-    BatchNormReduce,
-    BatchNormBackward,
-    Activation,
-    ActivationBackward,
-    Dropout,
-    Loss,
-    ColumnSum,
-    Optimizer,
+    twins: Gather, MatMul, ColumnStats, BatchNorm, BatchNormReduce, BatchNormBackward, Activation,
+        ActivationBackward, Dropout, Loss, ColumnSum, Optimizer;
+    // Their twins are those of their parts, one after the other.
+    of_several: BatchNormTrain, BatchNormGradient;
 );
 
 impl Op {
@@ -341,4 +332,12 @@ fn columnwise(
         params,
         workgroups: [(over.ld() / 4).div_ceil(lanes) as u32, 1, over.models as u32],
     }
+}
+
+/// A kernel of `columnwise` workgroups that go along a matrix as [`elementwise`] ones do.
+fn along(columnwise: Dispatch, over: Tensor) -> Dispatch {
+    let size = |(name, value): &(&str, f64)| if matches!(*name, "LANES" | "SPLITS") { *value } else { 1.0 };
+    let lanes: f64 = columnwise.constants.iter().map(size).product();
+    let groups = (over.rows * over.ld() / 4).div_ceil(lanes as usize).clamp(1, 4096);
+    Dispatch { workgroups: [groups as u32, 1, over.models as u32], ..columnwise }
 }

@@ -84,7 +84,7 @@ pub fn compile(
                 };
                 let b = layout.parameter(&format!("{i}.weight"));
                 let bias = bias.then(|| layout.parameter(&format!("{i}.bias")));
-                build.push(MatMul { product: Product::ABt, a: x, b, bias, out });
+                build.push(MatMul { bias, ..MatMul::new(Product::ABt, x, b, out) });
                 (out, None)
             }
             Layer::BatchNorm { features, eps } => {
@@ -100,7 +100,7 @@ pub fn compile(
                 let out = build.activation(features);
                 let gamma = layout.parameter(&format!("{i}.weight"));
                 let beta = layout.parameter(&format!("{i}.bias"));
-                build.push(BatchNorm { x, stats, gamma, beta, out, eps });
+                build.push(BatchNorm { x, stats, gamma, beta, function: None, out, eps });
                 (out, Some(stats))
             }
             Layer::Activation { function } => {
@@ -137,20 +137,20 @@ pub fn compile(
             match *layer {
                 Layer::Linear { bias, .. } => {
                     let out = layout.gradient(&format!("{i}.weight"));
-                    build.push(MatMul { product: Product::AtB, a: dy, b: x, bias: None, out });
+                    build.push(MatMul::new(Product::AtB, dy, x, out));
                     if bias {
                         build.push(ColumnSum { x: dy, out: layout.gradient(&format!("{i}.bias")) });
                     }
                     if i > 0 {
                         let b = layout.parameter(&format!("{i}.weight"));
-                        build.push(MatMul { product: Product::AB, a: dy, b, bias: None, out: dx });
+                        build.push(MatMul::new(Product::AB, dy, b, dx));
                     }
                 }
                 Layer::BatchNorm { eps, .. } => {
                     let (gamma, beta) = (format!("{i}.weight"), format!("{i}.bias"));
                     let (dgamma, dbeta) = (layout.gradient(&gamma), layout.gradient(&beta));
                     let stats = stats.expect("a trained batch normalization has statistics");
-                    let reduce = BatchNormReduce { x, dy, stats, dgamma, dbeta, eps };
+                    let reduce = BatchNormReduce { x, dy, stats, slope: None, dgamma, dbeta, eps };
                     build.push(reduce.clone());
                     if i > 0 {
                         build.push(BatchNormBackward { reduce, gamma: layout.parameter(&gamma), dx });

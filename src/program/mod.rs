@@ -3,6 +3,7 @@
 
 mod compile;
 mod fit;
+mod fuse;
 mod layout;
 mod print;
 
@@ -98,8 +99,20 @@ pub const UNIFORM: u64 = 256;
 const LOG_ELEMENTS: usize = 1 << 22;
 
 impl Plan {
-    /// Compiles a program for each mode and size asked for.
+    /// Compiles and fuses a program for each mode and size asked for.
     pub fn new(
+        spec: &Spec,
+        models: usize,
+        data: DataShape,
+        rule: Rule,
+        requests: &BTreeSet<(Mode, usize)>,
+        slots: usize,
+    ) -> Plan {
+        Plan::unfused(spec, models, data, rule, requests, slots).rewritten(fuse::fuse)
+    }
+
+    /// The same with every operation by itself, to compare with.
+    pub fn unfused(
         spec: &Spec,
         models: usize,
         data: DataShape,
@@ -114,26 +127,35 @@ impl Plan {
         let compile = |&(mode, rows): &_| compile::compile(spec, &layout, data, record, rule, mode, rows);
         let programs: Vec<Program> = requests.iter().map(compile).collect();
 
+        let spaces = BTreeMap::new();
+        let plan = Plan { spec: spec.clone(), models, data, layout, programs, record, slots, spaces };
+        plan.rewritten(|program| program)
+    }
+
+    /// The plan with its programs rewritten, and the spaces that they then need.
+    fn rewritten(mut self, rewrite: impl Fn(Program) -> Program) -> Plan {
+        self.programs = self.programs.into_iter().map(rewrite).collect();
         let mut spaces = BTreeMap::new();
         let mut need = |space, elements: usize| {
             let size = spaces.entry(space).or_insert(0);
             *size = elements.max(*size);
         };
-        for op in programs.iter().flat_map(|program| &program.ops) {
+        for op in self.programs.iter().flat_map(|program| &program.ops) {
             for operand in op.describe().operands() {
-                need(operand.tensor.space, operand.tensor.end(slots));
+                need(operand.tensor.space, operand.tensor.end(self.slots));
             }
         }
-        need(Space::Params, layout.end());
-        need(Space::Hyper, models * 4);
-        need(Space::Log, slots * models * record);
-        if requests.iter().any(|(mode, _)| *mode == Mode::Train) {
-            need(Space::Grads, layout.end());
+        need(Space::Params, self.layout.end());
+        need(Space::Hyper, self.models * 4);
+        need(Space::Log, self.slots * self.models * self.record);
+        if self.programs.iter().any(|program| program.mode == Mode::Train) {
+            need(Space::Grads, self.layout.end());
         }
-        for stats in layout.running() {
+        for stats in self.layout.running() {
             need(Space::Running, stats.end(1));
         }
-        Plan { spec: spec.clone(), models, data, layout, programs, record, slots, spaces }
+        self.spaces = spaces;
+        self
     }
 
     /// The program of a mode and size.

@@ -146,9 +146,12 @@ fn of_each_operation() {
         // Two rows of one space.
         let halves = |both: Tensor| [0, 8].map(|offset| Tensor { offset, cols: 5, ..both });
         let [[gamma, beta], [dgamma, dbeta]] = [(); 2].map(|_| halves(b.tensor(1, 13)));
-        let reduce = BatchNormReduce { x, dy, stats, dgamma, dbeta, eps };
+        let reduce = BatchNormReduce { x, dy, stats, slope: None, dgamma, dbeta, eps };
         let ops = [
-            vec![ColumnStats { x, stats, log }.into(), BatchNorm { x, stats, gamma, beta, out, eps }.into()],
+            vec![
+                ColumnStats { x, stats, log }.into(),
+                BatchNorm { x, stats, gamma, beta, function: None, out, eps }.into(),
+            ],
             vec![reduce.clone().into(), BatchNormBackward { reduce, gamma, dx }.into()],
         ];
         b.check("BatchNorm", ops, (out, dy), &[(x, dx), (gamma, dgamma), (beta, dbeta)]);
@@ -165,13 +168,13 @@ fn of_each_operation() {
         b.check(&format!("{kind:?}"), [ops.clone(), ops], (metrics, dy), &[(logits, gradient)]);
     }
     // out = x·wᵀ + bias, x·w and xᵀ·w: each product's gradients are the other two.
-    let product = |product, a, b, out| MatMul { product, a, b, bias: None, out }.into();
+    let product = |product, a, b, out| MatMul::new(product, a, b, out).into();
     {
         let (x, dx, w, dw) = (b.tensor(6, 5), b.tensor(6, 5), b.tensor(1, 40), b.tensor(3, 5));
         let (bias, db) = (Tensor { offset: 24, cols: 3, ..w }, b.tensor(1, 3));
         let (w, out, dy) = (Tensor { rows: 3, cols: 5, ..w }, b.tensor(6, 3), b.tensor(6, 3));
         let ops = [
-            vec![MatMul { product: Product::ABt, a: x, b: w, bias: Some(bias), out }.into()],
+            vec![MatMul { bias: Some(bias), ..MatMul::new(Product::ABt, x, w, out) }.into()],
             vec![
                 product(Product::AB, dy, w, dx),
                 product(Product::AtB, dy, x, dw),

@@ -33,9 +33,20 @@ fn matmul() {
                     transposed(product == Product::ABt, [depth, cols]),
                 ];
                 let (a, b) = (arena.input(0, models, a[0], a[1]), arena.input(1, models, b[0], b[1]));
-                let bias = (i % 2 == 0).then(|| arena.input(1, models, 1, cols));
                 let out = arena.output(0, models, rows, cols);
-                arena.case(MatMul { product, a, b, bias, out }, &[out]);
+                let mut op = MatMul::new(product, a, b, out);
+                let function = [Function::Relu, Function::Tanh, Function::Sigmoid][i % 3];
+                match i % 5 {
+                    0 => op.bias = Some(arena.input(1, models, 1, cols)),
+                    1 => op.function = Some(function),
+                    2 => {
+                        op.bias = Some(arena.input(1, models, 1, cols));
+                        op.function = Some(function);
+                    }
+                    3 => op.slope = Some((function, arena.input(1, models, rows, cols))),
+                    _ => {}
+                }
+                arena.case(op, &[out]);
             }
         }
         arena.check();
@@ -107,17 +118,33 @@ fn batch_norm(arena: &mut Arena, x: Tensor) {
     let eps = 1e-5;
     let (stats_out, log) = (arena.output(0, models, 3, cols), arena.place(Space::Log, 2 * models, 3, cols));
     let log = Tensor { models, slot: models * log.stride, ..log };
-    let measured = [stats_out, log].map(|tensor| (tensor, Measure::Statistics)).to_vec();
-    arena.cases.push(Case { op: ColumnStats { x, stats: stats_out, log }.into(), outputs: measured });
+    let mut measured = [stats_out, log].map(|tensor| (tensor, Measure::Statistics)).to_vec();
+    let statistics = ColumnStats { x, stats: stats_out, log };
+    arena.cases.push(Case { op: statistics.clone().into(), outputs: measured.clone() });
 
     let stats = stats(arena, x);
     let (gamma, beta) = (arena.input(3, models, 1, cols), arena.input(3, models, 1, cols));
     let out = arena.output(1, models, rows, cols);
-    arena.case(BatchNorm { x, stats, gamma, beta, out, eps }, &[out]);
+    let function = [None, Some(Function::Relu), Some(Function::Tanh), Some(Function::Sigmoid)][cols % 4];
+    let norm = BatchNorm { x, stats, gamma, beta, function, out, eps };
+    arena.case(norm.clone(), &[out]);
+
+    // The same in one: its own statistics, and the output from them.
+    let (stats_out, log) = (arena.output(0, models, 3, cols), arena.place(Space::Log, 2 * models, 3, cols));
+    let log = Tensor { models, slot: models * log.stride, ..log };
+    let out = arena.output(1, models, rows, cols);
+    let norm = BatchNorm { stats: stats_out, out, ..norm };
+    for (tensor, (measured, _)) in [stats_out, log].into_iter().zip(&mut measured) {
+        *measured = tensor;
+    }
+    let op = BatchNormTrain { stats: ColumnStats { stats: stats_out, log, ..statistics }, norm }.into();
+    measured.push((out, Measure::Values));
+    arena.cases.push(Case { op, outputs: measured });
 
     let dy = arena.input(1, models, rows, cols);
     let (dgamma, dbeta) = (arena.output(2, models, 1, cols), arena.output(2, models, 1, cols));
-    let reduce = BatchNormReduce { x, dy, stats, dgamma, dbeta, eps };
+    let slope = function.map(|function| (function, arena.input(1, models, rows, cols)));
+    let reduce = BatchNormReduce { x, dy, stats, slope: None, dgamma, dbeta, eps };
     arena.case(reduce.clone(), &[dgamma, dbeta]);
 
     let (dx, mut largest) = (arena.output(3, models, rows, cols), 0.0f64);
@@ -133,10 +160,22 @@ fn batch_norm(arena: &mut Arena, x: Tensor) {
     }
     let [dgamma, dbeta] =
         [0, 1].map(|i| arena.derive(4, [models, 1, cols], |_, [m, _, c]| sums[m * cols + c][i]));
-    let reduce = BatchNormReduce { dgamma, dbeta, ..reduce };
-    let op = BatchNormBackward { reduce, gamma, dx }.into();
+    let given = BatchNormReduce { dgamma, dbeta, ..reduce.clone() };
+    let op = BatchNormBackward { reduce: given, gamma, dx }.into();
     // Of two rows, what is left of dy after its mean and slope is almost nothing.
     arena.cases.push(Case { op, outputs: vec![(dx, Measure::Terms(largest))] });
+
+    // Both in one, through an activation.
+    let [dgamma, dbeta] = [(); 2].map(|()| arena.output(2, models, 1, cols));
+    let dx = arena.output(3, models, rows, cols);
+    let op = BatchNormGradient(BatchNormBackward {
+        reduce: BatchNormReduce { dgamma, dbeta, slope, ..reduce },
+        gamma,
+        dx,
+    });
+    let mut outputs = [dgamma, dbeta].map(|tensor| (tensor, Measure::Values)).to_vec();
+    outputs.push((dx, Measure::Terms(largest)));
+    arena.cases.push(Case { op: op.into(), outputs });
 }
 
 #[test]
@@ -284,7 +323,7 @@ fn what_is_not_finite_stays_so() {
     batch_norm(&mut arena, x);
     let b = arena.input(1, 3, 4, 6);
     let out = arena.output(0, 3, 9, 4);
-    arena.case(MatMul { product: Product::ABt, a: x, b, bias: None, out }, &[out]);
+    arena.case(MatMul::new(Product::ABt, x, b, out), &[out]);
     let mut metrics = vec![];
     for kind in [LossKind::SoftmaxCrossEntropy, LossKind::BinaryCrossEntropy, LossKind::SquaredError] {
         let softmax = kind == LossKind::SoftmaxCrossEntropy;

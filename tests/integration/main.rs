@@ -2,6 +2,7 @@
 
 mod arena;
 mod command;
+mod fusion;
 mod gradients;
 mod kernels;
 mod parity;

@@ -25,19 +25,30 @@ fn samples() -> Vec<Op> {
         ops.push(Gather { inputs: Tensor::shared(space, 20, 6), order, out }.into());
     }
     for product in [Product::AB, Product::ABt, Product::AtB] {
-        for bias in [None, Some(beta)] {
-            ops.push(MatMul { product, a: tensor(6, 6), b: tensor(6, 6), bias, out: tensor(6, 6) }.into());
-        }
+        let plain = MatMul::new(product, tensor(6, 6), tensor(6, 6), tensor(6, 6));
+        let slope = Some((Function::Tanh, tensor(6, 6)));
+        ops.push(plain.clone().into());
+        ops.push(MatMul { bias: Some(beta), function: Some(Function::Relu), ..plain.clone() }.into());
+        ops.push(MatMul { slope, ..plain }.into());
     }
     for function in [Function::Relu, Function::Tanh, Function::Sigmoid] {
         ops.push(Activation { function, x, out }.into());
         ops.push(ActivationBackward { function, y: x, dy, dx: out }.into());
     }
-    ops.push(ColumnStats { x, stats, log: tensor(3, 6) }.into());
-    ops.push(BatchNorm { x, stats, gamma, beta, out, eps: 1e-5 }.into());
-    let reduce = BatchNormReduce { x, dy, stats, dgamma, dbeta, eps: 1e-5 };
-    ops.push(reduce.clone().into());
-    ops.push(BatchNormBackward { reduce, gamma, dx: out }.into());
+    let statistics = ColumnStats { x, stats, log: tensor(3, 6) };
+    ops.push(statistics.clone().into());
+    for function in [None, Some(Function::Relu)] {
+        let norm = BatchNorm { x, stats, gamma, beta, function, out, eps: 1e-5 };
+        ops.push(norm.clone().into());
+        ops.push(BatchNormTrain { stats: statistics.clone(), norm }.into());
+    }
+    for slope in [None, Some((Function::Relu, tensor(5, 6)))] {
+        let reduce = BatchNormReduce { x, dy, stats, slope, dgamma, dbeta, eps: 1e-5 };
+        ops.push(reduce.clone().into());
+        let norm = BatchNormBackward { reduce, gamma, dx: out };
+        ops.push(norm.clone().into());
+        ops.push(BatchNormGradient(norm).into());
+    }
     ops.push(Dropout { x, out, p: 0.5, layer: 3 }.into());
     for kind in [LossKind::SoftmaxCrossEntropy, LossKind::BinaryCrossEntropy, LossKind::SquaredError] {
         let (gradient, metrics) = (tensor(5, 3), tensor(5, 4));
@@ -70,7 +81,7 @@ fn files_and_list_agree_and_validate() {
     let mut listed: BTreeSet<String> = SHADERS.iter().map(|(stem, _)| stem.to_string()).collect();
     let failures: Vec<String> = listed.iter().filter_map(|stem| parse(stem).err()).collect();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
-    listed.extend(["common", "columns"].map(String::from));
+    listed.extend(["common", "columns", "function", "moments"].map(String::from));
     assert_eq!(files, listed);
 }
 

@@ -1,0 +1,29 @@
+// Before the kernels that need a minibatch's statistics: mean and biased variance of each column of x,
+// by the corrected two-pass algorithm:
+//   high = sum(x) / n,  low = sum(x - high) / n,  mean = high + low,
+//   variance = sum((x - high)^2) / n - low^2.
+// The mean stays in two parts, so that a column of mean 1e4 and deviation 1 loses nothing.
+
+struct Moments { high: vec4f, low: vec4f, variance: vec4f }
+
+// Of vec4-column c; every slice of the rows gets the same.
+fn moments(m: u32, lane: u32, split: u32, c: u32) -> Moments {
+    let n = f32(p.rows);
+    var sum = vec4f();
+    for (var r = split; r < p.rows; r += SPLITS) {
+        sum += x[at(p.x, m, r, c)];
+    }
+    let high = merge(lane, split, sum) / n;
+
+    var rest = vec4f();
+    var squares = vec4f();
+    for (var r = split; r < p.rows; r += SPLITS) {
+        let d = x[at(p.x, m, r, c)] - high;
+        rest += d;
+        squares += d * d;
+    }
+    let low = merge(lane, split, rest) / n;
+    let corrected = merge(lane, split, squares) / n - low * low;
+    // Not max(): that may turn a NaN into 0.
+    return Moments(high, low, select(corrected, vec4f(), corrected < vec4f()));
+}
