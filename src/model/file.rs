@@ -227,11 +227,15 @@ fn floats(tensors: &SafeTensors, name: &str, shape: &[usize]) -> Result<Vec<f64>
     }
 }
 
-/// Writes a file so that a reader finds the old one or the new one, never a part.
+/// Writes a file so that a reader finds the old one or the new one, never a part. What is no ordinary
+/// file, as a pipe or `/dev/null`, is written to and stays what it is.
 ///
 /// # Errors
 /// [`Error::File`].
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return fs::write(path, bytes).map_err(|error| Error::file(path, error));
+    }
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".part");
     let part = path.with_file_name(name);

@@ -174,6 +174,17 @@ fn evaluate_scores_as_training_did_and_predict_needs_no_target() {
     assert_eq!(ran.code, Some(2), "{}", ran.err);
 }
 
+#[cfg(unix)]
+#[test]
+fn an_output_that_is_no_ordinary_file_stays_what_it_is() {
+    let at = directory("null");
+    succeed(&at, &train("run", "--quiet"));
+    std::os::unix::fs::symlink("/dev/null", at.join("null")).unwrap();
+    let arguments = format!("predict run/model.safetensors {DATA}/breast_cancer.csv --device cpu --out null");
+    succeed(&at, &arguments);
+    assert!(fs::symlink_metadata(at.join("null")).unwrap().is_symlink());
+}
+
 #[test]
 fn predictions_of_a_value_keep_the_lines_of_rows_that_are_not_dropped() {
     let at = directory("dropped");
