@@ -308,8 +308,11 @@ impl Config {
         if !(self.adam_eps.is_finite() && self.adam_eps > 0.0) {
             return refuse(format!("--adam-eps {} must be above 0", self.adam_eps));
         }
-        if self.epochs == 0 || self.step_epochs == 0 {
-            return refuse("--epochs and --step-epochs must be at least 1".into());
+        for (flag, epochs) in [("--epochs", self.epochs), ("--step-epochs", self.step_epochs)] {
+            // Times the steps of an epoch, which are as few, this fits a usize.
+            if epochs == 0 || epochs > u32::MAX as usize {
+                return refuse(format!("{flag} {epochs} must be from 1 to {}", u32::MAX));
+            }
         }
         if self.nesterov && self.optimizer != OptimizerKind::Momentum {
             return refuse("--nesterov goes with --optimizer momentum".into());
