@@ -98,10 +98,11 @@ impl TrainingData {
             Source::Images(images) => Schema::of_images(images, config.task)?,
         };
         let data = source.encode(&schema, true)?;
-        let mut notes = vec![];
-        if data.dropped > 0 {
-            notes.push(format!("rows with missing values dropped: {}", data.dropped));
-        }
+        let note_of = |data: &Dataset| {
+            let note = format!("{}: rows with missing values dropped: {}", data.file.display(), data.dropped);
+            (data.dropped > 0).then_some(note)
+        };
+        let mut notes = Vec::from_iter(note_of(&data));
         let fraction = |part: &Part| if let Part::Fraction(fraction) = part { *fraction } else { 0.0 };
         let missing = || Error::data(path, "the file has no targets");
         let targets = data.targets.ok_or_else(missing)?;
@@ -123,6 +124,7 @@ impl TrainingData {
         for (part, rows) in [(&config.valid, &mut split.valid), (&config.test, &mut split.test)] {
             if let Part::File(file) = part {
                 let more = read_for(&schema, file, None, true)?;
+                notes.extend(note_of(&more));
                 let more_targets =
                     more.targets.ok_or_else(|| Error::data(file, "the file has no targets"))?;
                 let first = targets.len() as u32;

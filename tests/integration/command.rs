@@ -193,6 +193,9 @@ fn predictions_of_a_value_keep_the_lines_of_rows_that_are_not_dropped() {
     let text =
         succeed(&at, "train t.csv --target y --device cpu --epochs 2 --missing drop --batch 5 --out run");
     assert!(text.contains("R²") && text.contains("RMSE"), "{text}");
+    let rest = "--target y --device cpu --epochs 1 --missing drop --batch 5 --out part --test t.csv";
+    let ran = run(&at, &format!("train t.csv {rest}"));
+    assert_eq!(ran.err.matches("t.csv: rows with missing values dropped: 1").count(), 2, "{}", ran.err);
     let text = succeed(&at, "predict run/model.safetensors t.csv --device cpu");
     let numbers: Vec<&str> = text.lines().map(|line| line.split_once(',').unwrap().0).collect();
     let expected: Vec<String> = (2..42).filter(|line| *line != 9).map(|line| line.to_string()).collect();
