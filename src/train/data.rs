@@ -52,10 +52,12 @@ impl Source {
             }
             return Table::read(path).map(Source::Table);
         }
-        let beside = if labels.is_none() { labels_beside(path) } else { None };
+        let beside = if labels.is_none() && need_labels { labels_beside(path) } else { None };
         let labels = labels.or(beside.as_deref());
         if need_labels && labels.is_none() {
-            return Err(Error::data(path, "a file of images needs its labels: give them with --labels FILE"));
+            let message = "a file of images needs its labels: give them with --labels FILE, or for --valid and \
+                           --test name them like the images";
+            return Err(Error::data(path, message));
         }
         Images::read(path, labels).map(Source::Images)
     }
@@ -69,7 +71,7 @@ impl Source {
 }
 
 /// Reads and encodes a file for a model that has this schema. Without `need_target` the target column,
-/// or the labels, may be absent; they are read if they are there.
+/// or the labels, may be absent or damaged: they are not read.
 ///
 /// # Errors
 /// [`Error::Data`] and [`Error::File`] that say where the file does not suit the model.

@@ -266,6 +266,8 @@ fn images_are_trained_evaluated_and_predicted() {
     succeed(&at, &format!("train a-images-idx3-ubyte --labels labels --out c {rest}"));
     let text = succeed(&at, "evaluate a/model.safetensors b-images-idx3-ubyte.gz --device cpu");
     assert!(text.contains("accuracy 100.0 % (60 of 60)"), "{text}");
+    fs::write(at.join("a-labels-idx1-ubyte"), "damaged").unwrap();
+    succeed(&at, "predict a/model.safetensors a-images-idx3-ubyte --device cpu");
     fs::remove_file(at.join("a-labels-idx1-ubyte")).unwrap();
     let text = succeed(&at, "predict a/model.safetensors a-images-idx3-ubyte --device cpu");
     assert!(text.starts_with("row,prediction,p(3),p(8)\n1,3,0.") && text.lines().count() == 61, "{text}");
