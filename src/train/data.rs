@@ -143,7 +143,7 @@ impl TrainingData {
     /// `[rows, features]`; `targets` are class indices or values.
     ///
     /// # Errors
-    /// [`Error::Config`] if there are no training rows.
+    /// [`Error::Config`] if there are no training rows, or a value to predict is the same in all of them.
     pub fn new(
         task: Task,
         schema: Schema,
@@ -162,6 +162,11 @@ impl TrainingData {
             Standardizer::fit_values(mode, of_train)
         });
         if let Some(target) = &target {
+            // Standardized, every row's value would be lost.
+            if target.affine().1 == [0.0] {
+                let message = "the target is the same in all training rows: use more rows, or another --seed";
+                return Err(Error::Config(message.into()));
+            }
             targets.iter_mut().for_each(|value| target.apply_row(std::slice::from_mut(value)));
         }
         let inputs = match inputs {

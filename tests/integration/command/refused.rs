@@ -23,6 +23,7 @@ fn write_bad_files(at: &Path) {
     write("duplicate.csv", b"x,x,c\n1,2,a\n");
     write("latin.csv", b"x,y,c\n1,2,\xe9\n");
     write("one.csv", b"x,y,c\n1,2,a\n");
+    write("three.csv", b"x,y\n1,5.5\n2,5.5\n3,7\n");
     let constant: String = (0..60).map(|i| format!("{i},5,{}\n", i % 2)).collect();
     write("constant.csv", format!("x,k,c\n{constant}").as_bytes());
 
@@ -73,6 +74,7 @@ const TRAINING: &[(&str, i32, &[&str])] = &[
     ("once.csv --target c", 3, &["class \"z\"", "line 62"]),
     ("constant.csv --target c --epochs 1 --out ok1", 0, &[]),
     ("one.csv --target c", 3, &["only one class"]),
+    ("three.csv --target y --batch full --norm none", 2, &["same in all training rows"]),
     ("absent.csv --target c", 6, &["absent.csv"]),
     ("directory --target c", 6, &["directory"]),
     ("good.csv --target c --labels labels", 3, &["--labels"]),
