@@ -4,7 +4,7 @@ use ndarray::{Array1, Array2, Axis, concatenate};
 
 use super::config::Config;
 use super::values::Part;
-use crate::data::{Dataset, Images, Inputs, Schema, Split, Standardizer, Table, is_idx, split};
+use crate::data::{Dataset, Images, Inputs, Schema, Split, Standardizer, Table, TargetKind, is_idx, split};
 use crate::{Error, Result, Task};
 
 /// A data set ready to be trained on: encoded, split and standardized.
@@ -174,6 +174,26 @@ impl TrainingData {
             bytes => bytes,
         };
         Ok(TrainingData { task, schema, standardizer, target, inputs, targets, split, notes })
+    }
+
+    /// Whether classes and the split are in range: kernels check no index.
+    pub(super) fn check(&self) -> Result<()> {
+        let rows = self.inputs.rows();
+        let of_class = |&target: &f64| match &self.schema.target.kind {
+            TargetKind::Classes(classes) => (0..classes.len()).contains(&(target as usize)) && target >= 0.0,
+            TargetKind::Value => true,
+        };
+        let Split { train, valid, test } = &self.split;
+        let inside = [train, valid, test].into_iter().flatten().all(|&row| (row as usize) < rows);
+        if self.schema.outputs(self.task).is_none() || !self.targets.iter().all(of_class) {
+            return Err(Error::Config("the targets do not suit the task, or are of classes it lacks".into()));
+        }
+        if self.targets.len() != rows || !inside {
+            return Err(Error::Config(format!(
+                "a target for each of {rows} rows, and a split of them, needed"
+            )));
+        }
+        Ok(())
     }
 }
 

@@ -50,9 +50,10 @@ impl Trainer {
     /// Compiles all that training will run, without a device.
     ///
     /// # Errors
-    /// [`Error::Config`] as for [`Trainer::spec`], and where a minibatch of one row would meet batch
-    /// normalization.
+    /// [`Error::Config`] as for [`Trainer::spec`], for a row or class that the data set lacks, and where a
+    /// minibatch of one row would meet batch normalization.
     pub fn plan(data: &TrainingData, config: &Config) -> Result<Plan> {
+        data.check()?;
         let spec = Trainer::spec(data, config)?;
         let batch = batch_rows(data, config)?;
         check_minibatches(&spec, data.split.train.len(), batch)?;

@@ -99,6 +99,22 @@ fn a_program_that_does_not_fit_names_the_batch_that_does() {
 }
 
 #[test]
+fn no_kernel_meets_a_row_or_class_out_of_range() {
+    let spoiled: [fn(&mut TrainingData); 4] = [
+        |data| data.targets[7] = 10.0,
+        |data| data.targets[7] = f64::NAN,
+        |data| data.split.valid.push(1797),
+        |data| data.targets = data.targets.slice(ndarray::s![..1796]).to_owned(),
+    ];
+    for spoil in spoiled {
+        let mut data = data(&config());
+        spoil(&mut data);
+        let result = block_on(Trainer::new(data, config(), &Device::Cpu)).map(drop);
+        assert!(matches!(result, Err(Error::Config(_))), "{result:?}");
+    }
+}
+
+#[test]
 fn minibatches_of_one_row_meet_no_batch_norm() {
     let rows = data(&config()).split.train.len();
     for (_, device) in devices() {

@@ -93,7 +93,11 @@ const TRAINING: &[(&str, i32, &[&str])] = &[
     ("good.csv --target c --hidden", 2, &["a value is required"]),
     ("good.csv --target c --epochs 0", 2, &["--epochs"]),
     ("good.csv --target c --epochs 18446744073709551615", 2, &["--epochs 18446744073709551615 must be"]),
-    ("good.csv --target c --batch 10 --schedule step --step-epochs 9223372036854775808", 2, &["--step-epochs"]),
+    (
+        "good.csv --target c --batch 10 --schedule step --step-epochs 9223372036854775808",
+        2,
+        &["--step-epochs"],
+    ),
     ("good.csv --target c --lr -1", 2, &["--lr -1 must be above 0"]),
     ("good.csv --target c --lr nan", 2, &["--lr NaN"]),
     ("good.csv --target c --lr 1e999", 2, &["--lr inf"]),
