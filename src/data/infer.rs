@@ -145,7 +145,8 @@ fn target_kind(
         } else {
             let number = table.number(*row, column)?;
             integers &= number.fract() == 0.0;
-            class_name(number)
+            // From 2^53 on different integers may be one f64, and only their text tells them apart.
+            if number.abs() < 2f64.powi(53) { class_name(number) } else { table.cell(*row, column).into() }
         };
         counts.entry(name).or_insert((0, table.lines[*row])).0 += 1;
     }

@@ -195,6 +195,12 @@ fn kinds_and_tasks_are_found() {
         ("c,b,a,c,b,a", None, Task::Classification, "a b c"),
         ("10,9.0,10.0,9", None, Task::Binary, "9 10"),
         ("-0,1,0,1", None, Task::Binary, "0 1"),
+        (
+            "9007199254740992,9007199254740993,9007199254740992,9007199254740993",
+            None,
+            Task::Binary,
+            "9007199254740992 9007199254740993",
+        ),
         ("0.5,1,0.5,1", None, Task::Regression, ""),
         ("0.5,1,0.5,1", Some(Task::Binary), Task::Binary, "0.5 1"),
         ("1,2,1,2", Some(Task::Regression), Task::Regression, ""),
