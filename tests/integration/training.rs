@@ -172,6 +172,10 @@ fn patience_stops_and_the_best_epoch_is_kept() {
     assert_eq!(outcome.epochs, outcome.best_epoch + 3);
     let valid = block_on(trainer.evaluate(Rows::Valid, &outcome.model.statistics)).unwrap();
     assert_eq!(outcome.valid, Some(valid));
+    // A run that ends with that epoch has the same weights.
+    let (_, short) = fit(&Config { epochs: outcome.best_epoch, patience: 0, ..config }, &Device::Cpu);
+    assert_eq!(short.best_epoch, outcome.best_epoch);
+    assert_eq!(bits(&short.model), bits(&outcome.model));
 }
 
 #[test]
