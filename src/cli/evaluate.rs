@@ -46,6 +46,7 @@ impl Evaluate {
             note(&format!("rows with missing values left out: {}", data.dropped));
         }
         let (outputs, fold) = report::outputs(&model, &model.prepare(&data.inputs), &device).await?;
+        report::check(&outputs, &data.lines, &self.data)?;
         let scores = score(&model, &outputs, &targets);
         if self.json {
             let (path, data) = (self.model.display().to_string(), self.data.display().to_string());

@@ -6,7 +6,7 @@ use minilote::train::{Predictor, best_class, read_for};
 use minilote::{Device, Error, Result};
 use ndarray::Array2;
 
-use super::report::significant;
+use super::report::{self, significant};
 use super::{note, print};
 
 const EXAMPLES: &str = "\
@@ -52,6 +52,7 @@ impl Predict {
             note(&format!("rows with missing values left out: {}", data.dropped));
         }
         let outputs = Predictor::new(&model, &data.inputs, &device).await?.outputs().await?;
+        report::check(&outputs, &data.lines, &self.data)?;
         let text = table(&model, &data.lines, &model.interpret(&outputs))?;
         match &self.out {
             Some(out) => write_whole(out, text.as_bytes())?,

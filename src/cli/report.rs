@@ -1,12 +1,13 @@
 //! What people read about data, models and scores.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use minilote::data::{Inputs, Schema, TargetKind};
 use minilote::model::Model;
 use minilote::train::{Predictor, Scores, TrainingData};
-use minilote::{Device, Result, Task};
-use ndarray::Array2;
+use minilote::{Device, Error, Result, Task};
+use ndarray::{Array2, ArrayView1};
 use serde::Serialize;
 
 /// A confusion matrix of more classes than this is left to --json.
@@ -29,6 +30,18 @@ pub async fn outputs(model: &Model, inputs: &Inputs, device: &Device) -> Result<
     }
     let (max_difference, max_output) = model.fold_difference_from(&outputs, inputs, device).await?;
     Ok((outputs, Some(Fold { max_difference, max_output })))
+}
+
+/// Refuses outputs that are no numbers, by the line of `file` that they are for.
+pub fn check(outputs: &Array2<f64>, lines: &[u64], file: &Path) -> Result<()> {
+    let broken = |(row, line): (ArrayView1<f64>, &u64)| (!row.iter().all(|z| z.is_finite())).then_some(*line);
+    match outputs.outer_iter().zip(lines).find_map(broken) {
+        None => Ok(()),
+        row => {
+            let message = "the network's outputs are not finite: a value lies far outside those of training";
+            Err(Error::Data { file: file.into(), row, column: None, message: message.into() })
+        }
+    }
 }
 
 pub fn fold(fold: &Fold) -> String {

@@ -170,6 +170,13 @@ fn evaluate_scores_as_training_did_and_predict_needs_no_target() {
         correct += usize::from(row.ends_with(cells[1]));
     }
     assert_eq!(trained["test"]["accuracy"], correct as f64 / 100.0);
+    let far = ["3e38,"; 30].concat() + "benign";
+    fs::write(at.join("far.csv"), table(&[rows[0], &far])).unwrap();
+    for subcommand in ["evaluate", "predict"] {
+        let ran = run(&at, &format!("{subcommand} run/model.safetensors far.csv --device cpu"));
+        assert_eq!((ran.code, ran.out.as_str()), (Some(3), ""), "{}", ran.err);
+        assert!(ran.err.contains("far.csv, line 3: the network's outputs"), "{}", ran.err);
+    }
     let ran = run(&at, "predict run/model.safetensors test.csv --device cpu --out test.csv");
     assert_eq!(ran.code, Some(2), "{}", ran.err);
 }
