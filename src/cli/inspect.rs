@@ -3,12 +3,11 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use minilote::data::{FeatureKind, Images, Inputs, Schema, Table, is_idx};
+use minilote::data::{FeatureKind, Images, Schema, Table, is_idx};
 use minilote::model::{Layer, Model};
 use minilote::program::{Plan, Program};
 use minilote::train::{Config, Predictor, Trainer, TrainingData, labels_beside};
 use minilote::{Error, Result};
-use ndarray::Array2;
 use serde_json::{Value, json};
 
 use super::columns::{self, Column};
@@ -128,14 +127,8 @@ fn is_model(path: &Path) -> Result<bool> {
 
 fn model(path: &Path) -> Result<(String, Value)> {
     let model = Model::load(path)?;
-    let width = model.spec.inputs();
-    let blank = match model.schema.features.as_slice() {
-        [only] if matches!(only.kind, FeatureKind::Pixels { .. }) => {
-            Inputs::Bytes(Array2::zeros((ROWS, width)))
-        }
-        _ => Inputs::Real(Array2::zeros((ROWS, width))),
-    };
-    let plan = Predictor::plan(&model, &blank);
+    let bytes = model.schema.features.iter().any(|only| matches!(only.kind, FeatureKind::Pixels { .. }));
+    let plan = Predictor::plan(&model, ROWS, bytes);
     let source = format!("{:?}", model.source).to_lowercase();
     let text = format!(
         "a model of minilote\n{}{}statistics: {source}, {} updates\n\n{plan}",

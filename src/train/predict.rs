@@ -21,15 +21,13 @@ pub struct Predictor {
 }
 
 impl Predictor {
-    /// Compiles what predicts some rows, without a device.
-    pub fn plan(model: &Model, inputs: &Inputs) -> Plan {
-        let rows = inputs.rows();
+    /// Compiles what predicts so many rows, which are kept as bytes or not, without a device.
+    pub fn plan(model: &Model, rows: usize, bytes: bool) -> Plan {
         let mut requests = BTreeSet::from([(Mode::Predict, rows.clamp(1, ROWS))]);
         if !rows.is_multiple_of(ROWS) {
             requests.insert((Mode::Predict, rows % ROWS));
         }
-        let bytes = matches!(inputs, Inputs::Bytes(_));
-        let data = DataShape { examples: rows, features: inputs.width(), bytes, places: rows };
+        let data = DataShape { examples: rows, features: model.spec.inputs(), bytes, places: rows };
         Plan::new(&model.spec, 1, data, Rule::Sgd, &requests, 64)
     }
 
@@ -52,7 +50,7 @@ impl Predictor {
             let wanted = model.spec.inputs();
             return Err(Error::Config(format!("{rows} rows of {width} features; the model takes {wanted}")));
         }
-        let plan = Predictor::plan(model, inputs);
+        let plan = Predictor::plan(model, rows, matches!(inputs, Inputs::Bytes(_)));
         let way_out = if matches!(device, Device::Gpu(_)) {
             "predict fewer rows at a time, or use --device cpu"
         } else {
