@@ -257,10 +257,10 @@ impl Trainer {
         }
     }
 
-    /// Makes chunks as long as their time allows.
+    /// Makes chunks as long as their time allows. One that was short for want of steps shortens none.
     fn adapt(&mut self, count: usize, seconds: f64) {
         let fitting = count as f64 * CHUNK_SECONDS / seconds.max(1e-6);
-        self.chunk = (fitting as usize).clamp(1, (4 * count).min(CHUNK));
+        self.chunk = (fitting as usize).clamp(1, (4 * count).max(self.chunk).min(CHUNK));
     }
 
     fn of_rows(&self, correct: f64, rows: usize) -> Option<f64> {
