@@ -25,7 +25,8 @@ pub fn check(out: &Path, force: bool) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(Error::file(out, error)),
     };
-    let ours = FILES.iter().any(|file| out.join(file).exists());
+    // Other programs have files of the other names, too.
+    let ours = out.join(ENVIRONMENT).exists();
     match (entries.next().is_some(), ours, force) {
         (false, ..) | (_, true, true) => Ok(()),
         (_, true, false) => Err(Error::file(

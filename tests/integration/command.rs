@@ -110,9 +110,11 @@ fn a_run_is_overwritten_only_by_force_and_other_directories_never() {
     assert_ne!(before, fs::read(at.join("run/model.safetensors")).unwrap());
 
     fs::create_dir(at.join("other")).unwrap();
-    fs::write(at.join("other/thesis.txt"), "years of work").unwrap();
-    assert_eq!(run(&at, &train("other", "--force")).code, Some(6));
-    assert!(at.join("other/thesis.txt").exists());
+    for file in ["thesis.txt", "config.toml"] {
+        fs::write(at.join("other").join(file), "years of work").unwrap();
+        assert_eq!(run(&at, &train("other", "--force")).code, Some(6));
+        assert_eq!(read(at.join("other").join(file)), "years of work");
+    }
 }
 
 #[test]
