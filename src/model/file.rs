@@ -20,6 +20,8 @@ struct Header {
     version: u32,
     spec: Spec,
     source: Source,
+    #[serde(default)]
+    updates: u64,
     schema: Schema,
     standardizer: Standardizer,
     target: Option<Standardizer>,
@@ -54,6 +56,7 @@ impl Model {
             version: VERSION,
             spec: self.spec.clone(),
             source: self.source,
+            updates: self.updates,
             schema: self.schema.clone(),
             standardizer: self.standardizer.clone(),
             target: self.target.clone(),
@@ -114,7 +117,7 @@ impl Model {
         }
         let header: Header =
             serde_json::from_str(header).map_err(|error| format!("damaged header: {error}"))?;
-        let Header { spec, source, schema, standardizer, target, .. } = header;
+        let Header { spec, source, updates, schema, standardizer, target, .. } = header;
         spec.check().map_err(|error| error.to_string())?;
         schema.check()?;
         if schema.width() != spec.inputs() {
@@ -135,7 +138,7 @@ impl Model {
         }
         let tensors = SafeTensors::deserialize(bytes).map_err(|error| not_ours(&error))?;
         let parameters = parameters(&spec, &tensors)?;
-        let (statistics, updates) = statistics(&spec, &tensors)?;
+        let statistics = statistics(&spec, &tensors)?;
         Ok(Model { spec, parameters, statistics, source, updates, schema, standardizer, target })
     }
 }
@@ -170,7 +173,7 @@ pub fn read_weights(spec: &Spec, path: &Path) -> Result<(Vec<Array2<f64>>, Vec<S
             let start = |(_, n): (usize, usize)| Statistics { mean: vec![0.0; n], variance: vec![1.0; n] };
             return Ok((parameters, spec.batch_norms().map(start).collect()));
         }
-        Ok((parameters, statistics(spec, &tensors)?.0))
+        Ok((parameters, statistics(spec, &tensors)?))
     };
     read().map_err(|message| Error::file(path, message))
 }
@@ -189,8 +192,7 @@ fn parameters(spec: &Spec, tensors: &SafeTensors) -> Result<Vec<Array2<f64>>, St
     spec.parameters().into_iter().map(of).collect()
 }
 
-fn statistics(spec: &Spec, tensors: &SafeTensors) -> Result<(Vec<Statistics>, u64), String> {
-    let mut updates = 0;
+fn statistics(spec: &Spec, tensors: &SafeTensors) -> Result<Vec<Statistics>, String> {
     let mut all = vec![];
     for (layer, features) in spec.batch_norms() {
         let mean = floats(tensors, &format!("{layer}.running_mean"), &[features])?;
@@ -198,14 +200,9 @@ fn statistics(spec: &Spec, tensors: &SafeTensors) -> Result<(Vec<Statistics>, u6
         if variance.iter().any(|&variance| variance < 0.0) {
             return Err(format!("tensor \"{layer}.running_var\" has a negative variance"));
         }
-        if let Ok(view) = tensors.tensor(&format!("{layer}.num_batches_tracked"))
-            && let Ok(bytes) = view.data().try_into()
-        {
-            updates = i64::from_le_bytes(bytes).max(0) as u64;
-        }
         all.push(Statistics { mean, variance });
     }
-    Ok((all, updates))
+    Ok(all)
 }
 
 /// The finite numbers of a tensor of this name and shape.

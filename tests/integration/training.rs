@@ -109,10 +109,12 @@ fn folding_changes_outputs_by_rounding_only() {
 fn a_model_file_holds_all_of_the_model() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
+    let (_, plain) = fit(&Config { norm: Norm::None, ..cancer() }, &Device::Cpu);
     let (mut trainer, outcome) = fit(&cancer(), &Device::Cpu);
-    outcome.model.save(&path).unwrap();
-    let loaded = Model::load(&path).unwrap();
-    assert_eq!(outcome.model, loaded);
+    for model in [&plain.model, &outcome.model] {
+        model.save(&path).unwrap();
+        assert_eq!(*model, Model::load(&path).unwrap());
+    }
 
     // It also starts another training where this one ended.
     let config = Config { init_weights: Some(path), ..cancer() };
