@@ -24,7 +24,7 @@ pub struct TrainingData {
     pub targets: Array1<f64>,
     /// Which rows train, validate and test.
     pub split: Split,
-    /// What a person should know: rows dropped, the task that was chosen.
+    /// What a person should know: rows dropped.
     pub notes: Vec<String>,
 }
 
