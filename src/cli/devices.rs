@@ -4,7 +4,7 @@ use minilote::gpu::{AdapterSummary, adapters};
 use minilote::program::bytes;
 use serde_json::json;
 
-use super::{print, print_json};
+use super::{print, print_json, report};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,11 +48,5 @@ fn table(found: &[AdapterSummary], auto: &str) -> String {
     }));
     let dash = || "-".to_string();
     rows.push(["cpu".into(), "CPU backend".into(), dash(), format!("{} threads", threads()), dash(), dash()]);
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..6).map(width).collect();
-    let line = |row: &[String; 6]| {
-        let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_string() + "\n"
-    };
-    rows.iter().map(line).collect::<String>() + &format!("--device auto takes {auto}\n")
+    report::table(&rows, 6) + &format!("--device auto takes {auto}\n")
 }

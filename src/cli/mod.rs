@@ -1,11 +1,13 @@
 //! The `minilote` command: arguments in, an exit code out. Results go to standard output, all else to
 //! standard error.
 
+mod bench;
 mod columns;
 mod config;
 mod devices;
 mod evaluate;
 mod inspect;
+mod measure;
 mod predict;
 mod progress;
 mod report;
@@ -44,6 +46,7 @@ enum Command {
     Predict(predict::Predict),
     Devices(devices::Devices),
     Inspect(Box<inspect::Inspect>),
+    Bench(bench::Bench),
 }
 
 /// Runs the command that this process was started with.
@@ -74,6 +77,7 @@ fn run(arguments: Vec<OsString>) -> Result<u8> {
         Command::Predict(predict) => block_on(predict.run()),
         Command::Devices(devices) => block_on(devices.run()),
         Command::Inspect(inspect) => inspect.run(),
+        Command::Bench(bench) => block_on(bench.run()),
     }
 }
 

@@ -136,3 +136,15 @@ fn confusion(classes: &[String], counts: &[Vec<usize>]) -> String {
     }
     text
 }
+
+/// Cells below one another: so many columns of text, then columns of numbers, which end together.
+pub fn table(rows: &[impl AsRef<[String]>], texts: usize) -> String {
+    let length = |cell: Option<&String>| cell.map_or(0, |cell| cell.chars().count());
+    let width = |column: usize| rows.iter().map(|row| length(row.as_ref().get(column))).max().unwrap_or(0);
+    let cell = |(column, cell): (usize, &String)| {
+        let width = width(column);
+        if column < texts { format!("{cell:width$}") } else { format!("{cell:>width$}") }
+    };
+    let cells = |row: &[String]| row.iter().enumerate().map(cell).collect::<Vec<_>>();
+    rows.iter().map(|row| cells(row.as_ref()).join("  ").trim_end().to_string() + "\n").collect()
+}

@@ -1,6 +1,7 @@
 //! The GPU backend, and the only place that names wgpu.
 
 mod device;
+mod limits;
 mod pipelines;
 mod session;
 pub mod shaders;

@@ -92,7 +92,8 @@ impl Pipelines {
     }
 }
 
-fn module(gpu: &GpuDevice, stem: &'static str) -> wgpu::ShaderModule {
+/// The module of a kernel's source.
+pub fn module(gpu: &GpuDevice, stem: &'static str) -> wgpu::ShaderModule {
     let source = wgpu::ShaderSource::Wgsl(shaders::source(stem).into());
     let descriptor = wgpu::ShaderModuleDescriptor { label: Some(stem), source };
     if !gpu.trusted {
@@ -100,6 +101,7 @@ fn module(gpu: &GpuDevice, stem: &'static str) -> wgpu::ShaderModule {
     }
     // SAFETY: the kernels' indices stay inside their operands for every shape a program can have
     // (tests/integration/kernels.rs surrounds each operand with NaNs and looks at what was read and
-    // written), their loops end, and they divide by sizes that are never zero.
+    // written; limits.wgsl asks for the lengths), their loops end, and they divide by sizes that are
+    // never zero.
     unsafe { gpu.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
 }

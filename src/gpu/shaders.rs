@@ -24,6 +24,7 @@ shaders! {
     "column_sum": COLUMNS;
     "dropout": ;
     "gather": ;
+    "limits": ;
     "loss": ;
     "matmul": FUNCTION;
     "matmul_direct": FUNCTION;

@@ -1,5 +1,6 @@
 //! The `minilote` command as a person or a script meets it: its files, its output, its exit codes.
 
+mod bench;
 mod refused;
 
 use std::fs;

@@ -142,7 +142,8 @@ fn dispatches_fit_their_shaders() {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
-    for (stem, _) in SHADERS {
+    // The measurement of a device's limits is no operation's.
+    for (stem, _) in SHADERS.iter().filter(|(stem, _)| *stem != "limits") {
         for entry in parse(stem).unwrap().0.entry_points {
             assert!(
                 entries.contains(&(*stem, entry.name.clone())),

@@ -138,6 +138,12 @@ const OTHERS: &[(&str, i32, &[&str])] = &[
     ("inspect cut-header.model", 6, &["cut-header.model"]),
     ("inspect empty.csv", 3, &["empty"]),
     ("inspect", 2, &["PATH"]),
+    ("bench --seconds 0", 2, &["--seconds 0"]),
+    ("bench --seconds nan", 2, &["--seconds NaN"]),
+    ("bench --net nosuch", 2, &["tiny", "deep"]),
+    ("bench --device nosuch", 4, &["nosuch"]),
+    ("bench --against good.csv", 6, &["good.csv", "minilote bench"]),
+    ("bench --against absent.json", 6, &["absent.json"]),
     ("retrain", 2, &["retrain"]),
 ];
 
