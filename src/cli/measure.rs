@@ -89,7 +89,7 @@ impl Net {
             batch: Batch::Rows(self.batch),
             optimizer: OptimizerKind::Sgd,
             lr: Some(0.01),
-            epochs: usize::MAX / STEPS,
+            epochs: u32::MAX as usize,
             ..Config::default()
         }
     }
