@@ -67,7 +67,7 @@ fn main() -> Result<()> {
 async fn fashion(folder: PathBuf, device: &str) -> Result<()> {
     let config = Config {
         hidden: Sizes(vec![256, 128]),
-        batch: Batch::Rows(128),
+        batch: Some(Batch::Rows(128)),
         epochs: 10,
         lr: Some(1e-3),
         valid: Part::Fraction(0.0),

@@ -84,7 +84,9 @@ impl Device {
     pub fn check(&self, plan: &Plan, way_out: &str) -> Result<()> {
         match self {
             Device::Gpu(gpu) => plan.check(&gpu.limits(), gpu.variant(), way_out),
-            Device::Cpu | Device::Twin => plan.check(&crate::program::HOST, Variant::Software, way_out),
+            Device::Cpu | Device::Twin => {
+                plan.check(&crate::program::Limits::of_host(), Variant::Software, way_out)
+            }
         }
     }
 }

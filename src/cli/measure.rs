@@ -86,7 +86,7 @@ impl Net {
             hidden: Sizes(self.hidden.into()),
             activation: self.activation,
             norm,
-            batch: Batch::Rows(self.batch),
+            batch: Some(Batch::Rows(self.batch)),
             optimizer: OptimizerKind::Sgd,
             lr: Some(0.01),
             epochs: u32::MAX as usize,

@@ -133,13 +133,17 @@ impl Train {
         watch.finish();
         let outcome = outcome?;
         outcome.model.save(&directory.join(run::MODEL))?;
+        if let End::Lost(error) = outcome.end {
+            note(&format!("the best model so far is saved: {}", directory.join(run::MODEL).display()));
+            return Err(error);
+        }
         let summary = summary(&outcome, trainer.into_data(), &device, &watch).await?;
         run::write_json(&directory.join(run::SUMMARY), &summary)?;
         self.report(&outcome.model, &summary, &directory, path)?;
         match outcome.end {
             End::Finished | End::Stopped => Ok(0),
             End::Interrupted => Ok(130),
-            End::Diverged(error) => Err(error),
+            End::Diverged(error) | End::Lost(error) => Err(error),
         }
     }
 
@@ -188,6 +192,7 @@ async fn summary(outcome: &Outcome, data: TrainingData, device: &Device, watch: 
             End::Stopped => "stopped",
             End::Interrupted => "interrupted",
             End::Diverged(_) => "diverged",
+            End::Lost(_) => "lost",
         },
         epochs: outcome.epochs,
         best_epoch: outcome.best_epoch,

@@ -238,15 +238,21 @@ impl Gpu {
         self.submit(encoder, Space::Log, records, started).await
     }
 
-    /// Reads a whole space.
+    /// Reads a whole space, no larger than the log or the parameters.
     ///
     /// # Errors
     /// [`Error::Device`] as for [`Gpu::run`].
     pub async fn read(&mut self, space: Space) -> Result<Vec<f32>> {
+        let size = self.plan.bytes(space);
+        if size == 0 || size > self.plan.download_bytes() {
+            return Err(Error::Config(format!(
+                "{space:?} can't be read back: the log and the parameters can"
+            )));
+        }
         let encoder = self.gpu.device.create_command_encoder(&Default::default());
         // The upload buffer is mapped, as it was.
         self.upload.unmap();
-        self.submit(encoder, space, self.plan.bytes(space), Instant::now()).await
+        self.submit(encoder, space, size, Instant::now()).await
     }
 
     /// Submits, waits, and copies the beginning of a space out.

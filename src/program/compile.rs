@@ -15,6 +15,7 @@ pub fn record(spec: &Spec, mode: Mode, rows: usize) -> usize {
 
 /// The list of operations as it grows, with the scratch tensors that they pass on.
 struct Builder {
+    mode: Mode,
     models: usize,
     rows: usize,
     scratch: u16,
@@ -29,10 +30,12 @@ impl Builder {
         self.labels.push(self.label.clone());
     }
 
-    /// A new tensor that lives as long as the minibatch.
+    /// A new tensor. In training it lives as long as the minibatch; elsewhere nothing is read again once the
+    /// three next were made, and its place is taken by the fourth.
     fn tensor(&mut self, rows: usize, cols: usize) -> Tensor {
+        let number = if self.mode == Mode::Train { self.scratch } else { self.scratch % 4 };
         self.scratch += 1;
-        Tensor::alone(Space::Scratch(self.scratch - 1), self.models, rows, cols)
+        Tensor::alone(Space::Scratch(number), self.models, rows, cols)
     }
 
     /// A new tensor with a row for each row of the minibatch.
@@ -59,8 +62,8 @@ pub fn compile(
     rows: usize,
 ) -> Program {
     let models = layout.models;
-    let start = Builder { models, rows, scratch: 0, label: "data".into(), ops: vec![], labels: vec![] };
-    let mut build = start;
+    let label = "data".to_string();
+    let mut build = Builder { mode, models, rows, scratch: 0, label, ops: vec![], labels: vec![] };
     let order = Tensor::alone(Space::Order, models, 1, data.places);
     let inputs = if data.bytes { Space::Bytes } else { Space::Inputs };
     let inputs = Tensor::shared(inputs, data.examples, data.features);

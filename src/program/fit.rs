@@ -13,9 +13,17 @@ pub struct Limits {
     pub memory: Option<u64>,
 }
 
-/// What the CPU backend allows itself: memory is checked so that a slip of the keyboard is refused and
-/// not killed by the system.
-pub const HOST: Limits = Limits { binding: 1 << 40, workgroups: u32::MAX, memory: Some(1 << 36) };
+impl Limits {
+    /// What the CPU backend allows itself: the memory that Linux says is available, so that a slip of the
+    /// keyboard is refused and not killed by the system; elsewhere 64 GiB.
+    pub fn of_host() -> Limits {
+        let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+        let kibibytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        let memory = Some(kibibytes.map_or(1 << 36, |kibibytes| kibibytes << 10));
+        Limits { binding: 1 << 40, workgroups: u32::MAX, memory }
+    }
+}
 
 impl Plan {
     /// Whether all buffers and dispatches are within a device's limits.
@@ -33,10 +41,13 @@ impl Plan {
                 return refuse(self.user_of(space), bytes(needed), bytes(limits.binding), rule);
             }
         }
+        // The host keeps the initial, the best and the last parameters in f64, and lays them out as it writes.
+        let host = 4 * 8 * self.layout.end() as u64;
+        let needed = self.memory().saturating_add(host);
         if let Some(limit) = limits.memory
-            && self.memory() > limit
+            && needed > limit
         {
-            return refuse("the program".into(), bytes(self.memory()), bytes(limit), "memory");
+            return refuse("the program".into(), bytes(needed), bytes(limit), "memory");
         }
         let lines = self.programs.iter().flat_map(|program| program.ops.iter().zip(&program.labels));
         for (op, label) in lines {

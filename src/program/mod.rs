@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::model::Spec;
 use crate::ops::{Access, Cost, Op, Rule, Space, Tensor};
 
-pub use fit::{HOST, Limits, bytes};
+pub use fit::{Limits, bytes};
 pub use layout::Layout;
 
 /// What a program is for.

@@ -84,12 +84,10 @@ pub struct Config {
     #[cfg_attr(feature = "cli", arg(long, value_name = "FILE", help_heading = "Network"))]
     pub init_weights: Option<PathBuf>,
 
-    /// Rows of a minibatch: 1 is online training, "full" one update an epoch
-    #[cfg_attr(
-        feature = "cli",
-        arg(long, value_name = "ROWS|full", default_value_t = Config::default().batch, help_heading = "Training")
-    )]
-    pub batch: Batch,
+    /// Rows of a minibatch: 1 is online training, "full" one update an epoch [default: 32, or all rows where
+    /// there are fewer; near 32 where it would leave one row over for batch normalization]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "ROWS|full", help_heading = "Training"))]
+    pub batch: Option<Batch>,
 
     /// The order of the training rows: new in each epoch, or that of the file
     #[cfg_attr(
@@ -225,7 +223,7 @@ impl Default for Config {
             dropout: 0.0,
             init: Init::He,
             init_weights: None,
-            batch: Batch::Rows(32),
+            batch: None,
             order: Order::Shuffled,
             epochs: 100,
             patience: 20,

@@ -90,7 +90,9 @@ impl TrainingData {
         let (schema, task) = match &source {
             Source::Table(table) => {
                 let target = config.target.as_deref().ok_or_else(|| {
-                    let names = table.names().join(", ");
+                    let names = &table.names()[..table.names().len().min(20)];
+                    let more = if names.len() < table.names().len() { ", …" } else { "" };
+                    let names = names.join(", ") + more;
                     Error::Config(format!(
                         "--target COLUMN is missing: which column to predict? One of {names}"
                     ))

@@ -21,39 +21,49 @@ pub fn evaluation_rows(batch: usize, rows: usize) -> usize {
     batch.max(EVALUATION_ROWS).min(rows)
 }
 
+/// Rows of a minibatch where none are asked for.
+const DEFAULT_ROWS: usize = 32;
+
 /// Rows of a minibatch of this data set.
-pub fn batch_rows(data: &TrainingData, config: &Config) -> Result<usize> {
+///
+/// # Errors
+/// [`Error::Config`] for more rows than there are, or where a minibatch of one row would be batch normalized:
+/// its variance is 0.
+pub fn batch_rows(spec: &Spec, data: &TrainingData, config: &Config) -> Result<usize> {
     let rows = data.split.train.len();
+    let normalizes = spec.batch_norms().next().is_some();
+    if normalizes && rows == 1 {
+        let message = "one training row can't be batch normalized: use --norm none, or more rows";
+        return Err(Error::Config(message.into()));
+    }
+    let fits = |batch: usize| (1..=rows).contains(&batch) && !(normalizes && leaves_one(rows, batch));
+    let near = |batch: usize| {
+        let mut around = (0..rows).flat_map(|d| [batch.saturating_sub(d), batch + d]);
+        around.find(|&batch| batch > 1 && fits(batch)).unwrap_or(rows)
+    };
     match config.batch {
-        Batch::Full => Ok(rows),
-        Batch::Rows(batch) if batch > rows => Err(Error::Config(format!(
+        None => Ok(near(DEFAULT_ROWS.min(rows))),
+        Some(Batch::Full) => Ok(rows),
+        Some(Batch::Rows(batch)) if batch > rows => Err(Error::Config(format!(
             "--batch {batch} is more than the {rows} training rows: use --batch full, or a smaller one"
         ))),
-        Batch::Rows(batch) => Ok(batch),
-    }
-}
-
-/// A minibatch of one row can't be normalized: its variance is 0.
-pub fn check_minibatches(spec: &Spec, rows: usize, batch: usize) -> Result<()> {
-    if spec.batch_norms().next().is_none() {
-        return Ok(());
-    }
-    if batch == 1 {
-        return Err(Error::Config(
+        Some(Batch::Rows(batch)) if fits(batch) => Ok(batch),
+        Some(Batch::Rows(1)) => Err(Error::Config(
             "a minibatch of one row can't be batch normalized, as its variance is 0: use --norm none for \
              online training, or --batch 2 or more"
                 .into(),
-        ));
-    }
-    if rows % batch == 1 {
-        let fits = |batch: &usize| *batch > 1 && rows % batch != 1;
-        let near = (1..).flat_map(|d| [batch + d, batch.saturating_sub(d)]).find(fits).unwrap_or(rows);
-        return Err(Error::Config(format!(
+        )),
+        Some(Batch::Rows(batch)) => Err(Error::Config(format!(
             "{rows} training rows in minibatches of {batch} leave one row over, and one row can't be batch \
-             normalized: use --batch {near}, or --norm none"
-        )));
+             normalized: use --batch {}, or --norm none",
+            near(batch)
+        ))),
     }
-    Ok(())
+}
+
+/// Whether a minibatch of an epoch has one row.
+pub fn leaves_one(rows: usize, batch: usize) -> bool {
+    batch == 1 || rows % batch == 1
 }
 
 pub fn plan(spec: &Spec, data: &TrainingData, config: &Config, batch: usize) -> Plan {
@@ -97,7 +107,8 @@ pub fn way_out(spec: &Spec, data: &TrainingData, config: &Config, device: &Devic
         let middle = (fitting + too_many) / 2;
         if fits(middle) { fitting = middle } else { too_many = middle }
     }
-    while fitting > 0 && check_minibatches(spec, data.split.train.len(), fitting).is_err() {
+    let normalizes = spec.batch_norms().next().is_some();
+    while fitting > 0 && normalizes && leaves_one(data.split.train.len(), fitting) {
         fitting -= 1;
     }
     match (fitting, device) {

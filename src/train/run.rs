@@ -57,6 +57,9 @@ pub enum End {
     Interrupted,
     /// A loss or statistic stopped being finite; the model is the last good one.
     Diverged(Error),
+    /// The device failed; the model is the best so far, with the moving averages as statistics, since no pass
+    /// over the training rows could be made.
+    Lost(Error),
 }
 
 /// One source of inference statistics: the loss under it, and how far it is from `population`.
@@ -120,6 +123,10 @@ pub async fn train(trainer: &mut Trainer, observer: &mut dyn Observer) -> Result
                 end = End::Diverged(error);
                 break;
             }
+            Err(error @ Error::Device(_)) if best.is_some() => {
+                end = End::Lost(error);
+                break;
+            }
             Err(error) => return Err(error),
         };
         progress.valid = valid;
@@ -147,6 +154,20 @@ pub async fn train(trainer: &mut Trainer, observer: &mut dyn Observer) -> Result
         }
     }
     let best = best.ok_or_else(|| Error::Config("no epoch was trained: --epochs is 0".into()))?;
+    if let End::Lost(_) = end {
+        return Ok(Outcome {
+            model: trainer.model_of(
+                best.parameters,
+                if live == Source::Pytorch { best.pytorch } else { best.ema },
+                live,
+            ),
+            end,
+            epochs: progress.epoch,
+            best_epoch: best.epoch,
+            valid: progress.best,
+            sources: vec![],
+        });
+    }
     finish(trainer, best, end, progress.epoch).await
 }
 
@@ -187,26 +208,31 @@ async fn finish(trainer: &mut Trainer, best: Best, end: End, epochs: usize) -> R
     let population: Vec<Statistics> = passes.iter().map(Pass::population).collect();
     let pooled: Vec<Statistics> = passes.iter().map(Pass::pooled).collect();
     let mut sources = vec![];
-    let mut chosen = vec![];
+    let (mut chosen, mut valid) = (vec![], None);
     for (candidate, statistics) in [
         (Source::Ema, best.ema),
         (Source::Population, population.clone()),
         (Source::Pooled, pooled),
         (Source::Pytorch, best.pytorch),
     ] {
+        // Without batch normalization there is nothing to compare.
+        if statistics.is_empty() && candidate != source {
+            continue;
+        }
+        let evaluated = trainer.evaluate(rows, &statistics).await?;
         if !statistics.is_empty() {
-            let loss = trainer.evaluate(rows, &statistics).await?.loss;
             let (mean_drift, variance_drift) = drift(&statistics, &population);
-            sources.push(SourceReport { source: candidate, loss, mean_drift, variance_drift });
+            sources.push(SourceReport {
+                source: candidate,
+                loss: evaluated.loss,
+                mean_drift,
+                variance_drift,
+            });
         }
         if candidate == source {
-            chosen = statistics;
+            (chosen, valid) = (statistics, (rows == Rows::Valid).then_some(evaluated));
         }
     }
-    let valid = match rows {
-        Rows::Valid => Some(trainer.evaluate(rows, &chosen).await?),
-        _ => None,
-    };
     let model = trainer.model_of(best.parameters, chosen, source);
     Ok(Outcome { model, end, epochs, best_epoch: best.epoch, valid, sources })
 }

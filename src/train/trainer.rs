@@ -5,7 +5,7 @@ use ndarray::Array2;
 
 use super::config::Config;
 use super::data::TrainingData;
-use super::planning::{CHUNK, batch_rows, check_minibatches, evaluation_rows, plan, way_out};
+use super::planning::{CHUNK, batch_rows, evaluation_rows, plan, way_out};
 use super::record::{Epoch, Rows, StepRecord, Validation};
 use super::schedule;
 use super::statistics::{BatchStatistics, Moving, Pass, of_record};
@@ -55,8 +55,7 @@ impl Trainer {
     pub fn plan(data: &TrainingData, config: &Config) -> Result<Plan> {
         data.check()?;
         let spec = Trainer::spec(data, config)?;
-        let batch = batch_rows(data, config)?;
-        check_minibatches(&spec, data.split.train.len(), batch)?;
+        let batch = batch_rows(&spec, data, config)?;
         Ok(plan(&spec, data, config, batch))
     }
 
@@ -69,7 +68,7 @@ impl Trainer {
     pub async fn new(data: TrainingData, config: Config, device: &Device) -> Result<Trainer> {
         let plan = Trainer::plan(&data, &config)?;
         let spec = plan.spec.clone();
-        let batch = batch_rows(&data, &config)?;
+        let batch = batch_rows(&spec, &data, &config)?;
         if device.check(&plan, "").is_err() {
             device.check(&plan, &way_out(&spec, &data, &config, device, batch))?;
         }
@@ -350,7 +349,7 @@ impl Trainer {
             return Ok(passes);
         }
         let rows = self.data.split.train.clone();
-        let order = epoch_order(&rows, self.config.order, self.config.seed, usize::MAX - 1);
+        let order = epoch_order(&rows, self.config.order, self.config.seed, usize::MAX - 2);
         for (rows, mut record) in self.pass(Mode::Statistics, &order).await? {
             // These programs have no loss: what stands in its place is another step's.
             record[..METRICS].fill(0.0);

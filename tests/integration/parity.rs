@@ -57,7 +57,7 @@ fn plain(hidden: &[usize], activation: Function, norm: Norm, batch: usize) -> Co
         hidden: Sizes(hidden.to_vec()),
         activation,
         norm,
-        batch: Batch::Rows(batch),
+        batch: Some(Batch::Rows(batch)),
         standardize: Standardize::None,
         stats: Source::Pytorch,
         ..Config::default()

@@ -4,7 +4,9 @@ use minilote::gpu::wgpu;
 use minilote::gpu::{Gpu, GpuDevice};
 use minilote::ops::Step;
 use minilote::program::Mode;
-use minilote::train::{Batch, Config, Sizes, Trainer, TrainingData};
+use minilote::train::{
+    Batch, Config, End, Epoch, Observer, Part, Sizes, Trainer, TrainingData, Validation, train,
+};
 use minilote::{Device, Error};
 use pollster::block_on;
 
@@ -28,7 +30,7 @@ fn a_chunk_of_500_steps_allocates_nothing_and_reads_back_once() {
     let (device, queue) = block_on(adapter.request_device(&Default::default())).unwrap();
     let own = GpuDevice::from_wgpu(device.clone(), queue, adapter.get_info());
 
-    let config = Config { batch: Batch::Rows(2), ..config() };
+    let config = Config { batch: Some(Batch::Rows(2)), ..config() };
     let data = data(&config);
     let plan = Trainer::plan(&data, &config).unwrap();
     assert!(plan.slots >= 500, "{} slots", plan.slots);
@@ -65,7 +67,7 @@ fn a_chunk_of_500_steps_allocates_nothing_and_reads_back_once() {
 fn a_session_takes_the_memory_that_was_announced() {
     let Some(gpu) = gpu() else { return };
     for batch in [Batch::Rows(33), Batch::Full] {
-        let config = Config { batch, ..config() };
+        let config = Config { batch: Some(batch), ..config() };
         let plan = Trainer::plan(&data(&config), &config).unwrap();
         let announced = plan.memory();
         let session = block_on(Gpu::new(gpu.clone(), plan)).unwrap();
@@ -82,7 +84,7 @@ fn a_program_that_does_not_fit_names_the_batch_that_does() {
     let rows = data(&config()).split.train.len();
     let width = (limit / 4 / rows + 64).next_multiple_of(4);
     let device = Device::Gpu(gpu);
-    let with = |batch| Config { hidden: Sizes(vec![width]), batch, epochs: 1, ..config() };
+    let with = |batch| Config { hidden: Sizes(vec![width]), batch: Some(batch), epochs: 1, ..config() };
     let attempt = |config: &Config| block_on(Trainer::new(data(config), config.clone(), &device)).map(drop);
     let error = attempt(&with(Batch::Full)).unwrap_err();
     let message = error.to_string();
@@ -121,12 +123,53 @@ fn minibatches_of_one_row_meet_no_batch_norm() {
     assert!(!one_left.is_empty(), "{rows} rows");
     for (_, device) in devices() {
         for batch in one_left.iter().copied().chain([1]) {
-            let config = Config { batch: Batch::Rows(batch), ..config() };
+            let config = Config { batch: Some(Batch::Rows(batch)), ..config() };
             let error = block_on(Trainer::new(data(&config), config.clone(), &device)).map(drop).unwrap_err();
             assert!(
                 matches!(error, Error::Config(_)) && error.to_string().contains("--norm none"),
                 "{error}"
             );
         }
+    }
+}
+
+/// Destroys the device after the second epoch.
+struct Destroyer(wgpu::Device);
+
+impl Observer for Destroyer {
+    fn epoch(&mut self, epoch: &Epoch, _: Option<&Validation>, _: bool) -> minilote::Result<()> {
+        if epoch.epoch == 2 {
+            self.0.destroy();
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_lost_device_leaves_the_best_model() {
+    let Some(_) = gpu() else { return };
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let adapter = block_on(instance.enumerate_adapters(wgpu::Backends::all())).swap_remove(0);
+    let (device, queue) = block_on(adapter.request_device(&Default::default())).unwrap();
+    let own = GpuDevice::from_wgpu(device.clone(), queue, adapter.get_info());
+    let config = config();
+    let mut trainer = block_on(Trainer::new(data(&config), config, &Device::Gpu(own))).unwrap();
+    let outcome = block_on(train(&mut trainer, &mut Destroyer(device))).unwrap();
+    let End::Lost(error) = &outcome.end else { panic!("{:?}", outcome.end) };
+    assert_eq!(error.exit_code(), 4, "{error}");
+    assert!(outcome.best_epoch <= 2 && outcome.valid.is_some_and(|valid| valid.loss.is_finite()));
+    assert!(outcome.model.statistics.iter().all(|s| s.variance.iter().all(|&variance| variance > 0.0)));
+}
+
+/// Without a batch size one is chosen that suits the rows: all of a few, none that leaves one row over.
+#[test]
+fn the_default_minibatch_suits_the_rows() {
+    for (rows, batch) in [(2, 2), (20, 20), (32, 32), (33, 31), (65, 31), (66, 32), (1000, 32)] {
+        let config = Config { valid: Part::Fraction(0.0), test: Part::Fraction(0.0), ..config() };
+        let mut data = data(&config);
+        data.split.train.truncate(rows);
+        let plan = Trainer::plan(&data, &config).unwrap();
+        let largest = plan.programs.iter().filter(|p| p.mode == Mode::Train).map(|p| p.rows).max();
+        assert_eq!(largest, Some(batch), "{rows} rows");
     }
 }

@@ -132,7 +132,7 @@ fn online_minibatch_and_full_batch_are_one_program() {
             (Batch::Rows(32), Norm::Before, 12),
             (Batch::Full, Norm::Before, 1),
         ] {
-            let config = Config { batch, norm, lr: Some(0.001), ..cancer() };
+            let config = Config { batch: Some(batch), norm, lr: Some(0.001), ..cancer() };
             let mut trainer = trainer(&config, &device);
             let mut losses = vec![];
             for _ in 0..4 {
