@@ -1,6 +1,7 @@
 //! The CPU backend: runs the operations' twins on host memory. In `f32` it is the backend of a
 //! machine without an adapter; in `f64` it is the oracle that every kernel is tested against.
 
+mod pool;
 mod product;
 
 use num_traits::{Float, NumAssign};

@@ -1,15 +1,17 @@
+use std::sync::Mutex;
+
 use super::Real;
+use super::pool::{parts, share};
 
 /// Where element (i, j) of a matrix lies: `i · first + j · second`.
 pub type Strides = (usize, usize);
 
-/// Products with at least this many FLOPs are split over threads: about twice what starting one
-/// costs.
-const FLOPS_FOR_THREADS: usize = 10_000_000;
+/// Products with at least this many FLOPs are split over threads: some ten microseconds of one.
+const FLOPS_FOR_THREADS: usize = 1_000_000;
 
 /// `out = a · b`, or `out += a · b`, for `[rows, depth] · [depth, cols]`; `out` has rows of `ld`
-/// elements. Each thread multiplies its own rows, single-threaded, so a result does not depend on
-/// the number of threads.
+/// elements. Each thread multiplies its own rows, single-threaded; the shares depend on the
+/// sizes and the machine alone, so the same machine gives the same bits.
 ///
 /// Panics if a slice is too short for its matrix.
 pub fn product<T: Real>(
@@ -53,22 +55,19 @@ pub fn product<T: Real>(
         }
     };
 
-    let threads = match 2 * rows * depth * cols {
-        flops if flops < FLOPS_FOR_THREADS => 1,
-        _ => std::thread::available_parallelism().map_or(1, usize::from),
-    };
+    let parts = if 2 * rows * depth * cols < FLOPS_FOR_THREADS { 1 } else { parts() };
     // Whole register tiles of rows to each thread.
-    let share = rows.div_ceil(threads).next_multiple_of(16);
-    if share >= rows {
+    let share_of_rows = rows.div_ceil(parts).next_multiple_of(8);
+    if share_of_rows >= rows {
         return slice(a, out, rows);
     }
-    std::thread::scope(|scope| {
-        for (i, out) in out.chunks_mut(share * ld).enumerate() {
-            let rows = share.min(rows.saturating_sub(i * share));
-            let a = &a[(i * share * a_row).min(a.len())..];
-            if rows > 0 {
-                scope.spawn(move || slice(a, out, rows));
-            }
+    let shares: Vec<_> = out.chunks_mut(share_of_rows * ld).map(Mutex::new).collect();
+    share(&|part| {
+        let first = part * share_of_rows;
+        if first < rows
+            && let Some(Ok(mut out)) = shares.get(part).map(Mutex::lock)
+        {
+            slice(&a[first * a_row..], &mut out, share_of_rows.min(rows - first));
         }
     });
 }
