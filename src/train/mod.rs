@@ -3,6 +3,7 @@
 
 mod config;
 mod data;
+mod passes;
 mod planning;
 mod predict;
 mod record;

@@ -6,14 +6,14 @@ use ndarray::Array2;
 use super::config::Config;
 use super::data::TrainingData;
 use super::planning::{CHUNK, batch_rows, evaluation_rows, plan, way_out};
-use super::record::{Epoch, Rows, StepRecord, Validation};
+use super::record::{Epoch, StepRecord};
 use super::schedule;
-use super::statistics::{BatchStatistics, Moving, Pass, of_record};
+use super::statistics::{BatchStatistics, Moving, of_record};
 use crate::data::epoch_order;
 use crate::engine::{Device, Engine};
 use crate::model::{Model, Source, Spec, Statistics, initialize, read_weights};
 use crate::ops::{Space, Step};
-use crate::program::{METRICS, Mode, Plan};
+use crate::program::{Mode, Plan};
 use crate::{Error, Result, Task};
 
 /// A chunk is made as long as fits into this, so that progress shows and a driver's watchdog sleeps.
@@ -21,15 +21,15 @@ const CHUNK_SECONDS: f64 = 0.25;
 
 /// A network in training: a session on a device, and what the host keeps beside it.
 pub struct Trainer {
-    engine: Engine,
-    config: Config,
-    spec: Spec,
-    data: TrainingData,
-    moving: Vec<Moving>,
-    updates: usize,
-    epoch: usize,
+    pub(super) engine: Engine,
+    pub(super) config: Config,
+    pub(super) spec: Spec,
+    pub(super) data: TrainingData,
+    pub(super) moving: Vec<Moving>,
+    pub(super) updates: usize,
+    pub(super) epoch: usize,
     batch: usize,
-    chunk: usize,
+    pub(super) chunk: usize,
 }
 
 impl Trainer {
@@ -233,7 +233,14 @@ impl Trainer {
     }
 
     /// Minibatch number `step` of `rows` rows in all.
-    fn step(&self, mode: Mode, rows: usize, step: usize, slot: usize, lr_factor: f64) -> (usize, Step) {
+    pub(super) fn step(
+        &self,
+        mode: Mode,
+        rows: usize,
+        step: usize,
+        slot: usize,
+        lr_factor: f64,
+    ) -> (usize, Step) {
         let size = self.size(mode, rows);
         let first = step * size;
         let number = (self.updates + slot + 1) as u32;
@@ -249,7 +256,7 @@ impl Trainer {
     }
 
     /// Rows of a whole minibatch.
-    fn size(&self, mode: Mode, rows: usize) -> usize {
+    pub(super) fn size(&self, mode: Mode, rows: usize) -> usize {
         match mode {
             Mode::Train | Mode::Statistics => self.batch,
             Mode::Evaluate | Mode::Predict => evaluation_rows(self.batch, rows),
@@ -257,17 +264,17 @@ impl Trainer {
     }
 
     /// Makes chunks as long as their time allows. One that was short for want of steps shortens none.
-    fn adapt(&mut self, count: usize, seconds: f64) {
+    pub(super) fn adapt(&mut self, count: usize, seconds: f64) {
         let fitting = count as f64 * CHUNK_SECONDS / seconds.max(1e-6);
         self.chunk = (fitting as usize).clamp(1, (4 * count).max(self.chunk).min(CHUNK));
     }
 
-    fn of_rows(&self, correct: f64, rows: usize) -> Option<f64> {
+    pub(super) fn of_rows(&self, correct: f64, rows: usize) -> Option<f64> {
         (self.data.task != Task::Regression).then(|| correct / rows as f64)
     }
 
     /// The statistics of a training step, if they and its loss are finite.
-    fn check_record(&self, record: &[f64], rows: usize) -> Result<Vec<BatchStatistics>> {
+    pub(super) fn check_record(&self, record: &[f64], rows: usize) -> Result<Vec<BatchStatistics>> {
         let diverged = |what: String| Error::Diverged { epoch: self.epoch, step: self.updates, what };
         if record[2] != 0.0 {
             return Err(diverged("an output of the network".into()));
@@ -282,94 +289,6 @@ impl Trainer {
             }
         }
         Ok(batches)
-    }
-
-    /// Runs all minibatches of some rows by a program that changes nothing.
-    async fn pass(&mut self, mode: Mode, rows: &[u32]) -> Result<Vec<(usize, Vec<f64>)>> {
-        self.engine.write_order(rows);
-        let count = rows.len().div_ceil(self.size(mode, rows.len()));
-        let mut records = vec![];
-        let mut at = 0;
-        while at < count {
-            let chunk = self.chunk.min(count - at).min(self.engine.plan().slots);
-            let steps: Vec<_> = (at..at + chunk)
-                .enumerate()
-                .map(|(slot, step)| self.step(mode, rows.len(), step, slot, 0.0))
-                .collect();
-            let started = Instant::now();
-            let log = self.engine.run(&steps).await?;
-            self.adapt(chunk, started.elapsed().as_secs_f64());
-            let plan = self.engine.plan();
-            for ((program, _), record) in steps.iter().zip(log.chunks(plan.record)) {
-                records.push((plan.programs[*program].rows, record.to_vec()));
-            }
-            at += chunk;
-        }
-        Ok(records)
-    }
-
-    /// Loss and accuracy of a part of the data set under given statistics. Changes nothing of the
-    /// model.
-    ///
-    /// # Errors
-    /// [`Error::Diverged`] if the loss is not finite; [`Error::Device`].
-    pub async fn evaluate(&mut self, rows: Rows, statistics: &[Statistics]) -> Result<Validation> {
-        let rows = match rows {
-            Rows::Train => self.data.split.train.clone(),
-            Rows::Valid => self.data.split.valid.clone(),
-            Rows::Test => self.data.split.test.clone(),
-        };
-        if rows.is_empty() {
-            return Err(Error::Config("there are no rows to evaluate: see --valid and --test".into()));
-        }
-        self.engine.write_statistics(statistics);
-        let records = self.pass(Mode::Evaluate, &rows).await?;
-        let sum = |i: usize| records.iter().map(|(_, record)| record[i]).sum::<f64>();
-        let loss = sum(0) / rows.len() as f64;
-        if !loss.is_finite() || sum(2) != 0.0 {
-            let what = "the loss of an evaluation".into();
-            return Err(Error::Diverged { epoch: self.epoch, step: self.updates, what });
-        }
-        Ok(Validation { loss, accuracy: self.of_rows(sum(1), rows.len()) })
-    }
-
-    /// The moving averages so far: PyTorch's for [`Source::Pytorch`], else the debiased ones.
-    pub fn moving(&self, source: Source) -> Vec<Statistics> {
-        self.moving.iter().map(|moving| moving.statistics(source)).collect()
-    }
-
-    /// One pass over the training minibatches with the parameters as they are.
-    ///
-    /// # Errors
-    /// [`Error::Diverged`] if a statistic is not finite; [`Error::Device`].
-    pub async fn statistics_pass(&mut self) -> Result<Vec<Pass>> {
-        let mut passes: Vec<Pass> =
-            self.spec.batch_norms().map(|(_, features)| Pass::new(features)).collect();
-        if passes.is_empty() {
-            return Ok(passes);
-        }
-        let rows = self.data.split.train.clone();
-        let order = epoch_order(&rows, self.config.order, self.config.seed, usize::MAX - 2);
-        for (rows, mut record) in self.pass(Mode::Statistics, &order).await? {
-            // These programs have no loss: what stands in its place is another step's.
-            record[..METRICS].fill(0.0);
-            for (pass, batch) in passes.iter_mut().zip(self.check_record(&record, rows)?) {
-                pass.update(&batch);
-            }
-        }
-        Ok(passes)
-    }
-
-    /// The statistics of a source, which may take a pass over the training rows.
-    ///
-    /// # Errors
-    /// As for [`Trainer::statistics_pass`].
-    pub async fn statistics(&mut self, source: Source) -> Result<Vec<Statistics>> {
-        match source {
-            Source::Ema | Source::Pytorch => Ok(self.moving(source)),
-            Source::Population => Ok(self.statistics_pass().await?.iter().map(Pass::population).collect()),
-            Source::Pooled => Ok(self.statistics_pass().await?.iter().map(Pass::pooled).collect()),
-        }
     }
 
     /// The parameters as they are.
