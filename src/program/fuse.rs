@@ -16,8 +16,11 @@ pub fn fuse(program: Program) -> Program {
     let mut at = 0;
     while at < ops.len() {
         let (op, count) = rewrite(&ops[at..]);
+        // The layer is that of the operation which takes the activation in.
+        let takes = |op: &Op| !matches!(op, Op::Activation(_) | Op::ActivationBackward(_));
+        let main = ops[at..at + count].iter().position(takes).unwrap_or(0);
         fused.ops.push(op);
-        fused.labels.push(labels[at].clone());
+        fused.labels.push(labels[at + main].clone());
         at += count;
     }
     fused
