@@ -9,6 +9,10 @@ use std::thread::Thread;
 /// How often a helper looks for work before it sleeps: some hundred microseconds.
 const LOOKS: usize = 20_000;
 
+/// Threads at the most, the caller's included: every helper takes part in every round, and products of the
+/// nets that train here have no work for more.
+const MOST: usize = 8;
+
 /// What helpers run: a part's number goes in.
 type Work<'a> = &'a (dyn Fn(usize) + Sync);
 
@@ -39,7 +43,7 @@ static SHARED: Shared = Shared {
 fn pool() -> &'static Pool {
     static POOL: OnceLock<Pool> = OnceLock::new();
     POOL.get_or_init(|| {
-        let count = std::thread::available_parallelism().map_or(0, |all| usize::from(all) - 1);
+        let count = std::thread::available_parallelism().map_or(0, |all| usize::from(all).min(MOST) - 1);
         let start = |number| {
             let name = format!("minilote {number}");
             let started = std::thread::Builder::new().name(name).spawn(move || help(number));
