@@ -17,7 +17,7 @@ use crate::program::{Mode, Plan};
 use crate::{Error, Result, Task};
 
 /// A chunk is made as long as fits into this, so that progress shows and a driver's watchdog sleeps.
-const CHUNK_SECONDS: f64 = 0.25;
+const CHUNK_SECONDS: f64 = 0.5;
 
 /// A network in training: a session on a device, and what the host keeps beside it.
 pub struct Trainer {
