@@ -5,7 +5,6 @@
 
 use std::path::{Path, PathBuf};
 
-use minilote::data::Inputs;
 use minilote::train::{Batch, Config, Part, Predictor, Sizes, Trainer, TrainingData, score, train};
 use minilote::{Device, Result};
 
@@ -15,13 +14,9 @@ const SEEDS: u64 = 5;
 async fn run(file: &Path, config: Config, device: &Device) -> Result<f64> {
     let data = TrainingData::read(file, &config)?;
     let (test, target) = (data.split.test.clone(), data.target.clone());
-    let rows: Vec<usize> = test.iter().map(|&row| row as usize).collect();
-    let inputs = match &data.inputs {
-        Inputs::Real(values) => Inputs::Real(values.select(ndarray::Axis(0), &rows)),
-        Inputs::Bytes(values) => Inputs::Bytes(values.select(ndarray::Axis(0), &rows)),
-    };
+    let inputs = data.inputs.select(&test);
     let own_units = |value: f64| target.as_ref().map_or(value, |target| target.invert_value(0, value));
-    let targets = rows.iter().map(|&row| own_units(data.targets[row])).collect();
+    let targets = test.iter().map(|&row| own_units(data.targets[row as usize])).collect();
     let mut trainer = Trainer::new(data, config, device).await?;
     let outcome = train(&mut trainer, &mut ()).await?;
     let outputs = Predictor::prepared(&outcome.model, &inputs, device).await?.outputs().await?;

@@ -63,7 +63,6 @@ pub struct GpuDevice {
     pub(super) queue: wgpu::Queue,
     pub(super) summary: AdapterSummary,
     pub(super) variant: Variant,
-    pub(super) trusted: bool,
     /// What went wrong outside of a call that could say so.
     pub(super) fault: Arc<Mutex<Option<String>>>,
 }
@@ -114,17 +113,12 @@ impl GpuDevice {
         });
         let summary = AdapterSummary::new(0, &info, &device.limits());
         let variant = if summary.is_software() { Variant::Software } else { Variant::Gpu };
-        GpuDevice { device, queue, summary, variant, trusted: true, fault }
+        GpuDevice { device, queue, summary, variant, fault }
     }
 
     /// The same device with another shape of kernels: both give the same results to rounding.
     pub fn with_variant(self, variant: Variant) -> GpuDevice {
         GpuDevice { variant, ..self }
-    }
-
-    /// The same device with shaders that check every index: slower, for finding faults.
-    pub fn with_bounds_checks(self) -> GpuDevice {
-        GpuDevice { trusted: false, ..self }
     }
 
     /// The adapter that the device is of.

@@ -95,7 +95,7 @@ pub struct Outcome {
 /// The best weights so far, with the moving averages that belong to them.
 struct Best {
     epoch: usize,
-    loss: f64,
+    valid: Option<Validation>,
     parameters: Vec<Array2<f64>>,
     ema: Vec<Statistics>,
     pytorch: Vec<Statistics>,
@@ -105,8 +105,8 @@ struct Best {
 /// the last epoch without validation rows), and computes the statistics that inference uses.
 ///
 /// # Errors
-/// Those of [`Trainer::epoch`] and of the observer. Divergence after a good epoch is no error here: see
-/// [`End::Diverged`].
+/// Those of [`Trainer::epoch`] and of the observer. Divergence or a failing device after a good epoch is no
+/// error here: see [`End`].
 pub async fn train(trainer: &mut Trainer, observer: &mut dyn Observer) -> Result<Outcome> {
     let config = trainer.config().clone();
     let validates = !trainer.data().split.valid.is_empty();
@@ -117,32 +117,18 @@ pub async fn train(trainer: &mut Trainer, observer: &mut dyn Observer) -> Result
     let mut end = End::Finished;
     for number in 1..=config.epochs {
         progress.epoch = number;
-        let (epoch, valid) = match train_epoch(trainer, observer, &mut progress, live).await {
-            Ok(done) => done,
-            Err(error @ Error::Diverged { .. }) if best.is_some() => {
-                end = End::Diverged(error);
+        let trained = train_epoch(trainer, observer, &mut progress, live, best.as_ref()).await;
+        let (epoch, valid, better) = match (trained, &best) {
+            (Ok(done), _) => done,
+            (Err(error @ (Error::Diverged { .. } | Error::Device(_))), Some(_)) => {
+                end = ended_by(error);
                 break;
             }
-            Err(error @ Error::Device(_)) if best.is_some() => {
-                end = End::Lost(error);
-                break;
-            }
-            Err(error) => return Err(error),
+            (Err(error), _) => return Err(error),
         };
-        progress.valid = valid;
-        let loss = valid.map_or(f64::NEG_INFINITY, |valid| valid.loss);
-        let improved = best.as_ref().is_none_or(|best| !validates || loss < best.loss);
-        if improved && (epoch.complete || best.is_none()) {
-            progress.best = valid;
-            best = Some(Best {
-                epoch: number,
-                loss,
-                parameters: trainer.parameters().await?,
-                ema: trainer.moving(Source::Ema),
-                pytorch: trainer.moving(Source::Pytorch),
-            });
-        }
-        observer.epoch(&epoch, valid.as_ref(), best.as_ref().is_some_and(|best| best.epoch == number))?;
+        let is_best = better.is_some();
+        best = better.or(best);
+        observer.epoch(&epoch, valid.as_ref(), is_best)?;
         if epoch.interrupted {
             end = End::Interrupted;
             break;
@@ -155,29 +141,43 @@ pub async fn train(trainer: &mut Trainer, observer: &mut dyn Observer) -> Result
     }
     let best = best.ok_or_else(|| Error::Config("no epoch was trained: --epochs is 0".into()))?;
     if let End::Lost(_) = end {
-        return Ok(Outcome {
-            model: trainer.model_of(
-                best.parameters,
-                if live == Source::Pytorch { best.pytorch } else { best.ema },
-                live,
-            ),
-            end,
-            epochs: progress.epoch,
-            best_epoch: best.epoch,
-            valid: progress.best,
-            sources: vec![],
-        });
+        return Ok(as_it_was(trainer, best, end, progress.epoch, live));
     }
-    finish(trainer, best, end, progress.epoch).await
+    match finish(trainer, &best, progress.epoch).await {
+        Ok(outcome) => Ok(Outcome { end, ..outcome }),
+        Err(error @ (Error::Diverged { .. } | Error::Device(_))) => {
+            Ok(as_it_was(trainer, best, ended_by(error), progress.epoch, live))
+        }
+        Err(error) => Err(error),
+    }
 }
 
-/// An epoch and its validation.
+/// The end that an error of the device or of the numbers means, where there is a model to keep.
+fn ended_by(error: Error) -> End {
+    if let Error::Device(_) = error { End::Lost(error) } else { End::Diverged(error) }
+}
+
+/// The best epoch with its moving averages: what needs no further pass.
+fn as_it_was(trainer: &Trainer, best: Best, end: End, epochs: usize, live: Source) -> Outcome {
+    let statistics = if live == Source::Pytorch { best.pytorch } else { best.ema };
+    Outcome {
+        model: trainer.model_of(best.parameters, statistics, live),
+        end,
+        epochs,
+        best_epoch: best.epoch,
+        valid: best.valid,
+        sources: vec![],
+    }
+}
+
+/// An epoch, its validation, and its weights if they are the best so far.
 async fn train_epoch(
     trainer: &mut Trainer,
     observer: &mut dyn Observer,
     progress: &mut Progress,
     live: Source,
-) -> Result<(Epoch, Option<Validation>)> {
+    best: Option<&Best>,
+) -> Result<(Epoch, Option<Validation>, Option<Best>)> {
     let mut failure = None;
     let observe = |records: &[StepRecord]| {
         if let Some(last) = records.last() {
@@ -192,15 +192,31 @@ async fn train_epoch(
     if let Some(error) = failure {
         return Err(error);
     }
-    if trainer.data().split.valid.is_empty() {
-        return Ok((epoch, None));
+    let mut valid = None;
+    if !trainer.data().split.valid.is_empty() {
+        let statistics = trainer.moving(live);
+        valid = Some(trainer.evaluate(Rows::Valid, &statistics).await?);
     }
-    let statistics = trainer.moving(live);
-    Ok((epoch, Some(trainer.evaluate(Rows::Valid, &statistics).await?)))
+    progress.valid = valid;
+    let loss = |valid: Option<Validation>| valid.map_or(f64::NEG_INFINITY, |valid| valid.loss);
+    // Without validation rows every epoch is better than the one before.
+    let improved = best.is_none_or(|best| valid.is_none() || loss(valid) < loss(best.valid));
+    if !improved || (!epoch.complete && best.is_some()) {
+        return Ok((epoch, valid, None));
+    }
+    let parameters = trainer.parameters().await?;
+    if !parameters.iter().flatten().all(|value| value.is_finite()) {
+        let (epoch, step) = (epoch.epoch, trainer.updates());
+        return Err(Error::Diverged { epoch, step, what: "a parameter".into() });
+    }
+    progress.best = valid;
+    let [ema, pytorch] = [Source::Ema, Source::Pytorch].map(|source| trainer.moving(source));
+    let number = epoch.epoch;
+    Ok((epoch, valid, Some(Best { epoch: number, valid, parameters, ema, pytorch })))
 }
 
 /// Restores the best weights, compares the sources of statistics, and makes the model.
-async fn finish(trainer: &mut Trainer, best: Best, end: End, epochs: usize) -> Result<Outcome> {
+async fn finish(trainer: &mut Trainer, best: &Best, epochs: usize) -> Result<Outcome> {
     let source = trainer.config().stats;
     trainer.set_parameters(&best.parameters);
     let rows = if trainer.data().split.valid.is_empty() { Rows::Train } else { Rows::Valid };
@@ -210,10 +226,10 @@ async fn finish(trainer: &mut Trainer, best: Best, end: End, epochs: usize) -> R
     let mut sources = vec![];
     let (mut chosen, mut valid) = (vec![], None);
     for (candidate, statistics) in [
-        (Source::Ema, best.ema),
+        (Source::Ema, best.ema.clone()),
         (Source::Population, population.clone()),
         (Source::Pooled, pooled),
-        (Source::Pytorch, best.pytorch),
+        (Source::Pytorch, best.pytorch.clone()),
     ] {
         // Without batch normalization there is nothing to compare.
         if statistics.is_empty() && candidate != source {
@@ -233,8 +249,8 @@ async fn finish(trainer: &mut Trainer, best: Best, end: End, epochs: usize) -> R
             (chosen, valid) = (statistics, (rows == Rows::Valid).then_some(evaluated));
         }
     }
-    let model = trainer.model_of(best.parameters, chosen, source);
-    Ok(Outcome { model, end, epochs, best_epoch: best.epoch, valid, sources })
+    let model = trainer.model_of(best.parameters.clone(), chosen, source);
+    Ok(Outcome { model, end: End::Finished, epochs, best_epoch: best.epoch, valid, sources })
 }
 
 fn drift(statistics: &[Statistics], population: &[Statistics]) -> (Vec<f64>, Vec<f64>) {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use minilote::data::{Inputs, Standardize};
 use minilote::model::{Model, Norm, Source};
 use minilote::train::{
-    Batch, Config, End, Observer, Outcome, Part, Predictor, Progress, Rows, Sizes, StepRecord, Trainer,
-    TrainingData, train,
+    Batch, Config, End, Observer, Outcome, Part, Predictor, Progress, Rows, ScheduleKind, Sizes, StepRecord,
+    Trainer, TrainingData, train,
 };
 use minilote::{Device, Error};
 use pollster::block_on;
@@ -217,6 +217,25 @@ fn divergence_is_found_and_the_last_good_model_kept() {
             assert!(matches!(error, Error::Diverged { .. }), "{name}, {bad}: {error}");
             parameters[0][(0, 0)] = good;
         }
+    }
+}
+
+/// Without validation rows nothing looks at an epoch's last update but the check of the weights themselves.
+#[test]
+fn weights_that_are_not_finite_are_never_the_best() {
+    for (name, device) in devices() {
+        let config = Config {
+            batch: Some(Batch::Full),
+            valid: Part::Fraction(0.0),
+            schedule: ScheduleKind::Step,
+            step_epochs: 1,
+            step_factor: 1e40,
+            ..cancer()
+        };
+        let (_, outcome) = fit(&config, &device);
+        assert!(matches!(outcome.end, End::Diverged(_)), "{name}: {:?}", outcome.end);
+        assert_eq!(outcome.best_epoch, 1, "{name}");
+        assert!(outcome.model.parameters.iter().flatten().all(|value| value.is_finite()), "{name}");
     }
 }
 
