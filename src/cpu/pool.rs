@@ -20,10 +20,13 @@ type Work<'a> = &'a (dyn Fn(usize) + Sync);
 struct Shared {
     /// A [`Work`] of the thread that waits for it.
     work: AtomicPtr<Work<'static>>,
+    /// Whether a part has been taken. A thread takes its own first, whose data its cache may hold, and then
+    /// what is left, so that a helper whose core another program holds is not waited for.
+    taken: [AtomicBool; MOST],
+    parts: AtomicUsize,
+    done: AtomicUsize,
     /// Goes up by one with each work.
     round: AtomicUsize,
-    /// Helpers that have not finished the round.
-    running: AtomicUsize,
     panicked: AtomicBool,
 }
 
@@ -35,8 +38,10 @@ struct Pool {
 
 static SHARED: Shared = Shared {
     work: AtomicPtr::new(std::ptr::null_mut()),
+    taken: [const { AtomicBool::new(true) }; MOST],
+    parts: AtomicUsize::new(0),
+    done: AtomicUsize::new(0),
     round: AtomicUsize::new(0),
-    running: AtomicUsize::new(0),
     panicked: AtomicBool::new(false),
 };
 
@@ -49,7 +54,6 @@ fn pool() -> &'static Pool {
             let started = std::thread::Builder::new().name(name).spawn(move || help(number));
             started.ok().map(|handle| handle.thread().clone())
         };
-        // A helper that can't be started ends the list: those before it have the numbers 1, 2, …
         Pool { helpers: (1..=count).map_while(start).collect(), owner: Mutex::new(()) }
     })
 }
@@ -59,7 +63,7 @@ pub fn parts() -> usize {
     pool().helpers.len() + 1
 }
 
-/// Runs `work(0)`, …, `work(parts() − 1)`, each on a thread of its own, and returns when all have ended. If the
+/// Runs `work(0)`, …, `work(parts() − 1)` on the threads that are free and returns when all have ended. If the
 /// threads work for another caller, all parts run here.
 ///
 /// Panics if a part does.
@@ -68,22 +72,37 @@ pub fn share(work: Work) {
     let Ok(_owner) = pool.owner.try_lock() else {
         return (0..parts()).for_each(work);
     };
-    // SAFETY of the helpers' reads: `work` is alive until `running` is 0, for which this function waits.
     let mut lent: Work = work;
-    let pointer = (&raw mut lent).cast::<Work<'static>>();
-    SHARED.running.store(pool.helpers.len(), Ordering::Relaxed);
-    SHARED.work.store(pointer, Ordering::Relaxed);
+    SHARED.work.store((&raw mut lent).cast(), Ordering::Relaxed);
+    SHARED.parts.store(parts(), Ordering::Relaxed);
+    SHARED.done.store(0, Ordering::Relaxed);
+    // Who takes a part sees what was stored before this.
+    SHARED.taken[..parts()].iter().for_each(|taken| taken.store(false, Ordering::Release));
     SHARED.round.fetch_add(1, Ordering::Release);
     pool.helpers.iter().for_each(Thread::unpark);
-    let own = catch_unwind(AssertUnwindSafe(|| work(0)));
+    take_parts(0);
     let mut looks = 0;
-    while SHARED.running.load(Ordering::Acquire) > 0 {
+    while SHARED.done.load(Ordering::Acquire) < parts() {
         pause(&mut looks);
     }
-    if let Err(panic) = own {
-        std::panic::resume_unwind(panic);
+    assert!(!SHARED.panicked.swap(false, Ordering::Relaxed), "a part of the CPU backend's work panicked");
+}
+
+/// Takes parts, its own first, and runs them until none is left.
+fn take_parts(own: usize) {
+    let parts = SHARED.parts.load(Ordering::Relaxed);
+    for part in (own..parts).chain(0..own) {
+        if SHARED.taken[part].swap(true, Ordering::AcqRel) {
+            continue;
+        }
+        // SAFETY: `share` returns, and with it the work ends, only when every part that was taken is done;
+        // and parts can be taken only between the store of the work and that return.
+        let work = unsafe { *SHARED.work.load(Ordering::Relaxed) };
+        if catch_unwind(AssertUnwindSafe(|| work(part))).is_err() {
+            SHARED.panicked.store(true, Ordering::Relaxed);
+        }
+        SHARED.done.fetch_add(1, Ordering::Release);
     }
-    assert!(!SHARED.panicked.swap(false, Ordering::Relaxed), "a helper thread of the CPU backend panicked");
 }
 
 /// Waits a moment; gives the core away where waiting has taken long, as another program may need it.
@@ -104,13 +123,8 @@ fn help(number: usize) {
                 std::thread::park();
             }
         }
-        seen += 1;
-        // SAFETY: see `share`.
-        let work = unsafe { *SHARED.work.load(Ordering::Relaxed) };
-        if catch_unwind(AssertUnwindSafe(|| work(number))).is_err() {
-            SHARED.panicked.store(true, Ordering::Relaxed);
-        }
-        SHARED.running.fetch_sub(1, Ordering::Release);
+        seen = SHARED.round.load(Ordering::Acquire);
+        take_parts(number);
     }
 }
 
