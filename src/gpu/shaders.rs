@@ -25,7 +25,7 @@ shaders! {
     "dropout": ;
     "gather": ;
     "limits": ;
-    "loss": ;
+    "loss": COLUMNS;
     "matmul": FUNCTION;
     "matmul_direct": FUNCTION;
     "optimizer": ;

@@ -1,3 +1,4 @@
+use super::column_sum::ColumnSum;
 use super::{Describe, Dispatch, Operand, Space, Step, Tensor, Variant, elementwise, read, words, write};
 use crate::cpu::{Memory, Real, Twin, rows_mut};
 
@@ -12,10 +13,11 @@ pub enum LossKind {
     SquaredError,
 }
 
-/// The loss of a minibatch: each row's metrics and the gradient of the mean over rows.
+/// The loss of a minibatch: each row's metrics, and in the place of the logits, which nothing needs after it,
+/// the gradient of the mean over rows.
 ///
 /// ```text
-/// logits, gradient [M, rows, outputs]   targets [1, 1, examples], read through the order
+/// logits [M, rows, outputs]   targets [1, 1, examples], read through the order
 /// metrics [M, rows, 4]: loss, 1 if correct, logits that are not finite, 0
 /// ```
 #[derive(Clone, Debug)]
@@ -24,8 +26,14 @@ pub struct Loss {
     pub logits: Tensor,
     pub order: Tensor,
     pub targets: Tensor,
-    pub gradient: Tensor,
     pub metrics: Tensor,
+}
+
+/// [`Loss`] and the sum of its metrics over the rows in one dispatch, by one workgroup.
+#[derive(Clone, Debug)]
+pub struct LossTotal {
+    pub loss: Loss,
+    pub sum: ColumnSum,
 }
 
 impl LossKind {
@@ -66,41 +74,92 @@ impl LossKind {
 
 impl<T: Real> Twin<T, 2> for Loss {
     fn outputs(&self) -> [Tensor; 2] {
-        [self.gradient, self.metrics]
+        [self.logits, self.metrics]
     }
 
     #[inline(always)]
-    fn write(&self, [gradient, metrics]: [&mut [T]; 2], memory: &Memory<T>, step: &Step) {
-        let n = T::of(self.logits.rows as f64);
+    fn write(&self, [logits, metrics]: [&mut [T]; 2], memory: &Memory<T>, step: &Step) {
         for model in 0..self.logits.models {
-            let sources = memory.sources(self.order, model, step);
-            let given = memory.rows(self.logits, model).zip(sources);
-            let out =
-                rows_mut(gradient, self.gradient, model, 0).zip(rows_mut(metrics, self.metrics, model, 0));
-            for ((z, metrics), (logits, &source)) in out.zip(given) {
-                let target = memory.get(Space::Targets)[self.targets.offset + source as usize];
-                z.copy_from_slice(logits);
-                let bad = z.iter().filter(|z| !z.is_finite()).count();
-                let (loss, correct) = self.kind.row(z, target);
-                z.iter_mut().for_each(|z| *z /= n);
-                metrics[0] = loss;
-                metrics[1] = T::of(f64::from(u8::from(correct)));
-                metrics[2] = T::of(bad as f64);
-                metrics[3] = T::zero();
-            }
+            let mut rows = rows_mut(metrics, self.metrics, model, 0);
+            self.rows(logits, memory, model, step, |of_row| {
+                rows.next().into_iter().for_each(|row| row.copy_from_slice(&of_row));
+            });
         }
+    }
+}
+
+impl<T: Real> Twin<T, 2> for LossTotal {
+    fn outputs(&self) -> [Tensor; 2] {
+        [self.loss.logits, self.sum.out]
+    }
+
+    #[inline(always)]
+    fn write(&self, [logits, sums]: [&mut [T]; 2], memory: &Memory<T>, step: &Step) {
+        for model in 0..self.loss.logits.models {
+            let mut sum = [T::zero(); 4];
+            self.loss.rows(logits, memory, model, step, |of_row| {
+                sum.iter_mut().zip(of_row).for_each(|(sum, value)| *sum += value);
+            });
+            sums[self.sum.out.at(model, 0, step.slot as usize)..][..4].copy_from_slice(&sum);
+        }
+    }
+}
+
+impl Loss {
+    /// Replaces each row of logits by its gradient and hands out its metrics.
+    #[inline(always)]
+    fn rows<T: Real>(
+        &self,
+        logits: &mut [T],
+        memory: &Memory<T>,
+        model: usize,
+        step: &Step,
+        mut metrics: impl FnMut([T; 4]),
+    ) {
+        let n = T::of(self.logits.rows as f64);
+        let sources = memory.sources(self.order, model, step);
+        for (z, &source) in rows_mut(logits, self.logits, model, 0).zip(sources) {
+            let target = memory.get(Space::Targets)[self.targets.offset + source as usize];
+            let bad = z.iter().filter(|z| !z.is_finite()).count();
+            let (loss, correct) = self.kind.row(z, target);
+            z.iter_mut().for_each(|z| *z /= n);
+            metrics([loss, T::of(f64::from(u8::from(correct))), T::of(bad as f64), T::zero()]);
+        }
+    }
+}
+
+impl Loss {
+    /// `metrics` is what the kernel writes: a row for each row, or their sum.
+    fn operands_with(&self, metrics: Tensor) -> Vec<Operand> {
+        vec![
+            write("logits", self.logits),
+            read("order", self.order),
+            read("targets", self.targets),
+            write("metrics", metrics),
+        ]
+    }
+
+    /// One lane to a row; for their sum, lanes that go from row to row in one workgroup.
+    fn dispatch_with(&self, metrics: Tensor, total: bool) -> Dispatch {
+        let entry = match self.kind {
+            LossKind::SoftmaxCrossEntropy => "softmax_cross_entropy",
+            LossKind::BinaryCrossEntropy => "binary_cross_entropy",
+            LossKind::SquaredError => "squared_error",
+        };
+        let views = [self.logits, self.order, self.targets, metrics];
+        let params = words(&views, &[self.logits.rows as u32, self.logits.cols as u32, total.into()]);
+        let mut dispatch = elementwise("loss", entry, params, self.metrics);
+        dispatch.constants = vec![("LANES", 1.0), ("SPLITS", 64.0)];
+        if total {
+            dispatch.workgroups[0] = 1;
+        }
+        dispatch
     }
 }
 
 impl Describe for Loss {
     fn operands(&self) -> Vec<Operand> {
-        vec![
-            read("logits", self.logits),
-            read("order", self.order),
-            read("targets", self.targets),
-            write("gradient", self.gradient),
-            write("metrics", self.metrics),
-        ]
+        self.operands_with(self.metrics)
     }
 
     fn flops(&self) -> u64 {
@@ -108,15 +167,7 @@ impl Describe for Loss {
     }
 
     fn dispatch(&self, _: Variant) -> Dispatch {
-        let entry = match self.kind {
-            LossKind::SoftmaxCrossEntropy => "softmax_cross_entropy",
-            LossKind::BinaryCrossEntropy => "binary_cross_entropy",
-            LossKind::SquaredError => "squared_error",
-        };
-        let views = [self.logits, self.order, self.targets, self.gradient, self.metrics];
-        let params = words(&views, &[self.logits.rows as u32, self.logits.cols as u32]);
-        // One lane to a row.
-        elementwise("loss", entry, params, self.metrics)
+        self.dispatch_with(self.metrics, false)
     }
 
     fn shapes(&self) -> String {
@@ -126,5 +177,23 @@ impl Describe for Loss {
             LossKind::SquaredError => "squared error",
         };
         format!("{kind} of {}×{}", self.logits.rows, self.logits.cols)
+    }
+}
+
+impl Describe for LossTotal {
+    fn operands(&self) -> Vec<Operand> {
+        self.loss.operands_with(self.sum.out)
+    }
+
+    fn flops(&self) -> u64 {
+        self.loss.flops() + self.sum.flops()
+    }
+
+    fn dispatch(&self, _: Variant) -> Dispatch {
+        self.loss.dispatch_with(self.sum.out, true)
+    }
+
+    fn shapes(&self) -> String {
+        self.loss.shapes()
     }
 }

@@ -26,7 +26,7 @@ pub use column_stats::ColumnStats;
 pub use column_sum::ColumnSum;
 pub use dropout::{Dropout, keep};
 pub use gather::Gather;
-pub use loss::{Loss, LossKind};
+pub use loss::{Loss, LossKind, LossTotal};
 pub use matmul::{MatMul, Product};
 pub use optimizer::{Optimizer, Rule};
 
@@ -255,7 +255,7 @@ macro_rules! ops {
 
 ops!(
     twins: Gather, MatMul, ColumnStats, BatchNorm, BatchNormReduce, BatchNormBackward, Activation,
-        ActivationBackward, Dropout, Loss, ColumnSum, Optimizer;
+        ActivationBackward, Dropout, Loss, LossTotal, ColumnSum, Optimizer;
     // Their twins are those of their parts, one after the other.
     of_several: BatchNormTrain, BatchNormGradient;
 );
@@ -268,7 +268,9 @@ impl Op {
         let mut cost = Cost { flops: op.flops(), ..Cost::default() };
         let minibatch = match self {
             Op::Gather(gather) => gather.out.models as u64 * gather.out.rows as u64,
-            Op::Loss(loss) => loss.logits.models as u64 * loss.logits.rows as u64,
+            Op::Loss(loss) | Op::LossTotal(LossTotal { loss, .. }) => {
+                loss.logits.models as u64 * loss.logits.rows as u64
+            }
             _ => 0,
         };
         for operand in op.operands() {
@@ -284,9 +286,13 @@ impl Op {
                 Access::Write => cost.bytes_written += bytes,
             }
         }
-        if let Op::Optimizer(_) = self {
-            // It reads what it writes, too.
-            cost.bytes_read += cost.bytes_written;
+        match self {
+            // These read what they write, too.
+            Op::Optimizer(_) => cost.bytes_read += cost.bytes_written,
+            Op::Loss(loss) | Op::LossTotal(LossTotal { loss, .. }) => {
+                cost.bytes_read += loss.logits.elements() * 4;
+            }
+            _ => {}
         }
         cost
     }

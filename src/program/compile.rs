@@ -126,10 +126,9 @@ pub fn compile(
     if matches!(mode, Mode::Train | Mode::Evaluate) {
         build.label = "loss".into();
         let targets = Tensor::shared(Space::Targets, 1, data.examples);
-        let (gradient, metrics) = (build.activation(logits.cols), build.activation(METRICS));
-        build.push(Loss { kind: spec.loss(), logits, order, targets, gradient, metrics });
+        let metrics = build.activation(METRICS);
+        build.push(Loss { kind: spec.loss(), logits, order, targets, metrics });
         build.push(ColumnSum { x: metrics, out: log(models, record, 0, 1, METRICS) });
-        dy = gradient;
     }
 
     if mode == Mode::Train {

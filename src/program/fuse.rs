@@ -1,7 +1,7 @@
 //! Fusion: a program rewritten so that fewer dispatches move less. Each rule matches operations that follow
 //! one another, where what the first writes is read by the next alone.
 
-use crate::ops::{BatchNorm, BatchNormGradient, BatchNormReduce, BatchNormTrain, MatMul, Op, Product};
+use crate::ops::{BatchNorm, BatchNormGradient, BatchNormReduce, BatchNormTrain, LossTotal, MatMul, Op, Product};
 
 use super::Program;
 
@@ -70,6 +70,10 @@ fn rewrite(ops: &[Op]) -> (Op, usize) {
         {
             let of_y = Some((slope.function, slope.y));
             (MatMul { slope: of_y, out: slope.dx, ..product.clone() }.into(), 2)
+        }
+        // The metrics of each row and their sum.
+        [Op::Loss(loss), Op::ColumnSum(sum), ..] if loss.logits.rows <= ROWS_OF_A_COLUMN => {
+            (LossTotal { loss: loss.clone(), sum: sum.clone() }.into(), 2)
         }
         _ => (ops[0].clone(), 1),
     }

@@ -89,17 +89,17 @@ fn reference_nets_have_these_dispatches() {
     };
     assert_eq!(
         train(Norm::Before, 0.0),
-        "Gather MatMul BatchNormTrain MatMul BatchNormTrain MatMul Loss ColumnSum \
+        "Gather MatMul BatchNormTrain MatMul BatchNormTrain MatMul LossTotal \
          MatMul ColumnSum MatMul BatchNormGradient MatMul MatMul BatchNormGradient MatMul Optimizer"
     );
     assert_eq!(
         train(Norm::None, 0.0),
-        "Gather MatMul MatMul MatMul Loss ColumnSum \
+        "Gather MatMul MatMul MatMul LossTotal \
          MatMul ColumnSum MatMul MatMul ColumnSum MatMul MatMul ColumnSum Optimizer"
     );
     assert_eq!(
         train(Norm::After, 0.2),
-        "Gather MatMul BatchNormTrain Dropout MatMul BatchNormTrain Dropout MatMul Loss ColumnSum \
+        "Gather MatMul BatchNormTrain Dropout MatMul BatchNormTrain Dropout MatMul LossTotal \
          MatMul ColumnSum MatMul Dropout BatchNormGradient ActivationBackward \
          MatMul ColumnSum MatMul Dropout BatchNormGradient ActivationBackward MatMul ColumnSum Optimizer"
     );

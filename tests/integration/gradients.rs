@@ -158,14 +158,15 @@ fn of_each_operation() {
     }
     for kind in [LossKind::SoftmaxCrossEntropy, LossKind::BinaryCrossEntropy, LossKind::SquaredError] {
         let outputs = if kind == LossKind::SoftmaxCrossEntropy { 3 } else { 1 };
-        let [logits, gradient] = [(); 2].map(|_| b.tensor(6, outputs));
+        let logits = b.tensor(6, outputs);
         let [metrics, dy] = [(); 2].map(|_| b.tensor(6, METRICS));
         // The mean of the losses, which are the first of a row's metrics.
         b.fixed.insert(dy.space, [1.0 / 6.0, 0.0, 0.0, 0.0].repeat(6 * MODELS));
         let (order, targets) =
             (Tensor::alone(Space::Order, MODELS, 1, 12), Tensor::shared(Space::Targets, 1, 12));
-        let ops: Vec<Op> = vec![Loss { kind, logits, order, targets, gradient, metrics }.into()];
-        b.check(&format!("{kind:?}"), [ops.clone(), ops], (metrics, dy), &[(logits, gradient)]);
+        let ops: Vec<Op> = vec![Loss { kind, logits, order, targets, metrics }.into()];
+        // The gradient takes the place of the logits.
+        b.check(&format!("{kind:?}"), [ops, vec![]], (metrics, dy), &[(logits, logits)]);
     }
     // out = x·wᵀ + bias, x·w and xᵀ·w: each product's gradients are the other two.
     let product = |product, a, b, out| MatMul::new(product, a, b, out).into();

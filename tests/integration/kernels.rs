@@ -224,10 +224,20 @@ fn loss() {
             arena.fill(targets, |random, _| random.random_range(0..classes) as f64);
             let start = targets.at(0, 0, 0);
             arena.reals.get_mut(&Space::Targets).unwrap()[start + EXAMPLES..][..2].fill(f32::NAN);
-            let logits = arena.derive(0, [models, rows, cols], |random, _| 10.0 * normal(random));
             let order = arena.order(models, rows);
-            let (gradient, metrics) = (arena.output(0, models, rows, cols), arena.output(1, models, rows, 4));
-            arena.case(Loss { kind, logits, order, targets, gradient, metrics }, &[gradient, metrics]);
+            let case = |arena: &mut Arena, op: fn(Loss, Tensor) -> Op, per_row: bool| {
+                let logits = arena.derive(0, [models, rows, cols], |random, _| 10.0 * normal(random));
+                let metrics = arena.output(1, models, rows, 4);
+                let sum = arena.place(Space::Log, 2 * models, 1, 4);
+                let sum = Tensor { models, slot: models * sum.stride, ..sum };
+                let loss = Loss { kind, logits, order, targets, metrics };
+                // A gradient is the difference of two shares, divided by the rows.
+                let gradient = (logits, Measure::Terms(1.0 / rows as f64));
+                let metrics = (if per_row { metrics } else { sum }, Measure::Values);
+                arena.cases.push(Case { op: op(loss, sum), outputs: vec![gradient, metrics] });
+            };
+            case(&mut arena, |loss, _| loss.into(), true);
+            case(&mut arena, |loss, out| LossTotal { sum: ColumnSum { x: loss.metrics, out }, loss }.into(), false);
         }
     }
     arena.check();
@@ -327,13 +337,13 @@ fn what_is_not_finite_stays_so() {
     let mut metrics = vec![];
     for kind in [LossKind::SoftmaxCrossEntropy, LossKind::BinaryCrossEntropy, LossKind::SquaredError] {
         let softmax = kind == LossKind::SoftmaxCrossEntropy;
-        let logits = if softmax { x } else { arena.derive(0, [3, 9, 1], broken) };
+        let logits = arena.derive(0, [3, 9, if softmax { 6 } else { 1 }], broken);
         let targets = arena.place(Space::Targets, 1, 1, EXAMPLES);
         arena.fill(targets, |random, _| random.random_range(0..2) as f64);
-        let (order, gradient) = (arena.order(3, 9), arena.output(0, 3, 9, logits.cols));
+        let order = arena.order(3, 9);
         metrics.push((softmax, arena.output(1, 3, 9, 4)));
         let metrics = metrics[metrics.len() - 1].1;
-        arena.case(Loss { kind, logits, order, targets, gradient, metrics }, &[gradient, metrics]);
+        arena.case(Loss { kind, logits, order, targets, metrics }, &[logits, metrics]);
     }
     arena.check();
     let results = arena.run(&gpu, gpu.variant());

@@ -51,8 +51,10 @@ fn samples() -> Vec<Op> {
     }
     ops.push(Dropout { x, out, p: 0.5, layer: 3 }.into());
     for kind in [LossKind::SoftmaxCrossEntropy, LossKind::BinaryCrossEntropy, LossKind::SquaredError] {
-        let (gradient, metrics) = (tensor(5, 3), tensor(5, 4));
-        ops.push(Loss { kind, logits, order, targets, gradient, metrics }.into());
+        let metrics = tensor(5, 4);
+        let loss = Loss { kind, logits, order, targets, metrics };
+        let sum = ColumnSum { x: metrics, out: tensor(1, 4) };
+        ops.extend([loss.clone().into(), LossTotal { loss, sum }.into()]);
     }
     ops.push(ColumnSum { x, out: gamma }.into());
     let theta = Tensor::alone(Space::Params, 2, 1, 12);
