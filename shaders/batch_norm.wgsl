@@ -11,8 +11,12 @@ struct Params { x: View, stats: View, gamma: View, beta: View, out: View, log: V
 @group(1) @binding(4) var<storage, read_write> stats: array<vec4f>; // train: the same, written
 @group(1) @binding(5) var<storage, read_write> log: array<vec4f>;   // train: the same, for the host
 
+fn x_of(m: u32, r: u32, c: u32) -> vec4f {
+    return x[at(p.x, m, r, c)];
+}
+
 fn normalize(of_column: Moments, m: u32, r: u32, c: u32) {
-    let xhat = ((x[at(p.x, m, r, c)] - of_column.high) - of_column.low) / sqrt(of_column.variance + p.eps);
+    let xhat = normalized(of_column, x_of(m, r, c), p.eps);
     let y = params[at(p.gamma, m, 0u, c)] * xhat + params[at(p.beta, m, 0u, c)];
     out[at(p.out, m, r, c)] = pad(value(y), c, p.cols);
 }

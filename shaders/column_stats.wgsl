@@ -7,6 +7,10 @@ struct Params { x: View, stats: View, log: View, rows: u32, cols: u32 }
 @group(1) @binding(2) var<storage, read_write> stats: array<vec4f>; // rows: high, low, variance
 @group(1) @binding(3) var<storage, read_write> log: array<vec4f>;   // the same, for the host
 
+fn x_of(m: u32, r: u32, c: u32) -> vec4f {
+    return x[at(p.x, m, r, c)];
+}
+
 @compute @workgroup_size(LANES, SPLITS)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_id) local: vec3u) {
     let c = min(id.x, p.x.ld - 1u);

@@ -1,4 +1,4 @@
-// Before the kernels that need a minibatch's statistics: mean and biased variance of each column of x,
+// Before the kernels that need a minibatch's statistics: mean and biased variance of each column of x_of,
 // by the corrected two-pass algorithm:
 //   high = sum(x) / n,  low = sum(x - high) / n,  mean = high + low,
 //   variance = sum((x - high)^2) / n - low^2.
@@ -6,19 +6,24 @@
 
 struct Moments { high: vec4f, low: vec4f, variance: vec4f }
 
+// xhat = (x - mean) / sqrt(variance + eps)
+fn normalized(of_column: Moments, x: vec4f, eps: f32) -> vec4f {
+    return ((x - of_column.high) - of_column.low) / sqrt(of_column.variance + eps);
+}
+
 // Of vec4-column c; every slice of the rows gets the same.
 fn moments(m: u32, lane: u32, split: u32, c: u32) -> Moments {
     let n = f32(p.rows);
     var sum = vec4f();
     for (var r = split; r < p.rows; r += SPLITS) {
-        sum += x[at(p.x, m, r, c)];
+        sum += x_of(m, r, c);
     }
     let high = merge(lane, split, sum) / n;
 
     var rest = vec4f();
     var squares = vec4f();
     for (var r = split; r < p.rows; r += SPLITS) {
-        let d = x[at(p.x, m, r, c)] - high;
+        let d = x_of(m, r, c) - high;
         rest += d;
         squares += d * d;
     }

@@ -77,6 +77,15 @@ impl Device {
         }
     }
 
+    /// The plan with its programs rewritten as this device runs them best.
+    pub fn rewrite(&self, plan: Plan) -> Plan {
+        match self {
+            // Barriers are slow on a software adapter, and launches are not.
+            Device::Gpu(gpu) if gpu.variant() == Variant::Gpu => plan.staged(),
+            _ => plan.fused(),
+        }
+    }
+
     /// Whether a plan fits this device; `way_out` says what to do if not.
     ///
     /// # Errors

@@ -97,7 +97,8 @@ impl Inspect {
     /// Adds what training with the flags would do.
     fn training(&self, path: &Path, text: &mut String, json: &mut Value) -> Result<()> {
         let data = TrainingData::read(path, &self.config)?;
-        let plan = Trainer::plan(&data, &self.config)?;
+        // As a GPU runs it.
+        let plan = Trainer::plan(&data, &self.config)?.staged();
         *text += &format!("{}\n", report::data(&data));
         data.notes.iter().for_each(|note| *text += &format!("{note}\n"));
         *text += &format!("network: {} parameters\n\n{plan}", plan.spec.parameter_count());

@@ -6,7 +6,7 @@ mod product;
 
 use num_traits::{Float, NumAssign};
 
-use crate::ops::{Space, Step, Tensor};
+use crate::ops::{Op, Operand, Space, Step, Tensor};
 use crate::program::Plan;
 pub use product::product;
 
@@ -81,7 +81,16 @@ impl<T: Real> Memory<T> {
     /// All spaces of a plan, zeroed.
     pub fn new(plan: &Plan) -> Memory<T> {
         let mut memory = Memory { spaces: vec![], bytes: vec![], order: vec![] };
-        for (&space, &elements) in &plan.spaces {
+        let mut spaces = plan.spaces.clone();
+        // The parts of a stage pass on what a GPU's kernel keeps to itself.
+        let stages = plan.programs.iter().flat_map(|program| &program.ops).filter(|op| op.joint());
+        for part in stages.flat_map(Op::parts) {
+            for Operand { tensor, .. } in part.describe().operands() {
+                let size = spaces.entry(tensor.space).or_insert(0);
+                *size = tensor.end(plan.slots).max(*size);
+            }
+        }
+        for (space, elements) in spaces {
             let index = space.index();
             memory.spaces.resize(memory.spaces.len().max(index + 1), vec![]);
             match space {

@@ -135,8 +135,8 @@ impl Gpu {
         for program in &plan.programs {
             let mut bound = vec![];
             for op in &program.ops {
-                let operands = op.describe().operands();
-                let access: Vec<Access> = operands.iter().map(|operand| operand.access).collect();
+                let bindings = op.describe().bindings();
+                let access: Vec<Access> = bindings.iter().map(|(_, access)| *access).collect();
                 let dispatch = op.describe().dispatch(gpu.variant);
                 let pipeline = pipelines.pipeline(&gpu, &dispatch, &access).await?;
                 let offset = place * UNIFORM;
@@ -147,8 +147,8 @@ impl Gpu {
                     binding: 0,
                     resource: wgpu::BindingResource::Buffer(uniform),
                 }];
-                for (i, operand) in operands.iter().enumerate() {
-                    let resource = spaces[&operand.tensor.space].as_entire_binding();
+                for (i, (space, _)) in bindings.iter().enumerate() {
+                    let resource = spaces[&program.place(*space)].as_entire_binding();
                     entries.push(wgpu::BindGroupEntry { binding: i as u32 + 1, resource });
                 }
                 let layout = pipelines.layout(&gpu, &access);

@@ -1,11 +1,14 @@
 //! The kernels' sources, by the stem of their file. What several kernels need stands before them:
-//! WGSL has no includes. `FUNCTION` comes before `COLUMNS`: naga 30 panics on an override that follows an array
-//! whose size is one.
+//! WGSL has no includes. `COLUMNS` comes after those that declare overrides: naga 30 panics on an override that
+//! follows an array whose size is one.
 
 const COMMON: &str = include_str!("../../shaders/common.wgsl");
 const COLUMNS: &str = include_str!("../../shaders/columns.wgsl");
+const GRADIENTS: &str = include_str!("../../shaders/gradients.wgsl");
 const FUNCTION: &str = include_str!("../../shaders/function.wgsl");
 const MOMENTS: &str = include_str!("../../shaders/moments.wgsl");
+const STAGE: &str = include_str!("../../shaders/stage.wgsl");
+const UPDATE: &str = include_str!("../../shaders/update.wgsl");
 
 macro_rules! shaders {
     ($($stem:literal: $($prelude:ident)*;)*) => {
@@ -19,16 +22,18 @@ macro_rules! shaders {
 shaders! {
     "activation": FUNCTION;
     "batch_norm": FUNCTION COLUMNS MOMENTS;
-    "batch_norm_backward": FUNCTION COLUMNS;
+    "backward": FUNCTION UPDATE STAGE COLUMNS MOMENTS GRADIENTS;
+    "batch_norm_backward": FUNCTION COLUMNS MOMENTS GRADIENTS;
     "column_stats": COLUMNS MOMENTS;
     "column_sum": COLUMNS;
     "dropout": ;
+    "forward": FUNCTION STAGE COLUMNS MOMENTS;
     "gather": ;
     "limits": ;
     "loss": COLUMNS;
     "matmul": FUNCTION;
     "matmul_direct": FUNCTION;
-    "optimizer": ;
+    "optimizer": UPDATE;
 }
 
 /// The whole source of a kernel.

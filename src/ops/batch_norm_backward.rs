@@ -190,7 +190,7 @@ impl Describe for BatchNormGradient {
     }
 
     fn dispatch(&self, variant: Variant) -> Dispatch {
-        self.0.reduce.dispatch_as("gradient", self.0.gamma, self.0.dx, variant)
+        self.0.reduce.dispatch_as("both", self.0.gamma, self.0.dx, variant)
     }
 
     fn shapes(&self) -> String {

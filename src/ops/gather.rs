@@ -1,6 +1,4 @@
-use super::{
-    Access, Describe, Dispatch, Operand, Space, Step, Tensor, Variant, elementwise, read, words, write,
-};
+use super::{Describe, Dispatch, Operand, Space, Step, Tensor, Variant, elementwise, read, words, write};
 use crate::cpu::{Memory, Real, Twin, rows_mut};
 
 /// Rows of a minibatch, taken from the data set that lies in the session's memory.
@@ -18,6 +16,12 @@ pub struct Gather {
 }
 
 impl Gather {
+    /// What it reads.
+    pub(super) fn sources(&self) -> Vec<Operand> {
+        let affine = self.affine().map(|affine| read("affine", affine));
+        [read("order", self.order), read("inputs", self.inputs)].into_iter().chain(affine).collect()
+    }
+
     fn affine(&self) -> Option<Tensor> {
         let bytes = self.inputs.space == Space::Bytes;
         bytes.then(|| Tensor::shared(Space::Affine, 2, self.inputs.cols))
@@ -51,13 +55,8 @@ impl<T: Real> Twin<T, 1> for Gather {
 
 impl Describe for Gather {
     fn operands(&self) -> Vec<Operand> {
-        let mut operands =
-            vec![read("order", self.order), read("inputs", self.inputs), write("out", self.out)];
-        operands.extend(self.affine().map(|affine| Operand {
-            name: "affine",
-            tensor: affine,
-            access: Access::Read,
-        }));
+        let mut operands = self.sources();
+        operands.insert(2, write("out", self.out));
         operands
     }
 

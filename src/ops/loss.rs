@@ -1,5 +1,7 @@
 use super::column_sum::ColumnSum;
-use super::{Describe, Dispatch, Operand, Space, Step, Tensor, Variant, elementwise, read, words, write};
+use super::{
+    Describe, Dispatch, Operand, Space, Step, Tensor, Variant, elementwise, read, update, words, write,
+};
 use crate::cpu::{Memory, Real, Twin, rows_mut};
 
 /// The error of one row with logits z and target t; a minibatch's error is the mean over its rows.
@@ -132,7 +134,7 @@ impl Loss {
     /// `metrics` is what the kernel writes: a row for each row, or their sum.
     fn operands_with(&self, metrics: Tensor) -> Vec<Operand> {
         vec![
-            write("logits", self.logits),
+            update("logits", self.logits),
             read("order", self.order),
             read("targets", self.targets),
             write("metrics", metrics),

@@ -9,22 +9,27 @@
 #![allow(missing_docs)]
 
 mod activation;
+mod backward;
 mod batch_norm;
 mod batch_norm_backward;
 mod column_stats;
 mod column_sum;
 mod dropout;
+mod forward;
 mod gather;
 mod loss;
 mod matmul;
 mod optimizer;
+mod stage;
 
 pub use activation::{Activation, ActivationBackward, Function};
+pub use backward::{Backward, InputGradient, WeightUpdate};
 pub use batch_norm::{BatchNorm, BatchNormTrain};
 pub use batch_norm_backward::{BatchNormBackward, BatchNormGradient, BatchNormReduce};
 pub use column_stats::ColumnStats;
 pub use column_sum::ColumnSum;
 pub use dropout::{Dropout, keep};
+pub use forward::Forward;
 pub use gather::Gather;
 pub use loss::{Loss, LossKind, LossTotal};
 pub use matmul::{MatMul, Product};
@@ -60,6 +65,8 @@ pub enum Space {
     Running,
     /// One record for each step of a chunk, read back once a chunk.
     Log,
+    /// All [`Space::Scratch`] of a program side by side, where its kernels bind them as one.
+    Joint,
     /// Activations, their gradients and minibatch statistics of the program that runs.
     Scratch(u16),
 }
@@ -80,7 +87,8 @@ impl Space {
             Space::Moment2 => 9,
             Space::Running => 10,
             Space::Log => 11,
-            Space::Scratch(number) => 12 + number as usize,
+            Space::Joint => 12,
+            Space::Scratch(number) => 13 + number as usize,
         }
     }
 }
@@ -149,9 +157,11 @@ impl Tensor {
 pub enum Access {
     Read,
     Write,
+    /// Both; a binding of it is one to write.
+    Update,
 }
 
-/// A buffer that a kernel binds, in the order of its `@binding` numbers from 1 on.
+/// What an operation reads or writes.
 #[derive(Clone, Copy, Debug)]
 pub struct Operand {
     pub name: &'static str,
@@ -161,6 +171,10 @@ pub struct Operand {
 
 fn read(name: &'static str, tensor: Tensor) -> Operand {
     Operand { name, tensor, access: Access::Read }
+}
+
+fn update(name: &'static str, tensor: Tensor) -> Operand {
+    Operand { name, tensor, access: Access::Update }
 }
 
 fn write(name: &'static str, tensor: Tensor) -> Operand {
@@ -215,8 +229,13 @@ pub struct Dispatch {
 
 /// What every operation says of itself.
 pub trait Describe {
-    /// The bindings, in order.
+    /// What it reads and writes.
     fn operands(&self) -> Vec<Operand>;
+    /// The spaces that its kernel binds, in the order of the `@binding` numbers from 1 on, and how.
+    fn bindings(&self) -> Vec<(Space, Access)> {
+        let how = |access| if access == Access::Read { Access::Read } else { Access::Write };
+        self.operands().iter().map(|operand| (operand.tensor.space, how(operand.access))).collect()
+    }
     /// Arithmetic of one run; the traffic follows from the operands.
     fn flops(&self) -> u64;
     /// The kernel's dispatch.
@@ -228,6 +247,8 @@ pub trait Describe {
 macro_rules! ops {
     (twins: $($twin:ident),*; of_several: $($several:ident),*;) => {
         /// An operation of a program.
+        // A program has tens of them: their size does not matter.
+        #[allow(clippy::large_enum_variant)]
         #[derive(Clone, Debug)]
         pub enum Op { $($twin($twin),)* $($several($several)),* }
 
@@ -257,7 +278,7 @@ ops!(
     twins: Gather, MatMul, ColumnStats, BatchNorm, BatchNormReduce, BatchNormBackward, Activation,
         ActivationBackward, Dropout, Loss, LossTotal, ColumnSum, Optimizer;
     // Their twins are those of their parts, one after the other.
-    of_several: BatchNormTrain, BatchNormGradient;
+    of_several: BatchNormTrain, BatchNormGradient, Forward, Backward;
 );
 
 impl Op {
@@ -266,11 +287,12 @@ impl Op {
     pub fn cost(&self) -> Cost {
         let op = self.describe();
         let mut cost = Cost { flops: op.flops(), ..Cost::default() };
+        let examples = |tensor: Tensor| tensor.models as u64 * tensor.rows as u64;
         let minibatch = match self {
-            Op::Gather(gather) => gather.out.models as u64 * gather.out.rows as u64,
-            Op::Loss(loss) | Op::LossTotal(LossTotal { loss, .. }) => {
-                loss.logits.models as u64 * loss.logits.rows as u64
-            }
+            Op::Gather(gather) => examples(gather.out),
+            Op::Loss(loss) | Op::LossTotal(LossTotal { loss, .. }) => examples(loss.logits),
+            Op::Forward(forward) => examples(forward.product.out),
+            Op::Backward(Backward { weight: Some(weight), .. }) => examples(weight.product.a),
             _ => 0,
         };
         for operand in op.operands() {
@@ -281,20 +303,24 @@ impl Op {
                 Space::Order | Space::Targets => minibatch * 4,
                 _ => tensor.elements() * 4,
             };
-            match operand.access {
-                Access::Read => cost.bytes_read += bytes,
-                Access::Write => cost.bytes_written += bytes,
-            }
-        }
-        match self {
-            // These read what they write, too.
-            Op::Optimizer(_) => cost.bytes_read += cost.bytes_written,
-            Op::Loss(loss) | Op::LossTotal(LossTotal { loss, .. }) => {
-                cost.bytes_read += loss.logits.elements() * 4;
-            }
-            _ => {}
+            cost.bytes_read += if operand.access != Access::Write { bytes } else { 0 };
+            cost.bytes_written += if operand.access != Access::Read { bytes } else { 0 };
         }
         cost
+    }
+
+    /// The operations that a kernel for a whole stage does, one after the other; elsewhere the operation itself.
+    pub fn parts(&self) -> Vec<Op> {
+        match self {
+            Op::Forward(forward) => forward.parts(),
+            Op::Backward(backward) => backward.parts(),
+            _ => vec![self.clone()],
+        }
+    }
+
+    /// Whether its kernel binds all scratch as one.
+    pub fn joint(&self) -> bool {
+        self.describe().bindings().iter().any(|(space, _)| *space == Space::Joint)
     }
 }
 

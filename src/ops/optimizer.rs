@@ -1,4 +1,6 @@
-use super::{Describe, Dispatch, Operand, Space, Step, Tensor, Variant, elementwise, read, words, write};
+use super::{
+    Access, Describe, Dispatch, Operand, Space, Step, Tensor, Variant, elementwise, read, update, words,
+};
 use crate::cpu::{Memory, Real, Twin};
 
 /// How a gradient moves a parameter, in PyTorch's conventions; `g` includes L2.
@@ -108,9 +110,28 @@ impl Rule {
     }
 }
 
+/// The constants of `shaders/update.wgsl`.
+pub(super) fn rule_constants(rule: Rule) -> [(&'static str, f64); 6] {
+    let (number, [keep1, take1, keep2, take2, eps]) = match rule {
+        Rule::Sgd => (0.0, [0.0; 5]),
+        Rule::Momentum { momentum, nesterov: false } => (1.0, [momentum, 0.0, 0.0, 0.0, 0.0]),
+        Rule::Momentum { momentum, nesterov: true } => (2.0, [momentum, 0.0, 0.0, 0.0, 0.0]),
+        // 1 − β from the f64 value: 1 − 0.999 in f32 is off by 1e-5.
+        Rule::Adam { beta1, beta2, eps } => (3.0, [beta1, 1.0 - beta1, beta2, 1.0 - beta2, eps]),
+    };
+    [
+        ("RULE", number),
+        ("KEEP1", keep1),
+        ("TAKE1", take1),
+        ("KEEP2", keep2),
+        ("TAKE2", take2),
+        ("EPSILON", eps),
+    ]
+}
+
 impl Describe for Optimizer {
     fn operands(&self) -> Vec<Operand> {
-        let state = |name, space| write(name, Tensor { space, ..self.theta });
+        let state = |name, space| update(name, Tensor { space, ..self.theta });
         let mut operands = vec![read("hyper", self.hyper())];
         operands.push(read("grads", Tensor { space: Space::Grads, ..self.theta }));
         operands.push(state("params", Space::Params));
@@ -123,6 +144,13 @@ impl Describe for Optimizer {
         operands
     }
 
+    fn bindings(&self) -> Vec<(Space, Access)> {
+        // The moments are bound by every rule.
+        let given = [Space::Hyper, Space::Grads].map(|space| (space, Access::Read));
+        let own = [Space::Params, Space::Moment1, Space::Moment2].map(|space| (space, Access::Write));
+        given.into_iter().chain(own).collect()
+    }
+
     fn flops(&self) -> u64 {
         let each = match self.rule {
             Rule::Sgd => 2,
@@ -133,17 +161,10 @@ impl Describe for Optimizer {
     }
 
     fn dispatch(&self, _: Variant) -> Dispatch {
-        let (entry, nesterov, numbers) = match self.rule {
-            Rule::Sgd => ("sgd", false, [0.0; 5]),
-            Rule::Momentum { momentum, nesterov } => ("momentum", nesterov, [momentum, 0.0, 0.0, 0.0, 0.0]),
-            // 1 − β from the f64 value: 1 − 0.999 in f32 is off by 1e-5.
-            Rule::Adam { beta1, beta2, eps } => {
-                ("adam", false, [beta1, 1.0 - beta1, beta2, 1.0 - beta2, eps])
-            }
-        };
-        let mut words = words(&[self.theta, self.hyper()], &[self.decayed as u32 / 4, nesterov as u32]);
-        words.extend(numbers.map(|number| (number as f32).to_bits()));
-        elementwise("optimizer", entry, words, self.theta)
+        let words = words(&[self.theta], &[self.decayed as u32 / 4]);
+        let mut dispatch = elementwise("optimizer", "main", words, self.theta);
+        dispatch.constants.extend(rule_constants(self.rule));
+        dispatch
     }
 
     fn shapes(&self) -> String {

@@ -1,7 +1,9 @@
 //! Fusion: a program rewritten so that fewer dispatches move less. Each rule matches operations that follow
 //! one another, where what the first writes is read by the next alone.
 
-use crate::ops::{BatchNorm, BatchNormGradient, BatchNormReduce, BatchNormTrain, LossTotal, MatMul, Op, Product};
+use crate::ops::{
+    BatchNorm, BatchNormGradient, BatchNormReduce, BatchNormTrain, LossTotal, MatMul, Op, Product,
+};
 
 use super::Program;
 

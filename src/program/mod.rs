@@ -6,6 +6,7 @@ mod fit;
 mod fuse;
 mod layout;
 mod print;
+mod stages;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,6 +44,16 @@ pub struct Program {
 }
 
 impl Program {
+    /// Whether its kernels bind all scratch as one.
+    pub fn joint(&self) -> bool {
+        self.ops.iter().any(Op::joint)
+    }
+
+    /// Where its kernels find what lies in a space.
+    pub(crate) fn place(&self, space: Space) -> Space {
+        if matches!(space, Space::Scratch(_)) && self.joint() { Space::Joint } else { space }
+    }
+
     /// FLOPs and bytes of one run.
     pub fn cost(&self) -> Cost {
         self.ops.iter().map(Op::cost).fold(Cost::default(), |sum, cost| Cost {
@@ -99,20 +110,8 @@ pub const UNIFORM: u64 = 256;
 const LOG_ELEMENTS: usize = 1 << 22;
 
 impl Plan {
-    /// Compiles and fuses a program for each mode and size asked for.
+    /// Compiles a program for each mode and size asked for, every operation by itself.
     pub fn new(
-        spec: &Spec,
-        models: usize,
-        data: DataShape,
-        rule: Rule,
-        requests: &BTreeSet<(Mode, usize)>,
-        slots: usize,
-    ) -> Plan {
-        Plan::unfused(spec, models, data, rule, requests, slots).rewritten(fuse::fuse)
-    }
-
-    /// The same with every operation by itself, to compare with.
-    pub fn unfused(
         spec: &Spec,
         models: usize,
         data: DataShape,
@@ -132,6 +131,16 @@ impl Plan {
         plan.rewritten(|program| program)
     }
 
+    /// The plan with operations fused that a backend runs better as one.
+    pub fn fused(self) -> Plan {
+        self.rewritten(fuse::fuse)
+    }
+
+    /// The fused plan with training in as few dispatches as a GPU can.
+    pub fn staged(self) -> Plan {
+        self.fused().rewritten(stages::stage)
+    }
+
     /// The plan with its programs rewritten, and the spaces that they then need.
     fn rewritten(mut self, rewrite: impl Fn(Program) -> Program) -> Plan {
         self.programs = self.programs.into_iter().map(rewrite).collect();
@@ -140,17 +149,18 @@ impl Plan {
             let size = spaces.entry(space).or_insert(0);
             *size = elements.max(*size);
         };
-        for op in self.programs.iter().flat_map(|program| &program.ops) {
-            for operand in op.describe().operands() {
-                need(operand.tensor.space, operand.tensor.end(self.slots));
+        for program in &self.programs {
+            for op in &program.ops {
+                for operand in op.describe().operands() {
+                    need(program.place(operand.tensor.space), operand.tensor.end(self.slots));
+                }
+                // What a kernel binds exists, used or not.
+                op.describe().bindings().into_iter().for_each(|(space, _)| need(program.place(space), 4));
             }
         }
         need(Space::Params, self.layout.end());
         need(Space::Hyper, self.models * 4);
         need(Space::Log, self.slots * self.models * self.record);
-        if self.programs.iter().any(|program| program.mode == Mode::Train) {
-            need(Space::Grads, self.layout.end());
-        }
         for stats in self.layout.running() {
             need(Space::Running, stats.end(1));
         }
@@ -196,9 +206,10 @@ impl Plan {
                     continue;
                 }
                 for operand in op.describe().operands() {
-                    let written = operand.access == Access::Write || !matches!(space, Space::Scratch(_));
+                    let scratch = matches!(space, Space::Scratch(_) | Space::Joint);
+                    let written = operand.access != Access::Read || !scratch;
                     let size = operand.tensor.elements();
-                    if operand.tensor.space == space && written && size > largest.0 {
+                    if program.place(operand.tensor.space) == space && written && size > largest.0 {
                         largest = (size, format!("{label} {} {}", op.name(), operand.name));
                     }
                 }

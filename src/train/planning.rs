@@ -101,7 +101,7 @@ pub fn plan(spec: &Spec, data: &TrainingData, config: &Config, batch: usize) -> 
 
 /// What to do about a plan that does not fit a device: the largest batch that would, if any.
 pub fn way_out(spec: &Spec, data: &TrainingData, config: &Config, device: &Device, batch: usize) -> String {
-    let fits = |batch: usize| device.check(&plan(spec, data, config, batch), "").is_ok();
+    let fits = |batch: usize| device.check(&device.rewrite(plan(spec, data, config, batch)), "").is_ok();
     let (mut fitting, mut too_many) = (0, batch);
     while too_many - fitting > 1 {
         let middle = (fitting + too_many) / 2;

@@ -28,7 +28,7 @@ impl Predictor {
             requests.insert((Mode::Predict, rows % ROWS));
         }
         let data = DataShape { examples: rows, features: model.spec.inputs(), bytes, places: rows };
-        Plan::new(&model.spec, 1, data, Rule::Sgd, &requests, 64)
+        Plan::new(&model.spec, 1, data, Rule::Sgd, &requests, 64).fused()
     }
 
     /// Loads a model and rows as they are in the table, `[rows, features]`, onto a device.

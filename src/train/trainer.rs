@@ -47,7 +47,7 @@ impl Trainer {
         Ok(spec)
     }
 
-    /// Compiles all that training will run, without a device.
+    /// Compiles all that training will run, without a device: [`Device::rewrite`] makes of it what a device runs.
     ///
     /// # Errors
     /// [`Error::Config`] as for [`Trainer::spec`], for a row or class that the data set lacks, and where a
@@ -66,7 +66,7 @@ impl Trainer {
     /// As for [`Trainer::plan`]; [`Error::Fit`] with the batch size that would fit; [`Error::Device`];
     /// [`Error::File`] for `init_weights`.
     pub async fn new(data: TrainingData, config: Config, device: &Device) -> Result<Trainer> {
-        let plan = Trainer::plan(&data, &config)?;
+        let plan = device.rewrite(Trainer::plan(&data, &config)?);
         let spec = plan.spec.clone();
         let batch = batch_rows(&spec, &data, &config)?;
         if device.check(&plan, "").is_err() {

@@ -226,7 +226,8 @@ impl Net {
         let mut random = ChaCha8Rng::seed_from_u64(11);
         let (features, task) = (spec.inputs(), spec.task);
         let data = DataShape { examples: EXAMPLES, features, bytes: false, places: EXAMPLES };
-        let plan = Plan::new(&spec, models, data, Rule::Sgd, &BTreeSet::from([(Mode::Train, ROWS)]), 1);
+        let plan =
+            Plan::new(&spec, models, data, Rule::Sgd, &BTreeSet::from([(Mode::Train, ROWS)]), 1).fused();
         let mut engine = pollster::block_on(Engine::new(&Device::Twin, plan)).unwrap();
         let inputs = Array2::from_shape_simple_fn((EXAMPLES, features), || normal(&mut random));
         engine.write_inputs(&Inputs::Real(inputs), &(vec![], vec![]));

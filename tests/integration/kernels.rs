@@ -237,7 +237,11 @@ fn loss() {
                 arena.cases.push(Case { op: op(loss, sum), outputs: vec![gradient, metrics] });
             };
             case(&mut arena, |loss, _| loss.into(), true);
-            case(&mut arena, |loss, out| LossTotal { sum: ColumnSum { x: loss.metrics, out }, loss }.into(), false);
+            case(
+                &mut arena,
+                |loss, out| LossTotal { sum: ColumnSum { x: loss.metrics, out }, loss }.into(),
+                false,
+            );
         }
     }
     arena.check();

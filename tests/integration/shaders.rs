@@ -3,8 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use minilote::Task;
 use minilote::gpu::shaders::{SHADERS, source};
+use minilote::model::{Norm, Spec};
 use minilote::ops::*;
+use minilote::program::{DataShape, Mode, Plan};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 
 /// Every operation in every form: each entry point of each shader in each variant.
@@ -57,10 +60,23 @@ fn samples() -> Vec<Op> {
         ops.extend([loss.clone().into(), LossTotal { loss, sum }.into()]);
     }
     ops.push(ColumnSum { x, out: gamma }.into());
+    ops.extend(stages());
     let theta = Tensor::alone(Space::Params, 2, 1, 12);
     let momentum = Rule::Momentum { momentum: 0.9, nesterov: true };
     for rule in [Rule::Sgd, momentum, Rule::Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8 }] {
         ops.push(Optimizer { rule, theta, decayed: 8 }.into());
+    }
+    ops
+}
+
+/// The operations of staged training steps.
+fn stages() -> Vec<Op> {
+    let mut ops = vec![];
+    for (norm, bytes) in [(Norm::None, true), (Norm::Before, true), (Norm::After, false)] {
+        let spec = Spec::mlp(Task::Classification, 6, &[5, 4], 3, Function::Tanh, norm, 0.0);
+        let data = DataShape { examples: 20, features: 6, bytes, places: 20 };
+        let plan = Plan::new(&spec, 2, data, Rule::Sgd, &BTreeSet::from([(Mode::Train, 8)]), 1).staged();
+        ops.extend(plan.programs.into_iter().flat_map(|program| program.ops));
     }
     ops
 }
@@ -83,7 +99,8 @@ fn files_and_list_agree_and_validate() {
     let mut listed: BTreeSet<String> = SHADERS.iter().map(|(stem, _)| stem.to_string()).collect();
     let failures: Vec<String> = listed.iter().filter_map(|stem| parse(stem).err()).collect();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
-    listed.extend(["common", "columns", "function", "moments"].map(String::from));
+    let preludes = ["common", "columns", "function", "gradients", "moments", "stage", "update"];
+    listed.extend(preludes.map(String::from));
     assert_eq!(files, listed);
 }
 
@@ -122,10 +139,10 @@ fn mismatches(op: &Op, variant: Variant) -> Result<(), String> {
             bindings.insert(binding.binding, if writes { Access::Write } else { Access::Read });
         }
     }
-    let operands = op.describe().operands();
-    let expected: BTreeMap<u32, Access> = (1..).zip(operands.iter().map(|operand| operand.access)).collect();
+    let given = op.describe().bindings();
+    let expected: BTreeMap<u32, Access> = (1..).zip(given.into_iter().map(|(_, access)| access)).collect();
     if bindings != expected {
-        return Err(format!("bindings {bindings:?}, operands {expected:?}"));
+        return Err(format!("bindings {bindings:?}, given {expected:?}"));
     }
     Ok(())
 }

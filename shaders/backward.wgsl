@@ -1,0 +1,134 @@
+// A stage of the backward pass: the update of a layer's weight and bias from dy and x, and beside it, by
+// other workgroups, the gradient of the input of the layer before, through that one's batch normalization
+// and function, with the update of gamma and beta. Gradients of parameters never reach memory.
+
+struct Params {
+    of_out: View, x: View, order: View, theta: View, bias: View,
+    dy: View, weight: View, z: View, stats: View, y: View, gamma: View, beta: View, dx: View,
+    blocks: u32, across: u32, outputs: u32, features: u32, biased: u32, // the weight's
+    rows: u32, depth: u32, cols: u32, eps: f32,                         // the input's
+}
+
+@group(1) @binding(0) var<uniform> p: Params;
+@group(1) @binding(1) var<storage, read_write> scratch: array<vec4f>; // activations, gradients, statistics
+@group(1) @binding(2) var<storage, read_write> params: array<vec4f>;
+@group(1) @binding(3) var<storage, read_write> moment1: array<vec4f>;
+@group(1) @binding(4) var<storage, read_write> moment2: array<vec4f>;
+@group(1) @binding(5) var<storage, read> hyper: array<vec4f>;
+@group(1) @binding(6) var<storage, read> order: array<u32>;
+@group(1) @binding(7) var<storage, read> inputs: array<u32>;
+@group(1) @binding(8) var<storage, read> affine: array<vec4f>;        // center, then scale
+
+var<workgroup> tiles: array<vec4f, TILES>;
+
+fn factor(number: u32, m: u32, r: u32, c: u32) -> vec4f {
+    switch number {
+        case 0u { return scratch[at(p.of_out, m, r, c)]; }
+        case 1u { return row_of_x(m, r, c); }
+        case 2u { return scratch[at(p.dy, m, r, c)]; }
+        default { return params[at(p.weight, m, r, c)]; }
+    }
+}
+
+fn store_weight(m: u32, r: u32, c: u32, gradient: vec4f) {
+    if r < p.outputs && c < p.theta.ld {
+        update(m, at(p.theta, m, r, c), gradient, true);
+    }
+}
+
+// dyᵀ x in blocks; those at the left have the bias, too.
+fn update_weight(m: u32, block: u32, lane: u32) {
+    let row = block / p.across * BLOCK;
+    let col = block % p.across * BLOCK;
+    let shape = Shape(BLOCK, BLOCK, LANES * SPLITS / (BLOCK * BLOCK));
+    let left = Factor(0u, true, row, BLOCK, p.of_out.ld - 1u);
+    let sum = product(m, lane, shape, left, Factor(1u, true, col, BLOCK, p.x.ld - 1u), p.rows);
+    if lane < BLOCK * BLOCK {
+        let r = 4u * (row + lane / BLOCK);
+        store_weight(m, r, col + lane % BLOCK, sum.r0);
+        store_weight(m, r + 1u, col + lane % BLOCK, sum.r1);
+        store_weight(m, r + 2u, col + lane % BLOCK, sum.r2);
+        store_weight(m, r + 3u, col + lane % BLOCK, sum.r3);
+    }
+    let c = row + lane;
+    if p.biased == 1u && col == 0u && lane < BLOCK && c < p.of_out.ld {
+        var of_bias = vec4f();
+        for (var r = 0u; r < p.rows; r++) {
+            of_bias += scratch[at(p.of_out, m, r, c)];
+        }
+        update(m, at(p.bias, m, 0u, c), of_bias, false);
+    }
+}
+
+fn store_product(m: u32, r: u32, c: u32, sum: vec4f) {
+    if r >= p.rows || c >= p.dx.ld {
+        return;
+    }
+    var dx = sum;
+    if NORM != 2u && FUNCTION != 3u {
+        dx *= slope(scratch[at(p.y, m, r, c)]);
+    }
+    scratch[at(p.dx, m, r, c)] = pad(dx, c, p.cols);
+}
+
+// What batch normalization's backward pass reads.
+fn x_of(m: u32, r: u32, c: u32) -> vec4f {
+    return scratch[at(p.z, m, r, c)];
+}
+
+fn dy_of(m: u32, r: u32, c: u32) -> vec4f {
+    return scratch[at(p.dx, m, r, c)];
+}
+
+fn statistics(m: u32, c: u32) -> Moments {
+    return Moments(scratch[at(p.stats, m, 0u, c)], scratch[at(p.stats, m, 1u, c)], scratch[at(p.stats, m, 2u, c)]);
+}
+
+// dy weight in columns with all their rows.
+fn gradient_of_input(m: u32, col: u32, lane: u32) {
+    let shape = Shape(HEIGHT, LANES, SPLITS / HEIGHT);
+    for (var row = 0u; row < p.rows; row += 4u * HEIGHT) {
+        let left = Factor(2u, false, row / 4u, HEIGHT, p.rows - 1u);
+        let sum = product(m, lane, shape, left, Factor(3u, true, col, LANES, p.weight.ld - 1u), p.depth);
+        if lane < HEIGHT * LANES {
+            let r = row + lane / LANES * 4u;
+            store_product(m, r, col + lane % LANES, sum.r0);
+            store_product(m, r + 1u, col + lane % LANES, sum.r1);
+            store_product(m, r + 2u, col + lane % LANES, sum.r2);
+            store_product(m, r + 3u, col + lane % LANES, sum.r3);
+        }
+    }
+    if NORM == 0u {
+        return;
+    }
+    storageBarrier();
+    let split = lane / LANES;
+    let c = min(col + lane % LANES, p.dx.ld - 1u);
+    let of_column = statistics(m, c);
+    let gamma = params[at(p.gamma, m, 0u, c)];
+    let sums = column_sums(of_column, m, lane % LANES, split, c);
+    if col + lane % LANES < p.dx.ld {
+        for (var r = split; r < p.rows; r += SPLITS) {
+            var dx = gradient(of_column, sums, gamma, m, r, c);
+            if NORM == 2u && FUNCTION != 3u {
+                dx *= slope(scratch[at(p.z, m, r, c)]);
+            }
+            scratch[at(p.dx, m, r, c)] = pad(dx, c, p.cols);
+        }
+    }
+    // Every lane has read gamma.
+    storageBarrier();
+    if split == 0u && col + lane % LANES < p.dx.ld {
+        update(m, at(p.gamma, m, 0u, c), sums.dgamma, false);
+        update(m, at(p.beta, m, 0u, c), sums.dbeta, false);
+    }
+}
+
+@compute @workgroup_size(LANES * SPLITS)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+    if group.x < p.blocks {
+        update_weight(group.z, group.x, lane);
+    } else {
+        gradient_of_input(group.z, (group.x - p.blocks) * LANES, lane);
+    }
+}

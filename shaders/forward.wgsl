@@ -1,0 +1,86 @@
+// A layer forward: product, bias and function, and where batch normalization follows the statistics of the
+// minibatch and the normalization, by workgroups that own LANES vec4-columns with all their rows.
+
+struct Params {
+    x: View, order: View, weight: View, bias: View, z: View, stats: View, log: View, gamma: View, beta: View, out: View,
+    rows: u32, features: u32, cols: u32, biased: u32, eps: f32,
+}
+
+@group(1) @binding(0) var<uniform> p: Params;
+@group(1) @binding(1) var<storage, read_write> scratch: array<vec4f>; // activations and statistics
+@group(1) @binding(2) var<storage, read_write> log: array<vec4f>;
+@group(1) @binding(3) var<storage, read> params: array<vec4f>;
+@group(1) @binding(4) var<storage, read> order: array<u32>;
+@group(1) @binding(5) var<storage, read> inputs: array<u32>;
+@group(1) @binding(6) var<storage, read> affine: array<vec4f>;        // center, then scale
+
+var<workgroup> tiles: array<vec4f, TILES>;
+
+fn factor(number: u32, m: u32, r: u32, c: u32) -> vec4f {
+    if number == 0u {
+        return row_of_x(m, r, c);
+    }
+    return params[at(p.weight, m, r, c)];
+}
+
+// What the statistics are of.
+fn x_of(m: u32, r: u32, c: u32) -> vec4f {
+    return scratch[at(p.z, m, r, c)];
+}
+
+fn store(m: u32, r: u32, c: u32, sum: vec4f) {
+    if r >= p.rows || c >= p.z.ld {
+        return;
+    }
+    var z = sum;
+    if p.biased == 1u {
+        z += params[at(p.bias, m, 0u, c)];
+    }
+    if NORM != 1u {
+        z = value(z);
+    }
+    scratch[at(p.z, m, r, c)] = pad(z, c, p.cols);
+}
+
+@compute @workgroup_size(LANES * SPLITS)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+    let m = group.z;
+    let col = group.x * LANES;
+    let shape = Shape(HEIGHT, LANES, SPLITS / HEIGHT);
+    for (var row = 0u; row < p.rows; row += 4u * HEIGHT) {
+        let left = Factor(0u, false, row / 4u, HEIGHT, p.rows - 1u);
+        let sum = product(m, lane, shape, left, Factor(1u, false, col, LANES, p.cols - 1u), p.features);
+        if lane < HEIGHT * LANES {
+            let r = row + lane / LANES * 4u;
+            store(m, r, col + lane % LANES, sum.r0);
+            store(m, r + 1u, col + lane % LANES, sum.r1);
+            store(m, r + 2u, col + lane % LANES, sum.r2);
+            store(m, r + 3u, col + lane % LANES, sum.r3);
+        }
+    }
+    if NORM == 0u {
+        return;
+    }
+    storageBarrier();
+    let split = lane / LANES;
+    let c = min(col + lane % LANES, p.z.ld - 1u);
+    let of_column = moments(m, lane % LANES, split, c);
+    if col + lane % LANES >= p.z.ld {
+        return;
+    }
+    if split == 0u {
+        scratch[at(p.stats, m, 0u, c)] = of_column.high;
+        scratch[at(p.stats, m, 1u, c)] = of_column.low;
+        scratch[at(p.stats, m, 2u, c)] = of_column.variance;
+        log[at(p.log, m, 0u, c)] = of_column.high;
+        log[at(p.log, m, 1u, c)] = of_column.low;
+        log[at(p.log, m, 2u, c)] = of_column.variance;
+    }
+    for (var r = split; r < p.rows; r += SPLITS) {
+        var y = params[at(p.gamma, m, 0u, c)] * normalized(of_column, x_of(m, r, c), p.eps) + params[at(p.beta, m, 0u, c)];
+        if NORM == 1u {
+            y = value(y);
+        }
+        scratch[at(p.out, m, r, c)] = pad(y, c, p.cols);
+    }
+}

@@ -1,0 +1,43 @@
+// Before the kernels that update parameters from their gradients. L2 and decoupled weight decay act on
+// weights alone and exempt biases, gamma and beta.
+//   g = gradient + l2 * theta,  theta = theta * (1 - lr * decay), then by rule:
+//   sgd       theta -= lr * g
+//   momentum  u = mu * u + g;  theta -= lr * u   (Nesterov: lr * (g + mu * u))
+//   adam      u = b1 * u + (1 - b1) * g;  v = b2 * v + (1 - b2) * g^2;
+//             theta -= lr / c1 * u / (sqrt(v / c2) + eps),  c = 1 - b^number
+
+override RULE: u32;    // 0 sgd, 1 momentum, 2 Nesterov, 3 adam
+override KEEP1: f32;   // mu or b1
+override TAKE1: f32;   // 1 - b1
+override KEEP2: f32;   // b2
+override TAKE2: f32;   // 1 - b2
+override EPSILON: f32; // added to the root of v
+
+// Of model m's parameters at index i.
+fn update(m: u32, i: u32, gradient: vec4f, decayed: bool) {
+    let h = hyper[m]; // lr, l2, decay, dropout key
+    let lr = h.x * current.lr_factor;
+    var theta = params[i];
+    var g = gradient;
+    if decayed {
+        g += h.y * theta;
+        theta *= 1.0 - lr * h.z;
+    }
+    switch RULE {
+        case 0u { theta -= lr * g; }
+        case 3u {
+            let u = KEEP1 * moment1[i] + TAKE1 * g;
+            let v = KEEP2 * moment2[i] + TAKE2 * g * g;
+            moment1[i] = u;
+            moment2[i] = v;
+            let c = current.corrections;
+            theta -= lr / c.x * u / (sqrt(v / c.y) + EPSILON);
+        }
+        default {
+            let u = KEEP1 * moment1[i] + g;
+            moment1[i] = u;
+            theta -= lr * select(u, g + KEEP1 * u, RULE == 2u);
+        }
+    }
+    params[i] = theta;
+}

@@ -1,0 +1,48 @@
+//! What the kernels of a layer's whole share of a step have in common; see `shaders/stage.wgsl`.
+
+use super::{Gather, Space, Tensor};
+
+/// Invocations of a workgroup: WebGPU's default limit.
+const INVOCATIONS: usize = 256;
+
+/// vec4-columns that a workgroup owns with all their rows: few, so that narrow layers have many workgroups.
+pub(super) const LANES: usize = 2;
+
+/// Sides of a weight's block, in vec4s.
+pub(super) const BLOCK: usize = 8;
+
+/// Of a sum, staged at a time.
+const DEPTH: usize = 4;
+
+/// Constants of `shaders/stage.wgsl` and `shaders/columns.wgsl` for minibatches of so many rows.
+pub(super) fn constants(gather: Option<&Gather>, rows: usize, norm: f64) -> Vec<(&'static str, f64)> {
+    // Of a tile, in vec4s: no higher than the minibatch.
+    let height = rows.div_ceil(4).next_power_of_two().clamp(4, 16);
+    let slices = INVOCATIONS / (LANES * height);
+    let of_block = INVOCATIONS / (BLOCK * BLOCK);
+    // Staging both factors, then handing over a slice's tile of four vec4s a lane.
+    let tiles = (slices * DEPTH * (height + LANES)).max(of_block * DEPTH * 2 * BLOCK).max(4 * BLOCK * BLOCK);
+    let gathers = gather.map_or(0.0, |gather| if gather.inputs.space == Space::Bytes { 2.0 } else { 1.0 });
+    vec![
+        ("GATHER", gathers),
+        ("NORM", norm),
+        ("HEIGHT", height as f64),
+        ("BLOCK", BLOCK as f64),
+        ("DEPTH", DEPTH as f64),
+        ("TILES", tiles as f64),
+        ("LANES", LANES as f64),
+        ("SPLITS", (INVOCATIONS / LANES) as f64),
+    ]
+}
+
+/// Spaces of order, data set and affine map; where nothing is gathered the bindings hold another, unread.
+pub(super) fn sources(gather: Option<&Gather>) -> [Space; 3] {
+    let Some(gather) = gather else { return [Space::Hyper; 3] };
+    let affine = if gather.inputs.space == Space::Bytes { Space::Affine } else { Space::Hyper };
+    [Space::Order, gather.inputs.space, affine]
+}
+
+/// Where x and the order lie.
+pub(super) fn x_and_order(gather: Option<&Gather>, x: Tensor) -> [Tensor; 2] {
+    gather.map_or([x; 2], |gather| [gather.inputs, gather.order])
+}

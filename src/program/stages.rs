@@ -1,0 +1,146 @@
+//! Stages: a fused training program rewritten for GPUs, where every dispatch waits for the one before and
+//! takes microseconds however small it is. A layer's whole share of the forward pass becomes one operation, and
+//! in the backward pass the update of a layer one with the gradient that the layer before waits for:
+//!
+//! ```text
+//! L × Forward, LossTotal, L + 1 × Backward:  (gradient L), (update L, gradient L − 1), …, (update 2), (update 1)
+//! ```
+
+use std::collections::BTreeMap;
+
+use super::{Mode, Program};
+use crate::ops::*;
+
+/// Minibatches up to this many rows are staged. Workgroups own columns with all their rows, so that wide layers
+/// of large minibatches, which dispatches cost little, would leave a large GPU short of workgroups.
+const ROWS: usize = 256;
+
+/// Elements that all scratch may take: WebGPU's smallest limit of a binding is 128 MiB.
+const ELEMENTS: usize = 1 << 25;
+
+/// Elements between tensors, which nothing reads or writes.
+const GAP: usize = 16;
+
+/// The program in stages, or as it was if it has operations that no stage does, such as dropout.
+pub fn stage(program: Program) -> Program {
+    let small = program.mode == Mode::Train && program.rows <= ROWS;
+    let staged = small.then(|| joined(program.ops.clone())).flatten().and_then(|ops| stages(&ops));
+    let Some(staged) = staged else { return program };
+    let label = |op: &Op| {
+        let first = op.parts().first().map(|part| part.name());
+        let at = program.ops.iter().position(|op| Some(op.name()) == first);
+        at.map_or(String::new(), |at| program.labels[at].clone())
+    };
+    let labels = staged.iter().map(label).collect();
+    Program { ops: staged, labels, ..program }
+}
+
+/// The operations with all scratch side by side; none if an operation does not take part or they are too much.
+fn joined(mut ops: Vec<Op>) -> Option<Vec<Op>> {
+    let mut sizes = BTreeMap::new();
+    for op in &mut ops {
+        for tensor in tensors(op)?.into_iter().filter(|tensor| matches!(tensor.space, Space::Scratch(_))) {
+            let size = sizes.entry(tensor.space).or_insert(0);
+            *size = tensor.end(1).max(*size);
+        }
+    }
+    let mut end = GAP;
+    for size in sizes.values_mut() {
+        (*size, end) = (end, end + *size + GAP);
+    }
+    for op in &mut ops {
+        for tensor in tensors(op)? {
+            tensor.offset += sizes.get(&tensor.space).copied().unwrap_or(0);
+        }
+    }
+    (end <= ELEMENTS).then_some(ops)
+}
+
+/// What an operation reads and writes, if it takes part.
+fn tensors(op: &mut Op) -> Option<Vec<&mut Tensor>> {
+    Some(match op {
+        Op::Gather(Gather { inputs, order, out }) => vec![inputs, order, out],
+        Op::MatMul(MatMul { a, b, bias, slope, out, .. }) => {
+            let extra = bias.iter_mut().chain(slope.iter_mut().map(|(_, y)| y));
+            [a, b, out].into_iter().chain(extra).collect()
+        }
+        Op::BatchNormTrain(BatchNormTrain { stats, norm }) => {
+            let BatchNorm { x, stats: given, gamma, beta, out, .. } = norm;
+            vec![&mut stats.x, &mut stats.stats, &mut stats.log, x, given, gamma, beta, out]
+        }
+        Op::LossTotal(LossTotal { loss, sum }) => {
+            vec![&mut loss.logits, &mut loss.metrics, &mut sum.x, &mut sum.out]
+        }
+        Op::ColumnSum(ColumnSum { x, out }) => vec![x, out],
+        Op::BatchNormGradient(BatchNormGradient(BatchNormBackward { reduce, gamma, dx })) => {
+            let BatchNormReduce { x, dy, stats, slope, dgamma, dbeta, .. } = reduce;
+            let y = slope.iter_mut().map(|(_, y)| y);
+            [x, dy, stats, dgamma, dbeta, gamma, dx].into_iter().chain(y).collect()
+        }
+        Op::ActivationBackward(ActivationBackward { y, dy, dx, .. }) => vec![y, dy, dx],
+        Op::Optimizer(_) => vec![],
+        _ => return None,
+    })
+}
+
+/// Takes the operations from the front, stage by stage; none if they are in another order.
+fn stages(mut ops: &[Op]) -> Option<Vec<Op>> {
+    let mut staged: Vec<Op> = vec![];
+    let [Op::Gather(gather), rest @ ..] = ops else { return None };
+    ops = rest;
+    while let [Op::MatMul(product), rest @ ..] = ops {
+        let (norm, rest) = match rest {
+            [Op::BatchNormTrain(norm), rest @ ..] => (Some(norm.clone()), rest),
+            _ => (None, rest),
+        };
+        let gather = staged.is_empty().then(|| gather.clone());
+        staged.push(Forward { gather, product: product.clone(), norm }.into());
+        ops = rest;
+    }
+    let [Op::LossTotal(loss), backward @ .., Op::Optimizer(optimizer)] = ops else { return None };
+    staged.push(loss.clone().into());
+    ops = backward;
+    let mut waiting: Option<WeightUpdate> = None;
+    let mut push = |weight: Option<WeightUpdate>, input: Option<InputGradient>| {
+        if weight.is_some() || input.is_some() {
+            staged.push(Backward { weight, input, optimizer: optimizer.clone() }.into());
+        }
+    };
+    while !ops.is_empty() {
+        let (mut weight, rest) = weight(ops)?;
+        let (input, rest) = input(rest);
+        ops = rest;
+        if ops.is_empty() {
+            weight.gather = Some(gather.clone());
+        }
+        push(waiting.replace(weight), input);
+    }
+    push(waiting, None);
+    Some(staged)
+}
+
+/// The gradients of a weight and its bias.
+fn weight(ops: &[Op]) -> Option<(WeightUpdate, &[Op])> {
+    let [Op::MatMul(product @ MatMul { product: Product::AtB, .. }), rest @ ..] = ops else { return None };
+    let (bias, rest) = match rest {
+        [Op::ColumnSum(bias), rest @ ..] => (Some(bias.clone()), rest),
+        _ => (None, rest),
+    };
+    Some((WeightUpdate { gather: None, product: product.clone(), bias }, rest))
+}
+
+/// The gradient of a layer's input, and of what the input came from; none for the first layer.
+fn input(ops: &[Op]) -> (Option<InputGradient>, &[Op]) {
+    let [Op::MatMul(product @ MatMul { product: Product::AB, .. }), rest @ ..] = ops else {
+        return (None, ops);
+    };
+    let (norm, rest) = match rest {
+        [Op::BatchNormGradient(norm), rest @ ..] => (Some(norm.clone()), rest),
+        _ => (None, rest),
+    };
+    let (slope, rest) = match rest {
+        [Op::ActivationBackward(slope), rest @ ..] if norm.is_some() => (Some(slope.clone()), rest),
+        _ => (None, rest),
+    };
+    (Some(InputGradient { product: product.clone(), norm, slope }), rest)
+}
