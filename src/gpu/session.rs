@@ -13,6 +13,10 @@ use crate::{Error, Result};
 /// A device that does not answer for this long is given up.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
+/// Steps that take longer are submitted one dispatch at a time, since drivers of desktops reset a device that
+/// works for two seconds on one submission.
+const SUBMISSION_SECONDS: f64 = 0.25;
+
 /// A step as `shaders/common.wgsl` declares it.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -64,6 +68,15 @@ struct Bound {
     workgroups: [u32; 3],
 }
 
+impl Bound {
+    fn record(&self, pass: &mut wgpu::ComputePass) {
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(1, &self.group, &[]);
+        let [x, y, z] = self.workgroups;
+        pass.dispatch_workgroups(x, y, z);
+    }
+}
+
 /// A session on a GPU: a plan's buffers, pipelines and bind groups, all made before the first step.
 pub struct Gpu {
     gpu: GpuDevice,
@@ -77,6 +90,8 @@ pub struct Gpu {
     /// Where the host reads from.
     download: wgpu::Buffer,
     counts: Counts,
+    /// Of the last chunk.
+    seconds_per_step: Option<f64>,
 }
 
 fn buffer(
@@ -171,7 +186,18 @@ impl Gpu {
         counts.bind_groups += 1;
         counts.pipelines = pipelines.len();
         gpu.check()?;
-        Ok(Gpu { gpu, plan, spaces, programs, steps, upload, step_group, download, counts })
+        Ok(Gpu {
+            gpu,
+            plan,
+            spaces,
+            programs,
+            steps,
+            upload,
+            step_group,
+            download,
+            counts,
+            seconds_per_step: None,
+        })
     }
 
     /// What was made and done so far.
@@ -197,8 +223,8 @@ impl Gpu {
         }
     }
 
-    /// Runs a chunk of steps, each by the program of that number, in one compute pass, and returns
-    /// their records of the log: one submission and one read-back.
+    /// Runs a chunk of steps, each by the program of that number, and returns their records of the log: one
+    /// submission, unless a step takes long or it is not known yet, and one read-back.
     ///
     /// # Errors
     /// [`Error::Device`] if the device is lost, refuses the work or does not answer.
@@ -220,22 +246,35 @@ impl Gpu {
         let label = Some("chunk");
         let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
         encoder.copy_buffer_to_buffer(&self.upload, 0, &self.steps, 0, table);
-        {
-            let mut pass =
-                encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label, timestamp_writes: None });
+        if self.seconds_per_step.is_some_and(|seconds| seconds <= SUBMISSION_SECONDS) {
+            let mut pass = encoder.begin_compute_pass(&Default::default());
             for (i, (program, _)) in steps.iter().enumerate() {
-                pass.set_bind_group(0, &self.step_group, &[i as u32 * UNIFORM as u32]);
+                self.begin_step(&mut pass, i);
+                self.programs[*program].iter().for_each(|bound| bound.record(&mut pass));
+            }
+        } else {
+            for (i, (program, _)) in steps.iter().enumerate() {
                 for bound in &self.programs[*program] {
-                    pass.set_pipeline(&bound.pipeline);
-                    pass.set_bind_group(1, &bound.group, &[]);
-                    let [x, y, z] = bound.workgroups;
-                    pass.dispatch_workgroups(x, y, z);
+                    let mut pass = encoder.begin_compute_pass(&Default::default());
+                    self.begin_step(&mut pass, i);
+                    bound.record(&mut pass);
+                    drop(pass);
+                    let next = self.gpu.device.create_command_encoder(&Default::default());
+                    self.gpu.queue.submit([std::mem::replace(&mut encoder, next).finish()]);
                 }
-                self.counts.dispatches += self.programs[*program].len();
             }
         }
+        self.counts.dispatches +=
+            steps.iter().map(|(program, _)| self.programs[*program].len()).sum::<usize>();
         let records = (steps.len() * self.plan.models * self.plan.record * 4) as u64;
-        self.submit(encoder, Space::Log, records, started).await
+        let log = self.submit(encoder, Space::Log, records, started).await?;
+        self.seconds_per_step = Some(started.elapsed().as_secs_f64() / steps.len() as f64);
+        Ok(log)
+    }
+
+    /// Binds the step with this number in the chunk.
+    fn begin_step(&self, pass: &mut wgpu::ComputePass, number: usize) {
+        pass.set_bind_group(0, &self.step_group, &[number as u32 * UNIFORM as u32]);
     }
 
     /// Reads a whole space, no larger than the log or the parameters.

@@ -2,10 +2,10 @@
 
 use minilote::gpu::wgpu;
 use minilote::gpu::{Gpu, GpuDevice};
-use minilote::ops::Step;
+use minilote::ops::{Space, Step};
 use minilote::program::Mode;
 use minilote::train::{
-    Batch, Config, End, Epoch, Observer, Part, Sizes, Trainer, TrainingData, Validation, train,
+    Batch, Config, End, Epoch, Observer, OptimizerKind, Part, Sizes, Trainer, TrainingData, Validation, train,
 };
 use minilote::{Device, Error};
 use pollster::block_on;
@@ -61,6 +61,33 @@ fn a_chunk_of_500_steps_allocates_nothing_and_reads_back_once() {
     assert_eq!(after.read_backs, counted.read_backs + 1);
     assert_eq!(after.dispatches, counted.dispatches + 500 * session.plan().programs[program].ops.len());
     assert_eq!(log.len(), 500 * session.plan().record);
+}
+
+/// The first chunk is submitted one dispatch at a time, as its steps might be slow, the second at once.
+#[test]
+fn a_step_in_many_submissions_is_the_same() {
+    let Some(gpu) = gpu() else { return };
+    let config = Config { optimizer: OptimizerKind::Sgd, ..config() };
+    let plan = Trainer::plan(&data(&config), &config).unwrap();
+    let values = |space, salt: usize| -> Vec<f32> {
+        let value = |i| ((i * 37 + salt) % 101) as f32 / 500.0 - 0.1;
+        (0..plan.bytes(space) as usize / 4).map(value).collect()
+    };
+    let (parameters, inputs) = (values(Space::Params, 1), values(Space::Inputs, 2));
+    let program = plan.program(Mode::Train, 32);
+    let mut session = block_on(Gpu::new(gpu, plan)).unwrap();
+    session.write(Space::Inputs, bytemuck::cast_slice(&inputs));
+    session.write(Space::Hyper, bytemuck::cast_slice(&[0.1f32, 0.0, 0.0, 0.0]));
+    let mut after = || {
+        session.write(Space::Params, bytemuck::cast_slice(&parameters));
+        let step = Step { lr_factor: 1.0, number: 1, ..Step::default() };
+        let log = block_on(session.run(&[(program, step)])).unwrap();
+        let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+        (bits(log), bits(block_on(session.read(Space::Params)).unwrap()))
+    };
+    let (first, second) = (after(), after());
+    assert_ne!(first.1, parameters.iter().map(|value| value.to_bits()).collect::<Vec<_>>());
+    assert_eq!(first, second);
 }
 
 #[test]
