@@ -21,11 +21,16 @@ impl fmt::Display for Program {
             bytes(cost.bytes_read),
             bytes(cost.bytes_written)
         )?;
+        let width = |texts: &mut dyn Iterator<Item = String>| {
+            texts.map(|text| text.chars().count()).max().unwrap_or(0)
+        };
+        let of_label = width(&mut self.labels.iter().cloned());
+        let of_shapes = width(&mut self.ops.iter().map(|op| op.describe().shapes()));
         for (op, label) in self.ops.iter().zip(&self.labels) {
             let cost = op.cost();
             writeln!(
                 f,
-                "  {label:<9} {:<18} {:<40} {:>12} FLOP {:>11} read {:>11} written",
+                "  {label:<of_label$} {:<18} {:<of_shapes$} {:>12} FLOP {:>11} read {:>11} written",
                 op.name(),
                 op.describe().shapes(),
                 cost.flops,

@@ -26,13 +26,11 @@ pub fn stage(program: Program) -> Program {
     let small = program.mode == Mode::Train && program.rows <= ROWS;
     let staged = small.then(|| joined(program.ops.clone())).flatten().and_then(|ops| stages(&ops));
     let Some(staged) = staged else { return program };
-    let label = |op: &Op| {
-        let first = op.parts().first().map(|part| part.name());
-        let at = program.ops.iter().position(|op| Some(op.name()) == first);
-        at.map_or(String::new(), |at| program.labels[at].clone())
-    };
-    let labels = staged.iter().map(label).collect();
-    Program { ops: staged, labels, ..program }
+    let label =
+        |at: &Vec<usize>| at.iter().map(|&at| program.labels[at].clone()).collect::<Vec<_>>().join(", ");
+    let labels = staged.iter().map(|(_, at)| label(at)).collect();
+    let ops = staged.into_iter().map(|(op, _)| op).collect();
+    Program { ops, labels, ..program }
 }
 
 /// The operations with all scratch side by side; none if an operation does not take part or they are too much.
@@ -83,9 +81,12 @@ fn tensors(op: &mut Op) -> Option<Vec<&mut Tensor>> {
     })
 }
 
-/// Takes the operations from the front, stage by stage; none if they are in another order.
-fn stages(mut ops: &[Op]) -> Option<Vec<Op>> {
-    let mut staged: Vec<Op> = vec![];
+/// Takes the operations from the front, stage by stage, with the places of those that give a stage its label;
+/// none if they are in another order.
+fn stages(all: &[Op]) -> Option<Vec<(Op, Vec<usize>)>> {
+    let mut ops = all;
+    let at = |ops: &[Op]| all.len() - ops.len();
+    let mut staged: Vec<(Op, Vec<usize>)> = vec![];
     let [Op::Gather(gather), rest @ ..] = ops else { return None };
     ops = rest;
     while let [Op::MatMul(product), rest @ ..] = ops {
@@ -94,26 +95,32 @@ fn stages(mut ops: &[Op]) -> Option<Vec<Op>> {
             _ => (None, rest),
         };
         let gather = staged.is_empty().then(|| gather.clone());
-        staged.push(Forward { gather, product: product.clone(), norm }.into());
+        staged.push((Forward { gather, product: product.clone(), norm }.into(), vec![at(ops)]));
         ops = rest;
     }
     let [Op::LossTotal(loss), backward @ .., Op::Optimizer(optimizer)] = ops else { return None };
-    staged.push(loss.clone().into());
+    staged.push((loss.clone().into(), vec![at(ops)]));
+    // Without the optimizer at the end.
+    let at = |ops: &[Op]| all.len() - 1 - ops.len();
     ops = backward;
-    let mut waiting: Option<WeightUpdate> = None;
-    let mut push = |weight: Option<WeightUpdate>, input: Option<InputGradient>| {
+    let mut waiting: Option<(WeightUpdate, usize)> = None;
+    let mut push = |weight: Option<(WeightUpdate, usize)>, input: Option<(InputGradient, usize)>| {
+        let places: Vec<usize> = weight.iter().map(|w| w.1).chain(input.iter().map(|i| i.1)).collect();
+        let (weight, input) = (weight.map(|w| w.0), input.map(|i| i.0));
         if weight.is_some() || input.is_some() {
-            staged.push(Backward { weight, input, optimizer: optimizer.clone() }.into());
+            staged.push((Backward { weight, input, optimizer: optimizer.clone() }.into(), places));
         }
     };
     while !ops.is_empty() {
+        let place = at(ops);
         let (mut weight, rest) = weight(ops)?;
+        let of_input = at(rest);
         let (input, rest) = input(rest);
         ops = rest;
         if ops.is_empty() {
             weight.gather = Some(gather.clone());
         }
-        push(waiting.replace(weight), input);
+        push(waiting.replace((weight, place)), input.map(|input| (input, of_input)));
     }
     push(waiting, None);
     Some(staged)
