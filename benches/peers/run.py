@@ -1,16 +1,17 @@
-"""minilote's CPU backend beside PyTorch's: checks that both train the same, then times them in turns.
+"""minilote beside PyTorch and Burn: checks that all train the same, then times them in turns.
 
     cargo build --release
-    python benches/peers/run.py --minilote target/release/minilote
+    (cd benches/peers/burn && cargo build --release)        # half an hour on two cores
+    python benches/peers/run.py --minilote target/release/minilote --burn benches/peers/burn/target/release/burn-peer
 
-Needs torch and safetensors. For each of the networks of `minilote bench` that are named, with batch
-normalization and SGD:
+Needs torch and safetensors; without --burn it leaves Burn out. For each of the networks of `minilote bench` that
+are named, with batch normalization and SGD:
 
-1. The same synthetic rows and initial weights go to `minilote train` and to PyTorch, and the losses of the
-   first 50 steps must agree to 1e-3.
-2. Rounds of `minilote bench`, PyTorch with one thread and PyTorch with two, one after the other. A step of
-   PyTorch picks the rows of a shuffled minibatch, runs forward and backward, and updates. The better number
-   of threads counts.
+1. The same synthetic rows and initial weights go to `minilote train`, to PyTorch and to Burn, and the losses
+   of the first 50 steps must agree to 1e-3.
+2. Rounds of `minilote bench`, PyTorch with one thread and with two, and Burn's CPU backend flex, one after the
+   other. Then, with --gpu, of `minilote bench --device gpu` and Burn's wgpu. A step picks the rows of a shuffled
+   minibatch, runs forward and backward, and updates. The better number of PyTorch's threads counts.
 """
 
 import argparse
@@ -106,17 +107,31 @@ def minilote_losses(minilote, name, net, x, y):
         return [line["loss"] for line in lines if line["event"] == "step"]
 
 
-def check(minilote, name):
-    """The largest relative difference of the losses."""
+def burn_losses(burn, device, name, net, x, y):
+    linears = [layer for layer in net if isinstance(layer, nn.Linear)]
+    parts = [linear.weight.detach().T for linear in linears] + [linears[-1].bias.detach(), x, y]
+    with tempfile.NamedTemporaryFile() as file:
+        for part in parts:
+            file.write(part.float().contiguous().numpy().astype("<f4").tobytes())
+        file.flush()
+        command = [burn, device, name, "losses", file.name]
+        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return list(map(float, output.split()))
+
+
+def check(minilote, burn, name):
+    """The largest relative difference of the losses from PyTorch's, of each of the others."""
     torch.manual_seed(0)
     net = make_net(name)
     x, y = make_data(name, CHECKED_STEPS)
-    ours = minilote_losses(minilote, name, net, x, y)
+    ours = {"minilote": minilote_losses(minilote, name, net, x, y)}
+    if burn:
+        ours["Burn flex"] = burn_losses(burn, "flex", name, net, x, y)
     optimizer = torch.optim.SGD(net.parameters(), lr=LR)
     batches = zip(x.float().split(NETS[name][3]), y.split(NETS[name][3]))
     theirs = [step(net, optimizer, *batch).item() for batch in batches]
-    assert len(ours) == len(theirs) == CHECKED_STEPS
-    return max(abs(a - b) / abs(b) for a, b in zip(ours, theirs))
+    assert all(len(losses) == CHECKED_STEPS for losses in [theirs, *ours.values()])
+    return {who: max(abs(a - b) / abs(b) for a, b in zip(losses, theirs)) for who, losses in ours.items()}
 
 
 class Peer:
@@ -144,46 +159,92 @@ class Peer:
                     return steps / elapsed
 
 
-def bench(minilote, name, seconds):
-    command = [minilote, "bench", "--device", "cpu", "--net", name, "--seconds", str(seconds), "--json"]
+class Burn:
+    """Burn in training on a device, ready to be timed: it answers each line with a rate."""
+
+    def __init__(self, burn, device, name, seconds):
+        command = [burn, device, name, "rate", str(seconds)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout.readline() == "ready\n"
+
+    def steps_per_second(self):
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def bench(minilote, device, name, seconds):
+    command = [minilote, "bench", "--device", device, "--net", name, "--seconds", str(seconds), "--json"]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return next(row["steps_per_second"] for row in json.loads(output)["rows"] if row["norm"] == "before")
 
 
-def compare(minilote, name, rounds, seconds):
-    peer = Peer(name)
+def compare_on_cpu(arguments, name):
+    peer, seconds = Peer(name), arguments.seconds
     ways = {
-        "minilote": lambda: bench(minilote, name, seconds),
+        "minilote": lambda: bench(arguments.minilote, "cpu", name, seconds),
         "PyTorch, 1 thread": lambda: peer.steps_per_second(1, seconds),
         "PyTorch, 2 threads": lambda: peer.steps_per_second(2, seconds),
     }
     for threads in (1, 2):
         peer.steps_per_second(threads, seconds / 4)
+    burn = arguments.burn and Burn(arguments.burn, "flex", name, seconds)
+    if burn:
+        ways["Burn flex"] = burn.steps_per_second
+    ours, one, two, *flex = measure(ways, arguments.rounds)
+    print(f"  minilote / PyTorch's better: {ours / max(one, two):.2f}", flush=True)
+    if burn:
+        print(f"  minilote / Burn flex: {ours / flex[0]:.2f}", flush=True)
+        burn.close()
+
+
+def compare_on_gpu(arguments, name):
+    burn = Burn(arguments.burn, "wgpu", name, arguments.seconds)
+    ways = {
+        "minilote on GPU": lambda: bench(arguments.minilote, "gpu", name, arguments.seconds),
+        "Burn wgpu": burn.steps_per_second,
+    }
+    ours, theirs = measure(ways, arguments.rounds)
+    print(f"  minilote / Burn wgpu: {ours / theirs:.2f}", flush=True)
+    burn.close()
+
+
+def measure(ways, rounds):
+    """The medians of rounds in turns."""
     rates = {way: [] for way in ways}
     for _ in range(rounds):
         for way, measure in ways.items():
             rates[way].append(measure())
     for way, values in rates.items():
         print(f"  {way:18} {median(values):8.1f} steps/s ({min(values):.1f} – {max(values):.1f})")
-    ours, *theirs = (median(values) for values in rates.values())
-    print(f"  minilote / PyTorch's better: {ours / max(theirs):.2f}", flush=True)
+    return [median(values) for values in rates.values()]
 
 
 def main():
-    parser = argparse.ArgumentParser(description="minilote beside PyTorch on the CPU")
+    parser = argparse.ArgumentParser(description="minilote beside PyTorch and Burn")
     parser.add_argument("--minilote", required=True, help="path to the release binary")
+    parser.add_argument("--burn", help="path to burn-peer; without it Burn is left out")
+    parser.add_argument("--gpu", action="store_true", help="compare the GPU paths with Burn's, too")
     parser.add_argument("--net", action="append", choices=NETS, help="only this one; may be repeated")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="of a measurement in a round")
     arguments = parser.parse_args()
+    if arguments.gpu and not arguments.burn:
+        sys.exit("--gpu needs --burn: the GPU paths are compared with Burn's")
     print(f"PyTorch {torch.__version__}, SGD, batch normalization, {arguments.rounds} rounds")
     apart = []
     for name in arguments.net or NETS:
-        difference = check(arguments.minilote, name)
-        print(f"{name}: losses of {CHECKED_STEPS} steps differ by {difference:.1e} at the most", flush=True)
-        if not difference <= TOLERANCE:
-            apart.append(name)
-        compare(arguments.minilote, name, arguments.rounds, arguments.seconds)
+        for who, difference in check(arguments.minilote, arguments.burn, name).items():
+            print(f"{name}: losses of {CHECKED_STEPS} steps of {who} differ from PyTorch's by {difference:.1e}", flush=True)
+            if not difference <= TOLERANCE:
+                apart.append(f"{name} of {who}")
+        compare_on_cpu(arguments, name)
+        if arguments.gpu:
+            compare_on_gpu(arguments, name)
     if apart:
         sys.exit(f"the losses of {', '.join(apart)} differ by more than {TOLERANCE}")
 

@@ -1,17 +1,19 @@
-//! Burn's training steps on the networks of `minilote bench`: batch normalization, SGD, synthetic data.
+//! Burn's training steps on the networks of `minilote bench`: batch normalization, SGD. For run.py:
 //!
-//!     cargo run --release -- [flex] [wgpu] [tiny] [small] [medium] [wide] [SECONDS]
+//!     burn-peer flex|wgpu NET rate SECONDS     warms up on synthetic data, then answers every line with steps/s
+//!     burn-peer flex|wgpu NET losses FILE      the losses of steps in order from the weights and rows in FILE
 //!
-//! Every network on every device that is named, all without names, in turns; medians over rounds.
+//! FILE has little-endian f32: each linear layer's weight [inputs, outputs], the bias of the last, rows, classes.
 
+use std::io::BufRead;
 use std::time::Instant;
 
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig, Relu};
 use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig};
 use burn::prelude::*;
-use burn::tensor::Distribution;
+use burn::tensor::{Distribution, TensorData};
 
 /// Name, inputs, hidden, outputs, batch.
 const NETS: [(&str, usize, &[usize], usize, usize); 4] = [
@@ -20,8 +22,6 @@ const NETS: [(&str, usize, &[usize], usize, usize); 4] = [
     ("medium", 784, &[512, 512], 10, 128),
     ("wide", 784, &[1024, 1024], 10, 512),
 ];
-const DEVICES: [&str; 2] = ["flex", "wgpu"];
-const ROUNDS: usize = 5;
 const STEPS: usize = 128;
 
 #[derive(Module, Debug)]
@@ -59,7 +59,6 @@ struct Run {
     batch: usize,
     order: Vec<i32>,
     random: u32,
-    rates: Vec<f64>,
 }
 
 impl Run {
@@ -77,7 +76,6 @@ impl Run {
             batch,
             order: (0..rows as i32).collect(),
             random: 1,
-            rates: vec![],
         }
     }
 
@@ -122,30 +120,50 @@ impl Run {
     }
 }
 
+/// Takes the next values of a file as a tensor.
+fn take<const D: usize>(values: &mut &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
+    let (first, rest) = values.split_at(shape.iter().product());
+    *values = rest;
+    Tensor::from_data(TensorData::new(first.to_vec(), shape), device)
+}
+
+/// Prints the loss of each step, in the order of the rows.
+fn losses(mut run: Run, inputs: usize, outputs: usize, path: &str) {
+    let bytes = std::fs::read(path).expect("run.py wrote the file");
+    let values: Vec<f32> = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    let mut values = &values[..];
+    let plain = run.device.clone().without_autodiff();
+    let mut width = inputs;
+    for linear in run.net.linears.iter_mut().chain([&mut run.net.last]) {
+        let [_, units] = linear.weight.dims();
+        linear.weight = Param::from_tensor(take(&mut values, [width, units], &run.device));
+        width = units;
+    }
+    run.net.last.bias = Some(Param::from_tensor(take(&mut values, [outputs], &run.device)));
+    let rows = values.len() / (inputs + 1);
+    run.x = take(&mut values, [rows, inputs], &plain);
+    let classes: Vec<i32> = values.iter().map(|&class| class as i32).collect();
+    run.y = Tensor::from_ints(classes.as_slice(), &plain);
+    let order: Vec<i32> = (0..rows as i32).collect();
+    for rows in order.chunks(run.batch) {
+        let loss: f32 = run.step(rows).into_scalar();
+        println!("{loss}");
+    }
+}
+
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let seconds = words.iter().find_map(|word| word.parse().ok()).unwrap_or(2.0);
-    let among = |name: &str, all: &[&str]| {
-        words.iter().any(|word| word == name) || !words.iter().any(|word| all.contains(&word.as_str()))
-    };
-    for net in NETS.iter().filter(|net| among(net.0, &NETS.map(|net| net.0))) {
-        let devices: Vec<&str> = DEVICES.into_iter().filter(|name| among(name, &DEVICES)).collect();
-        let mut runs: Vec<Run> = devices.iter().map(|device| Run::new(device, *net)).collect();
-        // Warm-up: kernels are compiled and tuned in the first epoch.
-        for run in &mut runs {
-            run.rate(seconds);
-        }
-        for _ in 0..ROUNDS {
-            for run in &mut runs {
-                let rate = run.rate(seconds);
-                run.rates.push(rate);
-            }
-        }
-        for (device, run) in devices.iter().zip(&mut runs) {
-            run.rates.sort_by(f64::total_cmp);
-            let [lowest, .., highest] = run.rates[..] else { unreachable!() };
-            let median = run.rates[ROUNDS / 2];
-            println!("{} on {device}: {median:.1} steps/s ({lowest:.1} – {highest:.1})", net.0);
-        }
+    let [device, net, what, argument] = &words[..] else { panic!("see the head of main.rs") };
+    let net = *NETS.iter().find(|(name, ..)| name == net).expect("a network of minilote bench");
+    let mut run = Run::new(device, net);
+    if what == "losses" {
+        return losses(run, net.1, net.3, argument);
+    }
+    let seconds: f64 = argument.parse().expect("seconds");
+    // Kernels are compiled and tuned in the first epoch.
+    run.rate(seconds);
+    println!("ready");
+    for _ in std::io::stdin().lock().lines() {
+        println!("{}", run.rate(seconds));
     }
 }
