@@ -1,8 +1,14 @@
-// out = a b, a b^T or a^T b, for GPUs: a block of BLOCK by BLOCK of out for each workgroup, four by
-// four values for each invocation, the factors staged through shared memory DEPTH deep.
+// out = a b, a b^T or a^T b, for GPUs. The factors are staged through shared memory, SLICES * DEPTH deep;
+// every slice of the workgroup adds up products over its own DEPTH, four by four or eight by eight values of
+// out for each invocation; at the end the slices' sums are added in their order.
 
-override BLOCK: u32;
+override ACROSS: u32; // invocations along the columns of out,
+override DOWN: u32;   // along its rows,
+override SLICES: u32; // and along the sums
+override WIDE: u32;   // vec4s of columns of an invocation, 1 or 2
+override TALL: u32;   // fours of rows of an invocation, 1 or 2
 override DEPTH: u32;
+override EPILOGUE: u32; // 0: f(sum), 1: f(sum + extra), extra a bias, 2: sum * f'(extra), extra an activation
 
 struct Params { a: View, b: View, extra: View, out: View, rows: u32, depth: u32, cols: u32 }
 
@@ -12,8 +18,6 @@ struct Params { a: View, b: View, extra: View, out: View, rows: u32, depth: u32,
 @group(1) @binding(3) var<storage, read_write> out: array<vec4f>;
 @group(1) @binding(4) var<storage, read> extra: array<vec4f>;
 
-override EPILOGUE: u32; // 0: f(sum), 1: f(sum + extra), extra a bias, 2: sum * f'(extra), extra an activation
-
 fn finish(sum: vec4f, m: u32, r: u32, c: u32) -> vec4f {
     switch EPILOGUE {
         case 1u { return pad(value(sum + extra[at(p.extra, m, 0u, c)]), c, p.cols); }
@@ -22,143 +26,117 @@ fn finish(sum: vec4f, m: u32, r: u32, c: u32) -> vec4f {
     }
 }
 
-// [k][vec4 of rows of out] and [k][vec4 of columns of out]
-var<workgroup> a_tile: array<vec4f, BLOCK / 4u * DEPTH>;
-var<workgroup> b_tile: array<vec4f, BLOCK / 4u * DEPTH>;
+// The tile of a, [k][four rows of out], then that of b, [k][vec4 of columns of out].
+var<workgroup> tiles: array<vec4f, SLICES * DEPTH * (DOWN * TALL + ACROSS * WIDE)>;
 
-struct Tile { r0: vec4f, r1: vec4f, r2: vec4f, r3: vec4f }
+// [row][vec4 of columns]
+alias Tile = array<array<vec4f, 2>, 8>;
 
-// Where an invocation stands.
-struct Place { m: u32, row: u32, col: u32, lane: u32, x: u32, y: u32 } // row and col of the block, in vec4s
+// What a workgroup stages of a factor: `width` vec4s of out's rows or columns from `start` on, for model m.
+struct Part { is_a: bool, m: u32, start: u32, width: u32, tile: u32, rows: u32, ld: u32 }
 
-fn place(group: vec3u, local: vec3u) -> Place {
-    let width = BLOCK / 4u;
-    return Place(group.z, group.y * width, group.x * width, local.y * width + local.x, local.x, local.y);
-}
-
-// A factor whose rows are the sum's index k lies as the tile does. Past the last k it counts as zero.
-fn stage_a_straight(at_block: Place, k0: u32) {
-    let width = BLOCK / 4u;
-    for (var i = at_block.lane; i < width * DEPTH; i += width * width) {
-        let k = k0 + i / width;
-        let x = min(at_block.row + i % width, p.a.ld - 1u);
-        a_tile[i] = select(vec4f(), a[at(p.a, at_block.m, min(k, p.depth - 1u), x)], k < p.depth);
+fn load(part: Part, r: u32, c: u32) -> vec4f {
+    if part.is_a {
+        return a[at(p.a, part.m, r, c)];
     }
+    return b[at(p.b, part.m, r, c)];
 }
 
-fn stage_b_straight(at_block: Place, k0: u32) {
-    let width = BLOCK / 4u;
-    for (var i = at_block.lane; i < width * DEPTH; i += width * width) {
-        let k = k0 + i / width;
-        let x = min(at_block.col + i % width, p.b.ld - 1u);
-        b_tile[i] = select(vec4f(), b[at(p.b, at_block.m, min(k, p.depth - 1u), x)], k < p.depth);
+// A factor whose rows are the sum's index k lies as its tile does. Past the last k it counts as zero.
+fn stage_straight(part: Part, lane: u32, k0: u32) {
+    for (var i = lane; i < part.width * SLICES * DEPTH; i += ACROSS * DOWN * SLICES) {
+        let k = k0 + i / part.width;
+        let c = min(part.start + i % part.width, part.ld - 1u);
+        tiles[part.tile + i] = select(vec4f(), load(part, min(k, p.depth - 1u), c), k < p.depth);
     }
 }
 
 // A factor whose columns are k is transposed four by four. Its padding columns are zero.
-fn stage_a_transposed(at_block: Place, k0: u32) {
-    let width = BLOCK / 4u;
-    for (var i = at_block.lane; i < width * DEPTH / 4u; i += width * width) {
-        let k = k0 / 4u + i / width;
-        let inside = k < p.a.ld;
+fn stage_transposed(part: Part, lane: u32, k0: u32) {
+    for (var i = lane; i < part.width * SLICES * DEPTH / 4u; i += ACROSS * DOWN * SLICES) {
+        let k = k0 / 4u + i / part.width;
         var v: array<vec4f, 4>;
         for (var j = 0u; j < 4u; j++) {
-            let row = min(4u * (at_block.row + i % width) + j, p.rows - 1u);
-            v[j] = select(vec4f(), a[at(p.a, at_block.m, row, min(k, p.a.ld - 1u))], inside);
+            let r = min(4u * (part.start + i % part.width) + j, part.rows - 1u);
+            v[j] = select(vec4f(), load(part, r, min(k, part.ld - 1u)), k < part.ld);
         }
-        let to = i / width * 4u * width + i % width;
-        a_tile[to] = vec4f(v[0].x, v[1].x, v[2].x, v[3].x);
-        a_tile[to + width] = vec4f(v[0].y, v[1].y, v[2].y, v[3].y);
-        a_tile[to + 2u * width] = vec4f(v[0].z, v[1].z, v[2].z, v[3].z);
-        a_tile[to + 3u * width] = vec4f(v[0].w, v[1].w, v[2].w, v[3].w);
-    }
-}
-
-fn stage_b_transposed(at_block: Place, k0: u32) {
-    let width = BLOCK / 4u;
-    for (var i = at_block.lane; i < width * DEPTH / 4u; i += width * width) {
-        let k = k0 / 4u + i / width;
-        let inside = k < p.b.ld;
-        var v: array<vec4f, 4>;
+        let to = part.tile + i / part.width * 4u * part.width + i % part.width;
         for (var j = 0u; j < 4u; j++) {
-            let row = min(4u * (at_block.col + i % width) + j, p.cols - 1u);
-            v[j] = select(vec4f(), b[at(p.b, at_block.m, row, min(k, p.b.ld - 1u))], inside);
+            tiles[to + j * part.width] = vec4f(v[0][j], v[1][j], v[2][j], v[3][j]);
         }
-        let to = i / width * 4u * width + i % width;
-        b_tile[to] = vec4f(v[0].x, v[1].x, v[2].x, v[3].x);
-        b_tile[to + width] = vec4f(v[0].y, v[1].y, v[2].y, v[3].y);
-        b_tile[to + 2u * width] = vec4f(v[0].z, v[1].z, v[2].z, v[3].z);
-        b_tile[to + 3u * width] = vec4f(v[0].w, v[1].w, v[2].w, v[3].w);
     }
 }
 
-fn multiply(sum: Tile, at_block: Place) -> Tile {
-    let width = BLOCK / 4u;
-    var t = sum;
-    for (var k = 0u; k < DEPTH; k++) {
-        let x = a_tile[k * width + at_block.y];
-        let y = b_tile[k * width + at_block.x];
-        t.r0 += x.x * y;
-        t.r1 += x.y * y;
-        t.r2 += x.z * y;
-        t.r3 += x.w * y;
-    }
-    return t;
-}
-
-fn store_row(at_block: Place, r: u32, sum: vec4f) {
-    let row = 4u * (at_block.row + at_block.y) + r;
-    let c = at_block.col + at_block.x;
-    if row < p.rows && c < p.out.ld {
-        out[at(p.out, at_block.m, row, c)] = finish(sum, at_block.m, row, c);
+// Adds what a slice has of the staged k. An invocation's rows and columns are DOWN and ACROSS apart.
+fn multiply(sum: ptr<function, Tile>, local: vec3u) {
+    for (var k = local.z * DEPTH; k < (local.z + 1u) * DEPTH; k++) {
+        var y: array<vec4f, 2>;
+        for (var w = 0u; w < WIDE; w++) {
+            y[w] = tiles[SLICES * DEPTH * DOWN * TALL + (k * WIDE + w) * ACROSS + local.x];
+        }
+        for (var t = 0u; t < TALL; t++) {
+            let x = tiles[(k * TALL + t) * DOWN + local.y];
+            for (var r = 0u; r < 4u; r++) {
+                for (var w = 0u; w < WIDE; w++) {
+                    (*sum)[4u * t + r][w] += x[r] * y[w];
+                }
+            }
+        }
     }
 }
 
-fn store(at_block: Place, sum: Tile) {
-    store_row(at_block, 0u, sum.r0);
-    store_row(at_block, 1u, sum.r1);
-    store_row(at_block, 2u, sum.r2);
-    store_row(at_block, 3u, sum.r3);
+// Each slice adds up and stores its share of the values.
+fn store(group: vec3u, local: vec3u, sum: ptr<function, Tile>) {
+    let lane = local.y * ACROSS + local.x;
+    for (var i = 0u; i < 4u * TALL * WIDE; i++) {
+        let r = i / WIDE;
+        let w = i % WIDE;
+        var total = (*sum)[r][w];
+        if SLICES > 1u {
+            tiles[local.z * ACROSS * DOWN + lane] = total;
+            workgroupBarrier();
+            total = tiles[lane];
+            for (var slice = 1u; slice < SLICES; slice++) {
+                total += tiles[slice * ACROSS * DOWN + lane];
+            }
+            workgroupBarrier();
+        }
+        let row = 4u * ((group.y * TALL + r / 4u) * DOWN + local.y) + r % 4u;
+        let c = (group.x * WIDE + w) * ACROSS + local.x;
+        if i % SLICES == local.z && row < p.rows && c < p.out.ld {
+            out[at(p.out, group.z, row, c)] = finish(total, group.z, row, c);
+        }
+    }
 }
 
-@compute @workgroup_size(BLOCK / 4u, BLOCK / 4u)
+fn product(group: vec3u, local: vec3u, a_straight: bool, b_straight: bool) {
+    let lane = (local.z * DOWN + local.y) * ACROSS + local.x;
+    let high = DOWN * TALL;
+    let wide = ACROSS * WIDE;
+    let part_a = Part(true, group.z, group.y * high, high, 0u, p.rows, p.a.ld);
+    let part_b = Part(false, group.z, group.x * wide, wide, SLICES * DEPTH * high, p.cols, p.b.ld);
+    var sum: Tile;
+    for (var k = 0u; k < p.depth; k += SLICES * DEPTH) {
+        if a_straight { stage_straight(part_a, lane, k); } else { stage_transposed(part_a, lane, k); }
+        if b_straight { stage_straight(part_b, lane, k); } else { stage_transposed(part_b, lane, k); }
+        workgroupBarrier();
+        multiply(&sum, local);
+        workgroupBarrier();
+    }
+    store(group, local, &sum);
+}
+
+@compute @workgroup_size(ACROSS, DOWN, SLICES)
 fn ab(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
-    let block = place(group, local);
-    var sum = Tile();
-    for (var k = 0u; k < p.depth; k += DEPTH) {
-        stage_a_transposed(block, k);
-        stage_b_straight(block, k);
-        workgroupBarrier();
-        sum = multiply(sum, block);
-        workgroupBarrier();
-    }
-    store(block, sum);
+    product(group, local, false, true);
 }
 
-@compute @workgroup_size(BLOCK / 4u, BLOCK / 4u)
+@compute @workgroup_size(ACROSS, DOWN, SLICES)
 fn abt(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
-    let block = place(group, local);
-    var sum = Tile();
-    for (var k = 0u; k < p.depth; k += DEPTH) {
-        stage_a_transposed(block, k);
-        stage_b_transposed(block, k);
-        workgroupBarrier();
-        sum = multiply(sum, block);
-        workgroupBarrier();
-    }
-    store(block, sum);
+    product(group, local, false, false);
 }
 
-@compute @workgroup_size(BLOCK / 4u, BLOCK / 4u)
+@compute @workgroup_size(ACROSS, DOWN, SLICES)
 fn atb(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
-    let block = place(group, local);
-    var sum = Tile();
-    for (var k = 0u; k < p.depth; k += DEPTH) {
-        stage_a_straight(block, k);
-        stage_b_straight(block, k);
-        workgroupBarrier();
-        sum = multiply(sum, block);
-        workgroupBarrier();
-    }
-    store(block, sum);
+    product(group, local, true, true);
 }

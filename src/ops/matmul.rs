@@ -1,5 +1,5 @@
 use super::activation::code;
-use super::{Describe, Dispatch, Function, Operand, Step, Tensor, Variant, read, words, write};
+use super::{Describe, Dispatch, Function, Operand, Step, Tensor, Tile, Variant, read, words, write};
 use crate::cpu::{Memory, Real, Twin, product, rows_mut};
 
 /// Which of the two factors of a product is transposed.
@@ -32,17 +32,24 @@ pub struct MatMul {
     pub function: Option<Function>,
     pub slope: Option<(Function, Tensor)>,
     pub out: Tensor,
+    /// How the kernel shares it out, if not by [`Tile::suited`].
+    pub tile: Option<Tile>,
 }
 
 impl MatMul {
     /// The product alone.
     pub fn new(product: Product, a: Tensor, b: Tensor, out: Tensor) -> MatMul {
-        MatMul { product, a, b, bias: None, function: None, slope: None, out }
+        MatMul { product, a, b, bias: None, function: None, slope: None, out, tile: None }
     }
 
     /// The length of the sums.
     fn depth(&self) -> usize {
         if self.product == Product::AtB { self.a.rows } else { self.a.cols }
+    }
+
+    /// Rows of out, length of the sums, columns of out.
+    pub fn sizes(&self) -> [usize; 3] {
+        [self.out.rows, self.depth(), self.out.cols]
     }
 
     /// What else it reads; where there is nothing, the binding holds b again, unread.
@@ -72,10 +79,9 @@ impl<T: Real> Twin<T, 1> for MatMul {
                 Product::ABt => ((lda, 1), (1, ldb)),
                 Product::AtB => ((1, lda), (ldb, 1)),
             };
-            let size = [self.out.rows, self.depth(), self.out.cols];
             let start = self.out.at(model, 0, step.slot as usize);
             let to = (&mut out[start..], self.out.ld());
-            product(size, (a, a_strides), (b, b_strides), to, self.bias.is_some());
+            product(self.sizes(), (a, a_strides), (b, b_strides), to, self.bias.is_some());
             if let Some(function) = self.function {
                 rows_mut(out, self.out, model, step.slot).for_each(|row| function.apply(row));
             }
@@ -97,31 +103,22 @@ impl Describe for MatMul {
     }
 
     fn dispatch(&self, variant: Variant) -> Dispatch {
-        // Rows and columns of out to a workgroup.
-        let (shader, block_rows, block_cols, mut constants) = match variant {
-            Variant::Gpu => ("matmul", 32, 32, vec![("BLOCK", 32.0), ("DEPTH", 16.0)]),
-            Variant::Software => {
-                // Eight invocations run as one vector: below one another where out is narrow.
-                let across = self.out.cols.div_ceil(16).next_power_of_two().min(8);
-                let down = 8 / across;
-                let constants = vec![("ACROSS", across as f64), ("DOWN", down as f64)];
-                ("matmul_direct", 8 * down, 16 * across, constants)
-            }
-        };
+        let tile = self.tile.unwrap_or_else(|| Tile::suited(variant, self.out.models, self.sizes()));
+        let [block_rows, block_cols] = tile.block();
+        let mut constants = tile.constants();
         let epilogue = if self.bias.is_some() { 1.0 } else { 2.0 * f64::from(self.slope.is_some()) };
         let function = self.function.or(self.slope.map(|(function, _)| function));
         constants.extend([("EPILOGUE", epilogue), code(function)]);
-        let sizes = [self.out.rows, self.depth(), self.out.cols];
         let views = [self.a, self.b, self.extra(), self.out];
         Dispatch {
-            shader,
+            shader: tile.shader(),
             entry: match self.product {
                 Product::AB => "ab",
                 Product::ABt => "abt",
                 Product::AtB => "atb",
             },
             constants,
-            params: words(&views, &sizes.map(|size| size as u32)),
+            params: words(&views, &self.sizes().map(|size| size as u32)),
             workgroups: [
                 self.out.cols.div_ceil(block_cols) as u32,
                 self.out.rows.div_ceil(block_rows) as u32,
@@ -143,6 +140,7 @@ impl Describe for MatMul {
         let bias = if self.bias.is_some() { " + bias" } else { "" };
         let function = self.function.map_or(String::new(), |function| format!(", {function}"));
         let slope = self.slope.map_or(String::new(), |(function, _)| format!(", slope of {function}"));
-        format!("{a} · {b}{bias}{function}{slope} → {}×{}", self.out.rows, self.out.cols)
+        let tile = self.tile.map_or(String::new(), |tile| format!(" by {tile}"));
+        format!("{a} · {b}{bias}{function}{slope} → {}×{}{tile}", self.out.rows, self.out.cols)
     }
 }

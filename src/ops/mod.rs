@@ -21,6 +21,7 @@ mod loss;
 mod matmul;
 mod optimizer;
 mod stage;
+mod tile;
 
 pub use activation::{Activation, ActivationBackward, Function};
 pub use backward::{Backward, InputGradient, WeightUpdate};
@@ -34,6 +35,7 @@ pub use gather::Gather;
 pub use loss::{Loss, LossKind, LossTotal};
 pub use matmul::{MatMul, Product};
 pub use optimizer::{Optimizer, Rule};
+pub use tile::Tile;
 
 use crate::cpu::{Memory, Real};
 

@@ -174,6 +174,11 @@ impl Arena {
 
     /// Runs all cases on the twin and in both variants, and compares.
     pub fn check(&self) {
+        self.check_in(&[Variant::Gpu, Variant::Software]);
+    }
+
+    /// [`Arena::check`] in these variants.
+    pub fn check_in(&self, variants: &[Variant]) {
         let Some(gpu) = crate::gpu() else { return };
         let mut twin = Cpu::<f64>::new(self.plan());
         for (&space, values) in &self.reals {
@@ -184,7 +189,7 @@ impl Arena {
         twin.run(&[(0, STEP)]);
 
         let mut failures = vec![];
-        for variant in [Variant::Gpu, Variant::Software] {
+        for &variant in variants {
             let results = self.run(&gpu, variant);
             self.compare(variant, &results, &twin, &mut failures);
         }

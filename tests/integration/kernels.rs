@@ -14,9 +14,33 @@ fn shapes() -> Vec<[usize; 3]> {
     pairs.flat_map(|(rows, cols)| [[1, rows, cols], [3, rows, cols]]).chain([[1, 1100, 1000]]).collect()
 }
 
+/// A product of random factors; `number` picks what follows it.
+fn product(arena: &mut Arena, product: Product, models: usize, sizes: [usize; 3], number: usize) -> MatMul {
+    let [rows, depth, cols] = sizes;
+    let transposed = |on: bool, [rows, cols]: [usize; 2]| if on { [cols, rows] } else { [rows, cols] };
+    let a = transposed(product == Product::AtB, [rows, depth]);
+    let b = transposed(product == Product::ABt, [depth, cols]);
+    let (a, b) = (arena.input(0, models, a[0], a[1]), arena.input(1, models, b[0], b[1]));
+    let mut op = MatMul::new(product, a, b, arena.output(0, models, rows, cols));
+    let function = [Function::Relu, Function::Tanh, Function::Sigmoid][number % 3];
+    match number % 5 {
+        0 => op.bias = Some(arena.input(1, models, 1, cols)),
+        1 => op.function = Some(function),
+        2 => {
+            op.bias = Some(arena.input(1, models, 1, cols));
+            op.function = Some(function);
+        }
+        3 => op.slope = Some((function, arena.input(1, models, rows, cols))),
+        _ => {}
+    }
+    op
+}
+
+const PRODUCTS: [Product; 3] = [Product::AB, Product::ABt, Product::AtB];
+
 #[test]
 fn matmul() {
-    for product in [Product::AB, Product::ABt, Product::AtB] {
+    for kind in PRODUCTS {
         let mut arena = Arena::new();
         // Every pair of sizes in every two of the three places, then more at random.
         let mut sizes: Vec<[usize; 3]> = vec![];
@@ -24,32 +48,44 @@ fn matmul() {
             sizes.extend((0..7).map(|j| [SIZES[i], SIZES[j], SIZES[(i + j) % 7]]));
         }
         sizes.extend((0..20).map(|_| [0; 3].map(|_: usize| SIZES[arena.random.random_range(0..7)])));
-        for (i, [rows, depth, cols]) in sizes.into_iter().enumerate() {
+        for (i, sizes) in sizes.into_iter().enumerate() {
             for models in [1, 3] {
-                let transposed =
-                    |on: bool, [rows, cols]: [usize; 2]| if on { [cols, rows] } else { [rows, cols] };
-                let [a, b] = [
-                    transposed(product == Product::AtB, [rows, depth]),
-                    transposed(product == Product::ABt, [depth, cols]),
-                ];
-                let (a, b) = (arena.input(0, models, a[0], a[1]), arena.input(1, models, b[0], b[1]));
-                let out = arena.output(0, models, rows, cols);
-                let mut op = MatMul::new(product, a, b, out);
-                let function = [Function::Relu, Function::Tanh, Function::Sigmoid][i % 3];
-                match i % 5 {
-                    0 => op.bias = Some(arena.input(1, models, 1, cols)),
-                    1 => op.function = Some(function),
-                    2 => {
-                        op.bias = Some(arena.input(1, models, 1, cols));
-                        op.function = Some(function);
-                    }
-                    3 => op.slope = Some((function, arena.input(1, models, rows, cols))),
-                    _ => {}
-                }
+                let op = product(&mut arena, kind, models, sizes, i);
+                let out = op.out;
                 arena.case(op, &[out]);
             }
         }
         arena.check();
+    }
+}
+
+/// Around the blocks of out and the depths that are staged at once.
+#[test]
+fn matmul_with_every_tile() {
+    let sizes = [
+        [1, 1, 1],
+        [1, 1000, 2],
+        [3, 65, 130],
+        [17, 127, 16],
+        [63, 257, 65],
+        [64, 64, 64],
+        [130, 129, 33],
+        [257, 3, 63],
+        [60, 784, 100],
+    ];
+    for kind in PRODUCTS {
+        for variant in [Variant::Gpu, Variant::Software] {
+            let mut arena = Arena::new();
+            for (t, &tile) in Tile::candidates(variant).iter().enumerate() {
+                for (i, sizes) in sizes.into_iter().enumerate() {
+                    let models = 1 + 2 * (i % 2);
+                    let op = MatMul { tile: Some(tile), ..product(&mut arena, kind, models, sizes, t + i) };
+                    let out = op.out;
+                    arena.case(op, &[out]);
+                }
+            }
+            arena.check_in(&[variant]);
+        }
     }
 }
 

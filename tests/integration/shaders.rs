@@ -32,7 +32,9 @@ fn samples() -> Vec<Op> {
         let slope = Some((Function::Tanh, tensor(6, 6)));
         ops.push(plain.clone().into());
         ops.push(MatMul { bias: Some(beta), function: Some(Function::Relu), ..plain.clone() }.into());
-        ops.push(MatMul { slope, ..plain }.into());
+        ops.push(MatMul { slope, ..plain.clone() }.into());
+        let tiles = [Variant::Gpu, Variant::Software].into_iter().flat_map(Tile::candidates);
+        ops.extend(tiles.map(|&tile| MatMul { tile: Some(tile), ..plain.clone() }.into()));
     }
     for function in [Function::Relu, Function::Tanh, Function::Sigmoid] {
         ops.push(Activation { function, x, out }.into());
@@ -104,6 +106,19 @@ fn files_and_list_agree_and_validate() {
     assert_eq!(files, listed);
 }
 
+/// Whether a workgroup is no more than WebGPU promises on every device.
+fn within_defaults(module: &naga::Module, entry: &str) -> Result<(), String> {
+    let invocations = |found: &naga::EntryPoint| found.workgroup_size.iter().product::<u32>();
+    let invocations = module.entry_points.iter().find(|found| found.name == entry).map(invocations);
+    let shared =
+        module.global_variables.iter().filter(|(_, global)| global.space == naga::AddressSpace::WorkGroup);
+    let bytes: u32 = shared.map(|(_, global)| module.types[global.ty].inner.size(module.to_ctx())).sum();
+    match invocations {
+        Some(1..=256) if bytes <= 16384 => Ok(()),
+        _ => Err(format!("{invocations:?} invocations with {bytes} bytes of shared memory")),
+    }
+}
+
 /// What is wrong between a shader and a dispatch of it.
 fn mismatches(op: &Op, variant: Variant) -> Result<(), String> {
     let dispatch = op.describe().dispatch(variant);
@@ -118,8 +133,9 @@ fn mismatches(op: &Op, variant: Variant) -> Result<(), String> {
     }
     let constants = dispatch.constants.iter().map(|(name, value)| (name.to_string(), *value)).collect();
     let entry = Some((naga::ShaderStage::Compute, dispatch.entry));
-    naga::back::pipeline_constants::process_overrides(&module, &info, entry, &constants)
+    let (made, _) = naga::back::pipeline_constants::process_overrides(&module, &info, entry, &constants)
         .map_err(|error| format!("with its constants: {error}"))?;
+    within_defaults(&made, dispatch.entry)?;
 
     let used = info.get_entry_point(index);
     let mut bindings = BTreeMap::new();
