@@ -4,11 +4,11 @@ use ndarray::Array2;
 
 use crate::cpu::{Cpu, Real};
 use crate::data::Inputs;
-use crate::gpu::{AdapterSummary, Counts, Gpu, GpuDevice, adapters};
+use crate::gpu::{AdapterSummary, Autotune, Counts, Gpu, GpuDevice, Tuning, adapters};
 use crate::model::Statistics;
 use crate::ops::{Space, Step, Tensor, Variant};
 use crate::program::Plan;
-use crate::{Error, Result};
+use crate::{Error, Result, cache};
 
 /// Where programs run.
 #[derive(Clone, Debug)]
@@ -84,6 +84,17 @@ impl Device {
             Device::Gpu(gpu) if gpu.variant() == Variant::Gpu => plan.staged(),
             _ => plan.fused(),
         }
+    }
+
+    /// Gives a plan's products the tiles that [`GpuDevice::tune`] finds, with `tiles.json` of the cache; there is
+    /// nothing to find for the CPU backend.
+    ///
+    /// # Errors
+    /// As for [`GpuDevice::tune`].
+    pub async fn tune(&self, plan: &mut Plan, autotune: Autotune) -> Result<Tuning> {
+        let Device::Gpu(gpu) = self else { return Ok(Tuning::default()) };
+        let file = cache::folder().map(|folder| folder.join("tiles.json"));
+        gpu.tune(plan, autotune, file.as_deref()).await
     }
 
     /// Whether a plan fits this device; `way_out` says what to do if not.

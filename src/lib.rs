@@ -24,6 +24,7 @@
 
 #![warn(missing_docs)]
 
+pub mod cache;
 pub mod cpu;
 pub mod data;
 pub mod engine;

@@ -2,6 +2,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
+use minilote::gpu::Autotune;
 use minilote::peak::Peak;
 use minilote::{Device, Error, Result};
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,10 @@ pub struct Bench {
     /// Seconds that each line of the table is measured, over all its rounds
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
+
+    /// Measure with tiles of products that were measured, too: see train
+    #[arg(long, value_enum, default_value = "off")]
+    autotune: Autotune,
 
     /// Print JSON
     #[arg(long)]
@@ -94,7 +99,7 @@ impl Bench {
             skipped.extend(off.iter().map(|(device, _)| Skipped { net: net.name, device: device.name() }));
             if !on.is_empty() {
                 note(&format!("measuring {}", net.describe()));
-                rows.extend(measure(net, &on, self.seconds).await?);
+                rows.extend(measure(net, &on, self.seconds, self.autotune).await?);
             }
         }
         if let Some(old) = &old {
@@ -102,7 +107,7 @@ impl Bench {
         }
         let limits: Vec<Value> = devices.iter().map(device_json).collect();
         let json = json!({
-            "format": FORMAT, "machine": machine(), "devices": limits, "seconds": self.seconds, "rows": rows,
+            "format": FORMAT, "machine": machine(), "devices": limits, "seconds": self.seconds, "autotune": self.autotune, "rows": rows,
             "norm_costs": norm_costs(&rows), "skipped": skipped,
         });
         if self.json {

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use minilote::data::{Feature, FeatureKind, Inputs, Missing, Schema, Split, Standardize, Target, TargetKind};
-use minilote::gpu::Counts;
+use minilote::gpu::{Autotune, Counts};
 use minilote::model::Norm;
 use minilote::ops::Function;
 use minilote::peak::Peak;
@@ -81,7 +81,7 @@ impl Net {
         )
     }
 
-    fn config(&self, norm: Norm) -> Config {
+    fn config(&self, norm: Norm, autotune: Autotune) -> Config {
         Config {
             hidden: Sizes(self.hidden.into()),
             activation: self.activation,
@@ -90,6 +90,7 @@ impl Net {
             optimizer: OptimizerKind::Sgd,
             lr: Some(0.01),
             epochs: u32::MAX as usize,
+            autotune,
             ..Config::default()
         }
     }
@@ -151,12 +152,13 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// A session with its first step done and with chunks of steps grown to their length.
-    async fn start<'a>(net: &Net, on: &'a (Device, Peak), norm: Norm, warm_up: f64) -> Result<Run<'a>> {
+    async fn start<'a>(net: &Net, on: &'a (Device, Peak), config: Config, warm_up: f64) -> Result<Run<'a>> {
         let (device, peak) = on;
-        let data = net.data()?;
+        let (data, norm) = (net.data()?, config.norm);
         let started = Instant::now();
-        let mut trainer = Trainer::new(data, net.config(norm), device).await?;
+        let mut trainer = Trainer::new(data, config, device).await?;
         step_seconds(&mut trainer, 0.0).await?;
+        trainer.tuning().notes.iter().for_each(|line| super::note(line));
         let first_step = started.elapsed().as_secs_f64();
         step_seconds(&mut trainer, warm_up).await?;
         let before = trainer.engine().counts();
@@ -188,12 +190,17 @@ impl Run<'_> {
 }
 
 /// Times a network on all devices with and without batch normalization, each for so many seconds in all.
-pub async fn measure(net: &Net, devices: &[&(Device, Peak)], seconds: f64) -> Result<Vec<Row>> {
+pub async fn measure(
+    net: &Net,
+    devices: &[&(Device, Peak)],
+    seconds: f64,
+    autotune: Autotune,
+) -> Result<Vec<Row>> {
     let of_round = seconds / ROUNDS as f64;
     let mut runs = vec![];
     for on in devices {
         for norm in [Norm::Before, Norm::None] {
-            runs.push(Run::start(net, on, norm, of_round).await?);
+            runs.push(Run::start(net, on, net.config(norm, autotune), of_round).await?);
         }
     }
     for _ in 0..ROUNDS {

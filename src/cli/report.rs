@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use minilote::data::{Inputs, Schema, TargetKind};
+use minilote::gpu::Tuning;
 use minilote::model::Model;
 use minilote::train::{Predictor, Scores, TrainingData};
 use minilote::{Device, Error, Result, Task};
@@ -42,6 +43,12 @@ pub fn check(outputs: &Array2<f64>, lines: &[u64], file: &Path) -> Result<()> {
             Err(Error::Data { file: file.into(), row, column: None, message: message.into() })
         }
     }
+}
+
+/// What was found about the tiles of products, if it was asked for.
+pub fn tiles(tuning: &Tuning) -> Option<String> {
+    let (count, measured) = (tuning.tiles.len(), tuning.measured);
+    (count > 0).then(|| format!("tiles: {measured} measured, {} remembered", count - measured.min(count)))
 }
 
 pub fn fold(fold: &Fold) -> String {

@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use minilote::data::Inputs;
+use minilote::gpu::Tuning;
 use minilote::model::{Model, Source, write_whole};
 use minilote::train::{
     Config, End, Outcome, Scores, SourceReport, Trainer, TrainingData, Validation, score, train,
@@ -119,12 +120,19 @@ impl Train {
             note(&report::data(&data));
         }
         let mut trainer = Trainer::new(data, self.config.clone(), &device).await?;
+        if !self.quiet {
+            trainer.tuning().notes.iter().for_each(|line| note(line));
+            report::tiles(trainer.tuning()).iter().for_each(|line| note(line));
+        }
 
         // All that can be wrong with the request has been found: from here on there is a directory.
         let config = config::resolved(&self.config, path, &self.device)?;
         let directory = run::create(self.out.as_deref(), path, self.force)?;
         write_whole(&directory.join(run::CONFIG), config.as_bytes())?;
-        run::write_json(&directory.join(run::ENVIRONMENT), &environment(&device, &device_line))?;
+        run::write_json(
+            &directory.join(run::ENVIRONMENT),
+            &environment(&device, &device_line, trainer.tuning()),
+        )?;
         let steps = trainer.steps_per_epoch() * self.config.epochs;
         let log = directory.join(run::LOG);
         let mut watch = Watch::new(log, self.log == Log::Step, self.quiet, steps, self.config.epochs)?;
@@ -159,7 +167,7 @@ impl Train {
 }
 
 /// What a run's speed and its last digits may depend on.
-fn environment(device: &Device, line: &str) -> serde_json::Value {
+fn environment(device: &Device, line: &str, tuning: &Tuning) -> serde_json::Value {
     let adapter = if let Device::Gpu(gpu) = device { Some(gpu.summary()) } else { None };
     json!({
         "minilote": env!("CARGO_PKG_VERSION"),
@@ -168,6 +176,7 @@ fn environment(device: &Device, line: &str) -> serde_json::Value {
         "device": line.trim_start_matches("device: "),
         "adapter": adapter,
         "cpu_threads": super::devices::threads(),
+        "tiles": tuning.tiles,
     })
 }
 

@@ -5,8 +5,10 @@ mod limits;
 mod pipelines;
 mod session;
 pub mod shaders;
+mod tune;
 
 pub use device::{AdapterSummary, GpuDevice, adapters};
 pub use session::{Counts, Gpu};
+pub use tune::{Autotune, Tuning};
 /// The wgpu that this crate is built with, for who brings a device of their own.
 pub use wgpu;

@@ -234,7 +234,7 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
         return fs::write(path, bytes).map_err(|error| Error::file(path, error));
     }
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".part");
+    name.push(format!(".{}.part", std::process::id()));
     let part = path.with_file_name(name);
     let write = || {
         fs::write(&part, bytes)?;

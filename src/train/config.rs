@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::values::{Batch, Betas, Part, Sizes};
 use crate::data::{Missing, Order, Standardize};
+use crate::gpu::Autotune;
 use crate::model::{Init, Norm, Source};
 use crate::ops::{Function, Rule};
 use crate::{Error, Result, Task};
@@ -205,6 +206,11 @@ pub struct Config {
         arg(long, default_value_t = Config::default().seed, help_heading = "Training")
     )]
     pub seed: u64,
+
+    /// On a GPU, how products are shared out among its threads: by a rule (off), or as measured, which is
+    /// remembered for the next run (quick); full measures again. Their last digits differ
+    #[cfg_attr(feature = "cli", arg(long, value_enum, default_value = "off", help_heading = "Training"))]
+    pub autotune: Autotune,
 }
 
 impl Default for Config {
@@ -241,6 +247,7 @@ impl Default for Config {
             weight_decay: None,
             stats: Source::Population,
             seed: 0,
+            autotune: Autotune::Off,
         }
     }
 }

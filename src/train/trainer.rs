@@ -11,6 +11,7 @@ use super::schedule;
 use super::statistics::{BatchStatistics, Moving, of_record};
 use crate::data::epoch_order;
 use crate::engine::{Device, Engine};
+use crate::gpu::Tuning;
 use crate::model::{Model, Source, Spec, Statistics, initialize, read_weights};
 use crate::ops::{Space, Step};
 use crate::program::{Mode, Plan};
@@ -30,6 +31,7 @@ pub struct Trainer {
     pub(super) epoch: usize,
     batch: usize,
     pub(super) chunk: usize,
+    tuning: Tuning,
 }
 
 impl Trainer {
@@ -66,7 +68,7 @@ impl Trainer {
     /// As for [`Trainer::plan`]; [`Error::Fit`] with the batch size that would fit; [`Error::Device`];
     /// [`Error::File`] for `init_weights`.
     pub async fn new(data: TrainingData, config: Config, device: &Device) -> Result<Trainer> {
-        let plan = device.rewrite(Trainer::plan(&data, &config)?);
+        let mut plan = device.rewrite(Trainer::plan(&data, &config)?);
         let spec = plan.spec.clone();
         let batch = batch_rows(&spec, &data, &config)?;
         if device.check(&plan, "").is_err() {
@@ -80,6 +82,7 @@ impl Trainer {
                 (initialize(&spec, config.init, config.seed), spec.batch_norms().map(start).collect())
             }
         };
+        let tuning = device.tune(&mut plan, config.autotune).await?;
         let mut engine = Engine::new(device, plan).await?;
         engine.write_inputs(&data.inputs, &data.standardizer.affine());
         engine.write(Space::Targets, data.targets.as_slice().unwrap_or(&[]));
@@ -91,6 +94,7 @@ impl Trainer {
             epoch: 0,
             batch,
             chunk: 1,
+            tuning,
             data,
             config,
         };
@@ -127,6 +131,11 @@ impl Trainer {
     /// Ends the session, which frees the device's memory, and gives the data set back.
     pub fn into_data(self) -> TrainingData {
         self.data
+    }
+
+    /// What was measured for it, or remembered.
+    pub fn tuning(&self) -> &Tuning {
+        &self.tuning
     }
 
     /// The session.

@@ -30,6 +30,7 @@ struct Ran {
 fn command(directory: &Path, arguments: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_minilote"));
     command.current_dir(directory).args(arguments.split_whitespace());
+    command.env("MINILOTE_CACHE", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
     command
 }
 

@@ -9,6 +9,7 @@ mod parity;
 mod session;
 mod shaders;
 mod training;
+mod tune;
 
 use std::sync::OnceLock;
 
