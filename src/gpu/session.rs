@@ -6,7 +6,7 @@ use futures_intrusive::channel::shared::oneshot_channel;
 
 use super::device::GpuDevice;
 use super::pipelines::Pipelines;
-use crate::ops::{Access, Space, Step};
+use crate::ops::{Access, Op, Space, Step};
 use crate::program::{Plan, UNIFORM};
 use crate::{Error, Result};
 
@@ -145,6 +145,12 @@ impl Gpu {
         }
 
         let mut pipelines = Pipelines::new(&gpu);
+        let kernel = |op: &Op| {
+            let op = op.describe();
+            (op.dispatch(gpu.variant), op.bindings().iter().map(|(_, access)| *access).collect())
+        };
+        let ops = plan.programs.iter().flat_map(|program| &program.ops);
+        pipelines.compile(&gpu, &ops.map(kernel).collect::<Vec<_>>()).await?;
         let mut programs = vec![];
         let mut place = 0;
         for program in &plan.programs {
@@ -153,7 +159,7 @@ impl Gpu {
                 let bindings = op.describe().bindings();
                 let access: Vec<Access> = bindings.iter().map(|(_, access)| *access).collect();
                 let dispatch = op.describe().dispatch(gpu.variant);
-                let pipeline = pipelines.pipeline(&gpu, &dispatch, &access).await?;
+                let pipeline = pipelines.pipeline(&dispatch);
                 let offset = place * UNIFORM;
                 gpu.queue.write_buffer(&params, offset, bytemuck::cast_slice(&dispatch.params));
                 let size = wgpu::BufferSize::new(dispatch.params.len().next_multiple_of(4) as u64 * 4);
