@@ -143,6 +143,11 @@ impl Engine {
         }
     }
 
+    /// See [`Gpu::note`].
+    pub fn note(&self) -> Option<&str> {
+        if let Engine::Gpu(gpu) = self { gpu.note() } else { None }
+    }
+
     /// What a GPU session has made and done; zeros for the others.
     pub fn counts(&self) -> Counts {
         if let Engine::Gpu(gpu) = self { gpu.counts() } else { Counts::default() }

@@ -122,6 +122,7 @@ impl Train {
         let mut trainer = Trainer::new(data, self.config.clone(), &device).await?;
         if !self.quiet {
             trainer.tuning().notes.iter().for_each(|line| note(line));
+            trainer.engine().note().iter().for_each(|line| note(line));
             report::tiles(trainer.tuning()).iter().for_each(|line| note(line));
         }
 

@@ -2,9 +2,10 @@ use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
 
+use super::compiled::Compiled;
 use crate::ops::Variant;
 use crate::program::Limits;
-use crate::{Error, Result};
+use crate::{Error, Result, cache};
 
 /// An adapter that wgpu offers, as `minilote devices` lists it.
 #[derive(Clone, Debug, Serialize)]
@@ -63,12 +64,15 @@ pub struct GpuDevice {
     pub(super) queue: wgpu::Queue,
     pub(super) summary: AdapterSummary,
     pub(super) variant: Variant,
+    /// What the driver compiled, if it is kept.
+    pub(super) compiled: Option<Arc<Compiled>>,
     /// What went wrong outside of a call that could say so.
     pub(super) fault: Arc<Mutex<Option<String>>>,
 }
 
 impl GpuDevice {
-    /// Opens the adapter with this number among [`adapters`].
+    /// Opens the adapter with this number among [`adapters`]. What its driver compiles for sessions is kept in
+    /// the folder of [`cache::folder`], where the driver allows it.
     ///
     /// # Errors
     /// [`Error::Device`] if there is no such adapter or it gives no device.
@@ -86,12 +90,19 @@ impl GpuDevice {
             max_storage_buffer_binding_size: offered.max_storage_buffer_binding_size,
             ..wgpu::Limits::default().or_worse_values_from(&offered)
         };
-        let descriptor =
-            wgpu::DeviceDescriptor { label: Some("minilote"), required_limits, ..Default::default() };
+        let required_features = adapter.features() & wgpu::Features::PIPELINE_CACHE;
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("minilote"),
+            required_features,
+            required_limits,
+            ..Default::default()
+        };
         let opened = adapter.request_device(&descriptor).await;
         let (device, queue) =
             opened.map_err(|error| Error::Device(format!("{} gives no device: {error}", info.name)))?;
+        let compiled = Compiled::open(&device, &info, cache::folder());
         let mut gpu = GpuDevice::from_wgpu(device, queue, info);
+        gpu.compiled = compiled.map(Arc::new);
         gpu.summary.index = index;
         Ok(gpu)
     }
@@ -113,7 +124,7 @@ impl GpuDevice {
         });
         let summary = AdapterSummary::new(0, &info, &device.limits());
         let variant = if summary.is_software() { Variant::Software } else { Variant::Gpu };
-        GpuDevice { device, queue, summary, variant, fault }
+        GpuDevice { device, queue, summary, variant, compiled: None, fault }
     }
 
     /// The same device with another shape of kernels: both give the same results to rounding.

@@ -116,7 +116,7 @@ impl Pipelines {
                 // Every kernel writes its shared memory before it reads it.
                 zero_initialize_workgroup_memory: false,
             },
-            cache: None,
+            cache: gpu.compiled.as_ref().map(|compiled| &compiled.cache),
         })
     }
 }

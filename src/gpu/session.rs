@@ -92,6 +92,7 @@ pub struct Gpu {
     counts: Counts,
     /// Of the last chunk.
     seconds_per_step: Option<f64>,
+    note: Option<String>,
 }
 
 fn buffer(
@@ -151,6 +152,8 @@ impl Gpu {
         };
         let ops = plan.programs.iter().flat_map(|program| &program.ops);
         pipelines.compile(&gpu, &ops.map(kernel).collect::<Vec<_>>()).await?;
+        let note = gpu.compiled.as_ref().and_then(|compiled| compiled.save().err());
+        let note = note.map(|error| format!("compiled kernels are not kept: {error}"));
         let mut programs = vec![];
         let mut place = 0;
         for program in &plan.programs {
@@ -203,12 +206,18 @@ impl Gpu {
             download,
             counts,
             seconds_per_step: None,
+            note,
         })
     }
 
     /// What was made and done so far.
     pub fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// What a person should know of how it was made.
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
     }
 
     /// What the session was made for.
