@@ -89,6 +89,25 @@ fn matmul_with_every_tile() {
     }
 }
 
+/// Slices meet in shared memory, but always in their order.
+#[test]
+fn sliced_products_have_the_same_bits_every_time() {
+    let Some(gpu) = crate::gpu() else { return };
+    let mut arena = Arena::new();
+    let sliced = |tile: &&Tile| matches!(tile, Tile::Staged { slices, .. } if *slices > 1);
+    for &tile in Tile::candidates(Variant::Gpu).iter().filter(sliced) {
+        let op = product(&mut arena, Product::ABt, 1, [60, 784, 100], 0);
+        let out = op.out;
+        arena.case(MatMul { tile: Some(tile), ..op }, &[out]);
+    }
+    let mut runs = (0..3).map(|_| arena.run(&gpu, Variant::Gpu)).map(|results| {
+        let bits = |space: &Space| results[space].iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        arena.cases.iter().map(|case| bits(&case.outputs[0].0.space)).collect::<Vec<_>>()
+    });
+    let first = runs.next();
+    assert!(runs.all(|run| Some(run) == first));
+}
+
 #[test]
 fn gather() {
     for space in [Space::Inputs, Space::Bytes] {
