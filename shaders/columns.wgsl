@@ -3,6 +3,7 @@
 
 override LANES: u32;
 override SPLITS: u32;
+override SUBGROUP: u32; // invocations of a subgroup at least, 1 where there are none
 
 var<workgroup> partial: array<vec4f, LANES * SPLITS>;
 
@@ -12,9 +13,9 @@ fn merge(lane: u32, split: u32, value: vec4f) -> vec4f {
         return value;
     }
     let mine = split * LANES + lane;
-    partial[mine] = value;
+    partial[mine] = in_subgroup(value);
     workgroupBarrier();
-    for (var half = SPLITS / 2u; half > 0u; half /= 2u) {
+    for (var half = SPLITS / 2u; half >= max(SUBGROUP / LANES, 1u); half /= 2u) {
         if split < half {
             partial[mine] += partial[mine + half * LANES];
         }

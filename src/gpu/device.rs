@@ -64,6 +64,8 @@ pub struct GpuDevice {
     pub(super) queue: wgpu::Queue,
     pub(super) summary: AdapterSummary,
     pub(super) variant: Variant,
+    /// Invocations of a subgroup at least; 1 where kernels do without.
+    pub(super) subgroup: u32,
     /// What the driver compiled, if it is kept.
     pub(super) compiled: Option<Arc<Compiled>>,
     /// What went wrong outside of a call that could say so.
@@ -90,7 +92,8 @@ impl GpuDevice {
             max_storage_buffer_binding_size: offered.max_storage_buffer_binding_size,
             ..wgpu::Limits::default().or_worse_values_from(&offered)
         };
-        let required_features = adapter.features() & wgpu::Features::PIPELINE_CACHE;
+        let required_features =
+            adapter.features() & (wgpu::Features::PIPELINE_CACHE | wgpu::Features::SUBGROUP);
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("minilote"),
             required_features,
@@ -124,12 +127,26 @@ impl GpuDevice {
         });
         let summary = AdapterSummary::new(0, &info, &device.limits());
         let variant = if summary.is_software() { Variant::Software } else { Variant::Gpu };
-        GpuDevice { device, queue, summary, variant, compiled: None, fault }
+        // Direct3D does not say which invocations of a workgroup make a subgroup.
+        let orders = matches!(info.backend, wgpu::Backend::Vulkan | wgpu::Backend::Metal);
+        let shuffles = orders && device.features().contains(wgpu::Features::SUBGROUP);
+        let subgroup = if shuffles { info.subgroup_min_size.max(1) } else { 1 };
+        GpuDevice { device, queue, summary, variant, subgroup, compiled: None, fault }
     }
 
     /// The same device with another shape of kernels: both give the same results to rounding.
     pub fn with_variant(self, variant: Variant) -> GpuDevice {
         GpuDevice { variant, ..self }
+    }
+
+    /// The same device with kernels that merge sums through shared memory alone.
+    pub fn without_subgroups(self) -> GpuDevice {
+        GpuDevice { subgroup: 1, ..self }
+    }
+
+    /// Whether kernels merge sums within subgroups first.
+    pub fn has_subgroups(&self) -> bool {
+        self.subgroup > 1
     }
 
     /// The adapter that the device is of.

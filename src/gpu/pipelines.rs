@@ -106,13 +106,15 @@ impl Pipelines {
             bind_group_layouts: &[Some(&self.step_layout), Some(operands)],
             immediate_size: 0,
         });
+        let mut constants = dispatch.constants.clone();
+        constants.extend(shaders::merges(dispatch.shader).then_some(("SUBGROUP", f64::from(gpu.subgroup))));
         gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(&format!("{}.{}", dispatch.shader, dispatch.entry)),
             layout: Some(&layout),
             module: &self.modules[dispatch.shader],
             entry_point: Some(dispatch.entry),
             compilation_options: wgpu::PipelineCompilationOptions {
-                constants: &dispatch.constants,
+                constants: &constants,
                 // Every kernel writes its shared memory before it reads it.
                 zero_initialize_workgroup_memory: false,
             },
@@ -160,7 +162,7 @@ fn in_parallel<T, R>(items: &[T], work: impl Fn(&T) -> R) -> Vec<R> {
 
 /// The module of a kernel's source.
 pub fn module(gpu: &GpuDevice, stem: &'static str) -> wgpu::ShaderModule {
-    let source = wgpu::ShaderSource::Wgsl(shaders::source(stem).into());
+    let source = wgpu::ShaderSource::Wgsl(shaders::source(stem, gpu.subgroup > 1).into());
     let descriptor = wgpu::ShaderModuleDescriptor { label: Some(stem), source };
     // SAFETY: the kernels' indices stay inside their operands for every shape a program can have
     // (tests/integration/kernels.rs surrounds each operand with NaNs and looks at what was read and

@@ -6,6 +6,8 @@ const COMMON: &str = include_str!("../../shaders/common.wgsl");
 const COLUMNS: &str = include_str!("../../shaders/columns.wgsl");
 const GRADIENTS: &str = include_str!("../../shaders/gradients.wgsl");
 const FUNCTION: &str = include_str!("../../shaders/function.wgsl");
+const NO_SUBGROUPS: &str = include_str!("../../shaders/no_subgroups.wgsl");
+const SUBGROUPS: &str = include_str!("../../shaders/subgroups.wgsl");
 const MOMENTS: &str = include_str!("../../shaders/moments.wgsl");
 const STAGE: &str = include_str!("../../shaders/stage.wgsl");
 const UPDATE: &str = include_str!("../../shaders/update.wgsl");
@@ -36,11 +38,25 @@ shaders! {
     "optimizer": UPDATE;
 }
 
-/// The whole source of a kernel.
+/// The whole source of a kernel, for a device with or without subgroups.
 ///
 /// Panics if there is none of that stem.
-pub fn source(stem: &str) -> String {
+pub fn source(stem: &str, subgroups: bool) -> String {
+    let merging = match (merges(stem), subgroups) {
+        (true, true) => SUBGROUPS,
+        (true, false) => NO_SUBGROUPS,
+        (false, _) => "",
+    };
+    parts(stem).concat() + merging
+}
+
+/// Whether a kernel merges sums, and so has the constant `SUBGROUP`.
+pub fn merges(stem: &str) -> bool {
+    parts(stem).contains(&COLUMNS)
+}
+
+fn parts(stem: &str) -> &'static [&'static str] {
     let found = SHADERS.iter().find(|(name, _)| *name == stem);
     let (_, parts) = found.unwrap_or_else(|| panic!("no shader {stem}"));
-    parts.concat()
+    parts
 }

@@ -189,8 +189,15 @@ impl Arena {
         twin.run(&[(0, STEP)]);
 
         let mut failures = vec![];
-        for &variant in variants {
-            let results = self.run(&gpu, variant);
+        let merges = |case: &Case| {
+            case.op.describe().dispatch(gpu.variant()).constants.iter().any(|(name, _)| *name == "SPLITS")
+        };
+        let mut devices = vec![gpu.clone()];
+        devices.extend(
+            (gpu.has_subgroups() && self.cases.iter().any(merges)).then(|| gpu.clone().without_subgroups()),
+        );
+        for (device, &variant) in devices.iter().flat_map(|gpu| variants.iter().map(move |v| (gpu, v))) {
+            let results = self.run(device, variant);
             self.compare(variant, &results, &twin, &mut failures);
         }
         assert!(

@@ -148,9 +148,12 @@ fn staged_and_unfused_programs_agree() {
         let off = difference(&net.results(plan.clone(), &Device::Twin), &exact);
         assert!(off <= 1e-13, "f64 twin, {}: {off:.1e}", name());
         let Some(gpu) = crate::gpu() else { continue };
-        let device = Device::Gpu(gpu.with_variant(Variant::Gpu));
-        let off = difference(&net.results(plan, &device), &exact);
-        assert!(off <= 1e-4, "{}: {off:.1e}", name());
+        let gpu = gpu.with_variant(Variant::Gpu);
+        for gpu in [gpu.clone(), gpu.without_subgroups()] {
+            let subgroups = gpu.has_subgroups();
+            let off = difference(&net.results(plan.clone(), &Device::Gpu(gpu)), &exact);
+            assert!(off <= 1e-4, "{}, subgroups {subgroups}: {off:.1e}", name());
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use minilote::Task;
-use minilote::gpu::shaders::{SHADERS, source};
+use minilote::gpu::shaders::{SHADERS, merges, source};
 use minilote::model::{Norm, Spec};
 use minilote::ops::*;
 use minilote::program::{DataShape, Mode, Plan};
@@ -84,10 +84,13 @@ fn stages() -> Vec<Op> {
 }
 
 /// The text that compilers and drivers see, parsed and validated.
-fn parse(stem: &str) -> Result<(naga::Module, ModuleInfo), String> {
-    let source = source(stem);
+fn parse(stem: &str, subgroups: bool) -> Result<(naga::Module, ModuleInfo), String> {
+    let source = source(stem, subgroups);
     let module = naga::front::wgsl::parse_str(&source).map_err(|error| error.emit_to_string(&source))?;
-    let mut validator = Validator::new(ValidationFlags::all(), Capabilities::empty());
+    let capabilities = if subgroups { Capabilities::SUBGROUP } else { Capabilities::empty() };
+    let mut validator = Validator::new(ValidationFlags::all(), capabilities);
+    validator.subgroup_stages(naga::valid::ShaderStages::COMPUTE);
+    validator.subgroup_operations(naga::valid::SubgroupOperationSet::all());
     let info = validator.validate(&module).map_err(|error| error.emit_to_string(&source))?;
     Ok((module, info))
 }
@@ -99,10 +102,14 @@ fn files_and_list_agree_and_validate() {
     let files: BTreeSet<String> =
         files.map(|path| path.file_stem().unwrap().to_str().unwrap().to_string()).collect();
     let mut listed: BTreeSet<String> = SHADERS.iter().map(|(stem, _)| stem.to_string()).collect();
-    let failures: Vec<String> = listed.iter().filter_map(|stem| parse(stem).err()).collect();
+    let failures: Vec<String> = [false, true]
+        .into_iter()
+        .flat_map(|subgroups| listed.iter().filter_map(move |stem| parse(stem, subgroups).err()))
+        .collect();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     let preludes = ["common", "columns", "function", "gradients", "moments", "stage", "update"];
     listed.extend(preludes.map(String::from));
+    listed.extend(["subgroups", "no_subgroups"].map(String::from));
     assert_eq!(files, listed);
 }
 
@@ -120,9 +127,10 @@ fn within_defaults(module: &naga::Module, entry: &str) -> Result<(), String> {
 }
 
 /// What is wrong between a shader and a dispatch of it.
-fn mismatches(op: &Op, variant: Variant) -> Result<(), String> {
-    let dispatch = op.describe().dispatch(variant);
-    let (module, info) = parse(dispatch.shader)?;
+fn mismatches(op: &Op, variant: Variant, subgroup: u32) -> Result<(), String> {
+    let mut dispatch = op.describe().dispatch(variant);
+    dispatch.constants.extend(merges(dispatch.shader).then_some(("SUBGROUP", f64::from(subgroup))));
+    let (module, info) = parse(dispatch.shader, subgroup > 1)?;
     let found = module.entry_points.iter().position(|entry| entry.name == dispatch.entry);
     let index = found.ok_or("no such entry point")?;
 
@@ -171,15 +179,17 @@ fn dispatches_fit_their_shaders() {
         for variant in [Variant::Gpu, Variant::Software] {
             let dispatch = op.describe().dispatch(variant);
             entries.insert((dispatch.shader, dispatch.entry.to_string()));
-            if let Err(what) = mismatches(&op, variant) {
-                failures.push(format!("{}.{}, {variant:?}: {what}", dispatch.shader, dispatch.entry));
+            for subgroup in [1, 32] {
+                if let Err(what) = mismatches(&op, variant, subgroup) {
+                    failures.push(format!("{}.{}, {variant:?}: {what}", dispatch.shader, dispatch.entry));
+                }
             }
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     // The measurement of a device's limits is no operation's.
     for (stem, _) in SHADERS.iter().filter(|(stem, _)| *stem != "limits") {
-        for entry in parse(stem).unwrap().0.entry_points {
+        for entry in parse(stem, false).unwrap().0.entry_points {
             assert!(
                 entries.contains(&(*stem, entry.name.clone())),
                 "no operation runs {stem}.{}",
