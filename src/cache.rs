@@ -1,4 +1,4 @@
-//! What is kept from run to run: the tiles that were measured and the pipelines that drivers compiled. It can
+//! What is kept from run to run: the kernels' shapes that were measured and the pipelines that drivers compiled. It can
 //! be deleted at any time.
 
 use std::fs;

@@ -80,20 +80,19 @@ impl Device {
     /// The plan with its programs rewritten as this device runs them best.
     pub fn rewrite(&self, plan: Plan) -> Plan {
         match self {
-            // Barriers are slow on a software adapter, and launches are not.
-            Device::Gpu(gpu) if gpu.variant() == Variant::Gpu => plan.staged(),
-            _ => plan.fused(),
+            Device::Gpu(gpu) => gpu.rewrite(plan),
+            Device::Cpu | Device::Twin => plan.fused(),
         }
     }
 
-    /// Gives a plan's products the tiles that [`GpuDevice::tune`] finds, with `tiles.json` of the cache; there is
-    /// nothing to find for the CPU backend.
+    /// The plan as compiled, rewritten as [`GpuDevice::tune`] finds, with `tuning.json` of the cache; there is nothing
+    /// to find for the CPU backend.
     ///
     /// # Errors
     /// As for [`GpuDevice::tune`].
-    pub async fn tune(&self, plan: &mut Plan, autotune: Autotune) -> Result<Tuning> {
-        let Device::Gpu(gpu) = self else { return Ok(Tuning::default()) };
-        let file = cache::folder().map(|folder| folder.join("tiles.json"));
+    pub async fn tune(&self, plan: Plan, autotune: Autotune) -> Result<(Plan, Tuning)> {
+        let Device::Gpu(gpu) = self else { return Ok((self.rewrite(plan), Tuning::default())) };
+        let file = cache::folder().map(|folder| folder.join("tuning.json"));
         gpu.tune(plan, autotune, file.as_deref()).await
     }
 

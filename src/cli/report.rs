@@ -45,10 +45,10 @@ pub fn check(outputs: &Array2<f64>, lines: &[u64], file: &Path) -> Result<()> {
     }
 }
 
-/// What was found about the tiles of products, if it was asked for.
-pub fn tiles(tuning: &Tuning) -> Option<String> {
-    let (count, measured) = (tuning.tiles.len(), tuning.measured);
-    (count > 0).then(|| format!("tiles: {measured} measured, {} remembered", count - measured.min(count)))
+/// What was found about the forms of steps and the tiles of products, if it was asked for.
+pub fn tuning(tuning: &Tuning) -> Option<String> {
+    let (count, measured) = (tuning.choices.len(), tuning.measured);
+    (count > 0).then(|| format!("kernels: {measured} measured, {} remembered", count - measured.min(count)))
 }
 
 pub fn fold(fold: &Fold) -> String {

@@ -123,7 +123,7 @@ impl Train {
         if !self.quiet {
             trainer.tuning().notes.iter().for_each(|line| note(line));
             trainer.engine().note().iter().for_each(|line| note(line));
-            report::tiles(trainer.tuning()).iter().for_each(|line| note(line));
+            report::tuning(trainer.tuning()).iter().for_each(|line| note(line));
         }
 
         // All that can be wrong with the request has been found: from here on there is a directory.
@@ -177,7 +177,7 @@ fn environment(device: &Device, line: &str, tuning: &Tuning) -> serde_json::Valu
         "device": line.trim_start_matches("device: "),
         "adapter": adapter,
         "cpu_threads": super::devices::threads(),
-        "tiles": tuning.tiles,
+        "tuning": tuning.choices,
     })
 }
 

@@ -15,6 +15,7 @@ use crate::ops::{Access, Cost, Op, Rule, Space, Tensor};
 
 pub use fit::{Limits, bytes};
 pub use layout::Layout;
+pub use stages::ROWS_IN_STAGES;
 
 /// What a program is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -136,9 +137,14 @@ impl Plan {
         self.rewritten(fuse::fuse)
     }
 
-    /// The fused plan with training in as few dispatches as a GPU can.
-    pub fn staged(self) -> Plan {
-        self.fused().rewritten(stages::stage)
+    /// The fused plan with training of minibatches up to so many rows in as few dispatches as a GPU can.
+    pub fn staged(self, rows: usize) -> Plan {
+        self.fused().rewritten(|program| stages::stage(program, rows))
+    }
+
+    /// The plan with other programs, and the spaces that they need.
+    pub(crate) fn with_programs(self, programs: Vec<Program>) -> Plan {
+        Plan { programs, ..self }.rewritten(|program| program)
     }
 
     /// The plan with its programs rewritten, and the spaces that they then need.

@@ -11,9 +11,10 @@ use std::collections::BTreeMap;
 use super::{Mode, Program};
 use crate::ops::*;
 
-/// Minibatches up to this many rows are staged. Workgroups own columns with all their rows, so that wide layers
-/// of large minibatches, which dispatches cost little, would leave a large GPU short of workgroups.
-const ROWS: usize = 256;
+/// Minibatches up to this many rows are staged where nothing was measured. Workgroups of a stage own columns with
+/// all their rows: wide layers of large minibatches, which dispatches cost little, would leave a large GPU short
+/// of workgroups.
+pub const ROWS_IN_STAGES: usize = 256;
 
 /// Elements that all scratch may take: WebGPU's smallest limit of a binding is 128 MiB.
 const ELEMENTS: usize = 1 << 25;
@@ -21,9 +22,10 @@ const ELEMENTS: usize = 1 << 25;
 /// Elements between tensors, which nothing reads or writes.
 const GAP: usize = 16;
 
-/// The program in stages, or as it was if it has operations that no stage does, such as dropout.
-pub fn stage(program: Program) -> Program {
-    let small = program.mode == Mode::Train && program.rows <= ROWS;
+/// A training program of at most so many rows in stages; it stays as it was if it has operations that no stage
+/// does, such as dropout, or if its minibatch is too large for the fused program to sum columns in one dispatch.
+pub fn stage(program: Program, rows: usize) -> Program {
+    let small = program.mode == Mode::Train && program.rows <= rows;
     let staged = small.then(|| joined(program.ops.clone())).flatten().and_then(|ops| stages(&ops));
     let Some(staged) = staged else { return program };
     let label =

@@ -207,8 +207,8 @@ pub struct Config {
     )]
     pub seed: u64,
 
-    /// On a GPU, how products are shared out among its threads: by a rule (off), or as measured, which is
-    /// remembered for the next run (quick); full measures again. Their last digits differ
+    /// On a GPU, whether a step runs in stages and how products are shared out among threads: by a rule (off), or
+    /// as measured, which is remembered for the next run (quick); full measures again. Their last digits differ
     #[cfg_attr(feature = "cli", arg(long, value_enum, default_value = "off", help_heading = "Training"))]
     pub autotune: Autotune,
 }

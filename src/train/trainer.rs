@@ -68,7 +68,8 @@ impl Trainer {
     /// As for [`Trainer::plan`]; [`Error::Fit`] with the batch size that would fit; [`Error::Device`];
     /// [`Error::File`] for `init_weights`.
     pub async fn new(data: TrainingData, config: Config, device: &Device) -> Result<Trainer> {
-        let mut plan = device.rewrite(Trainer::plan(&data, &config)?);
+        let compiled = Trainer::plan(&data, &config)?;
+        let plan = device.rewrite(compiled.clone());
         let spec = plan.spec.clone();
         let batch = batch_rows(&spec, &data, &config)?;
         if device.check(&plan, "").is_err() {
@@ -82,7 +83,7 @@ impl Trainer {
                 (initialize(&spec, config.init, config.seed), spec.batch_norms().map(start).collect())
             }
         };
-        let tuning = device.tune(&mut plan, config.autotune).await?;
+        let (plan, tuning) = device.tune(compiled, config.autotune).await?;
         let mut engine = Engine::new(device, plan).await?;
         engine.write_inputs(&data.inputs, &data.standardizer.affine());
         engine.write(Space::Targets, data.targets.as_slice().unwrap_or(&[]));

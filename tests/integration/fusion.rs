@@ -143,7 +143,7 @@ fn staged_and_unfused_programs_agree() {
     for (i, net) in staged().iter().enumerate() {
         let name = || format!("net {i}, {} rows, {:?}, {:?}", net.rows, net.spec.layers, net.rule);
         let exact = net.results(net.plan(), &Device::Twin);
-        let plan = net.plan().staged();
+        let plan = net.plan().staged(usize::MAX);
         assert!(net.train(plan.clone()).contains(&"Forward"), "{}", name());
         let off = difference(&net.results(plan.clone(), &Device::Twin), &exact);
         assert!(off <= 1e-13, "f64 twin, {}: {off:.1e}", name());
@@ -163,7 +163,7 @@ fn staged_and_unfused_programs_agree() {
 fn stages_keep_to_their_tensors() {
     let Some(gpu) = crate::gpu() else { return };
     for net in staged() {
-        let mut plan = net.plan().staged();
+        let mut plan = net.plan().staged(usize::MAX);
         // A session reads back what is no larger than the log.
         let log = plan.spaces[&Space::Log].max(plan.spaces[&Space::Joint]);
         plan.spaces.insert(Space::Log, log);
@@ -220,7 +220,7 @@ fn reference_nets_have_these_dispatches() {
     assert_eq!(fused(Norm::After, 0.2), with_dropout);
     // Dropout has no stage: the program stays as it is.
     let net = Net::new(&[9, 6], Function::Relu, Norm::After, 0.2);
-    assert_eq!(net.train(net.plan().staged()).join(" "), with_dropout);
+    assert_eq!(net.train(net.plan().staged(usize::MAX)).join(" "), with_dropout);
     // 2 L + 2 for L layers, with batch normalization and without.
     for hidden in [&[][..], &[9], &[9, 6], &[9, 6, 9]] {
         for norm in [Norm::None, Norm::Before, Norm::After] {
@@ -229,7 +229,7 @@ fn reference_nets_have_these_dispatches() {
             let expected =
                 [vec!["Forward"; layers], vec!["LossTotal"], vec!["Backward"; layers + 1]].concat();
             let expected = if layers == 1 { vec!["Forward", "LossTotal", "Backward"] } else { expected };
-            assert_eq!(net.train(net.plan().staged()), expected);
+            assert_eq!(net.train(net.plan().staged(usize::MAX)), expected);
         }
     }
 }

@@ -77,7 +77,8 @@ fn stages() -> Vec<Op> {
     for (norm, bytes) in [(Norm::None, true), (Norm::Before, true), (Norm::After, false)] {
         let spec = Spec::mlp(Task::Classification, 6, &[5, 4], 3, Function::Tanh, norm, 0.0);
         let data = DataShape { examples: 20, features: 6, bytes, places: 20 };
-        let plan = Plan::new(&spec, 2, data, Rule::Sgd, &BTreeSet::from([(Mode::Train, 8)]), 1).staged();
+        let plan =
+            Plan::new(&spec, 2, data, Rule::Sgd, &BTreeSet::from([(Mode::Train, 8)]), 1).staged(usize::MAX);
         ops.extend(plan.programs.into_iter().flat_map(|program| program.ops));
     }
     ops

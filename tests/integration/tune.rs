@@ -5,7 +5,6 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use minilote::Device;
 use minilote::gpu::{Autotune, GpuDevice, Tuning};
 use minilote::ops::{MatMul, Op, Tile};
 use minilote::program::Plan;
@@ -23,8 +22,7 @@ fn plan() -> Plan {
 }
 
 fn tune(gpu: &GpuDevice, autotune: Autotune, file: Option<&Path>) -> (Tuning, Vec<Option<Tile>>) {
-    let mut plan = Device::Gpu(gpu.clone()).rewrite(plan());
-    let tuning = block_on(gpu.tune(&mut plan, autotune, file)).unwrap();
+    let (plan, tuning) = block_on(gpu.tune(plan(), autotune, file)).unwrap();
     let ops = plan.programs.into_iter().flat_map(|program| program.ops);
     let tile = |op| if let Op::MatMul(MatMul { tile, .. }) = op { Some(tile) } else { None };
     (tuning, ops.filter_map(tile).collect())
@@ -38,20 +36,20 @@ fn remembered(file: &Path) -> Remembered {
 fn tiles_are_measured_once() {
     let Some(gpu) = crate::gpu() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("new/tiles.json");
+    let file = folder.path().join("new/tuning.json");
     let (off, tiles) = tune(&gpu, Autotune::Off, Some(&file));
-    assert!(off.tiles.is_empty() && tiles.iter().all(Option::is_none) && !file.exists());
+    assert!(off.choices.is_empty() && tiles.iter().all(Option::is_none) && !file.exists());
 
     let (first, tiles) = tune(&gpu, Autotune::Quick, Some(&file));
-    assert!(first.measured >= 3 && first.measured == first.tiles.len(), "{first:?}");
+    assert!(first.measured >= 3 && first.measured == first.choices.len(), "{first:?}");
     assert!(tiles.iter().all(Option::is_some) && first.notes.is_empty(), "{first:?}");
     let (second, again) = tune(&gpu, Autotune::Quick, Some(&file));
-    assert_eq!((second.measured, &second.tiles, &again), (0, &first.tiles, &tiles));
+    assert_eq!((second.measured, &second.choices, &again), (0, &first.choices, &tiles));
 
     // Another choice in the file is taken as it is; a name that is no tile's is measured again.
     let mut changed = remembered(&file);
     let of_device = changed.values_mut().next().unwrap();
-    assert_eq!(*of_device, first.tiles);
+    assert_eq!(*of_device, first.choices);
     let mut classes = of_device.iter_mut();
     let ((class, other), (_, nothing)) = (classes.next().unwrap(), classes.next().unwrap());
     let candidates = Tile::candidates(gpu.variant()).iter().map(Tile::to_string);
@@ -60,7 +58,7 @@ fn tiles_are_measured_once() {
     let (class, other) = (class.clone(), other.clone());
     fs::write(&file, serde_json::to_vec(&changed).unwrap()).unwrap();
     let (third, _) = tune(&gpu, Autotune::Quick, Some(&file));
-    assert_eq!((third.measured, &third.tiles[&class]), (1, &other));
+    assert_eq!((third.measured, &third.choices[&class]), (1, &other));
     assert_eq!(tune(&gpu, Autotune::Full, Some(&file)).0.measured, first.measured);
 }
 
@@ -68,14 +66,14 @@ fn tiles_are_measured_once() {
 fn a_damaged_or_unwritable_cache_is_a_note() {
     let Some(gpu) = crate::gpu() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("tiles.json");
+    let file = folder.path().join("tuning.json");
     fs::write(&file, "{\"llvmpipe\": [").unwrap();
     let (tuning, tiles) = tune(&gpu, Autotune::Quick, Some(&file));
-    assert!(tuning.notes[0].contains("tiles.json") && tuning.notes.len() == 1, "{:?}", tuning.notes);
+    assert!(tuning.notes[0].contains("tuning.json") && tuning.notes.len() == 1, "{:?}", tuning.notes);
     assert!(tiles.iter().all(Option::is_some));
     assert_eq!(remembered(&file).len(), 1);
 
-    let below_a_file = file.join("tiles.json");
+    let below_a_file = file.join("tuning.json");
     let (tuning, tiles) = tune(&gpu, Autotune::Quick, Some(&below_a_file));
     assert!(tuning.notes.iter().any(|note| note.contains("not remembered")), "{:?}", tuning.notes);
     assert!(tiles.iter().all(Option::is_some));
@@ -96,13 +94,13 @@ fn the_command_writes_tiles_down() {
         assert!(output.status.success(), "{text}");
         let environment = fs::read(folder.path().join(out).join("environment.json")).unwrap();
         let environment: Value = serde_json::from_slice(&environment).unwrap();
-        (text, environment["tiles"].clone())
+        (text, environment["tuning"].clone())
     };
     let (text, tiles) = train("cache", "first");
     assert!(text.contains("measured, 0 remembered"), "{text}");
-    assert_eq!(&json!(remembered(&folder.path().join("cache/tiles.json")).values().next()), &tiles);
+    assert_eq!(&json!(remembered(&folder.path().join("cache/tuning.json")).values().next()), &tiles);
     let (text, again) = train("cache", "second");
-    assert!(text.contains("tiles: 0 measured") && again == tiles, "{text}");
+    assert!(text.contains("kernels: 0 measured") && again == tiles, "{text}");
     // Without a cache there is nothing to remember, and nothing to complain of.
     let (text, tiles) = train("", "third");
     assert!(text.contains("measured, 0 remembered") && !text.contains("not remembered"), "{text}");
