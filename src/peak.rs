@@ -1,12 +1,14 @@
-//! What a device can do at the most: the limit that `minilote bench` holds a step against.
+//! What a device can do at the most, and the least time of a program that follows: the limit that
+//! `minilote bench` holds a step against, and what `minilote inspect` projects.
 
 use std::time::Instant;
 
 use crate::cpu::product;
+use crate::ops::Op;
 use crate::program::Program;
 use crate::{Device, Result};
 
-/// Measured limits of a device.
+/// Limits of a device, measured or published.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub struct Peak {
     /// FLOPs a second in `f32`: of fused multiply-adds on a GPU, of a product of 512³ on the CPU.
@@ -15,6 +17,32 @@ pub struct Peak {
     pub bandwidth: f64,
     /// Seconds from one dispatch to the next that waits for it; 0 on the CPU.
     pub dispatch: f64,
+}
+
+/// What [`PUBLISHED`] assumes that a dispatch adds: no vendor publishes it. It stands for the wait until the
+/// dispatch before has ended and its writes are seen.
+const ASSUMED_DISPATCH: f64 = 5e-6;
+
+/// Limits of some devices by their vendors' specifications: `f32` outside of matrix units at the highest clock,
+/// and the width of the memory times its rate. The time of a dispatch is an assumption: 5 µs.
+///
+/// | device | source |
+/// |---|---|
+/// | Intel Iris Xe | ark.intel.com, Core i7-1165G7: 96 execution units of 8 lanes, 1.3 GHz, LPDDR4x-4267 of 128 bits |
+/// | Apple M2 | apple.com, newsroom, June 6, 2022: 10 cores with 3.6 TFLOP/s, 100 GB/s |
+/// | AMD RX 7600 | amd.com, Radeon RX 7600: 21.75 TFLOP/s (issuing two operations at once), 288 GB/s |
+/// | NVIDIA RTX 4070 | nvidia.com, GeForce RTX 4070: 5888 lanes at 2.475 GHz, 504 GB/s |
+/// | NVIDIA H100 | nvidia.com, H100 SXM data sheet: 67 TFLOP/s, 3.35 TB/s |
+pub const PUBLISHED: [(&str, Peak); 5] = [
+    ("Intel Iris Xe", published(2.0e12, 68.3e9)),
+    ("Apple M2", published(3.6e12, 100e9)),
+    ("AMD RX 7600", published(21.75e12, 288e9)),
+    ("NVIDIA RTX 4070", published(29.15e12, 504e9)),
+    ("NVIDIA H100", published(67e12, 3.35e12)),
+];
+
+const fn published(flops: f64, bandwidth: f64) -> Peak {
+    Peak { flops, bandwidth, dispatch: ASSUMED_DISPATCH }
 }
 
 /// What is timed on the CPU is repeated for this long, and the fastest counts.
@@ -32,10 +60,17 @@ impl Peak {
         }
     }
 
-    /// The least time of a program whose operations run one after the other, each limited by its
+    /// The least seconds of a program whose operations run one after the other, each limited by its
     /// arithmetic or by its memory traffic.
+    ///
+    /// ```text
+    /// Σ over operations  max(FLOPs / flops, bytes / bandwidth) + dispatch
+    /// ```
+    ///
+    /// A bound and no measurement: a kernel that is too small to fill the device takes longer, and what stays
+    /// in a cache may be moved faster.
     pub fn seconds(&self, program: &Program) -> f64 {
-        let of_op = |op: &crate::ops::Op| {
+        let of_op = |op: &Op| {
             let cost = op.cost();
             let bytes = cost.bytes_read + cost.bytes_written;
             (cost.flops as f64 / self.flops).max(bytes as f64 / self.bandwidth) + self.dispatch

@@ -11,6 +11,7 @@ use minilote::{Error, Result};
 use serde_json::{Value, json};
 
 use super::columns::{self, Column};
+use super::projection::Projection;
 use super::{print, print_json, report};
 
 const EXAMPLES: &str = "\
@@ -102,6 +103,8 @@ impl Inspect {
         *text += &format!("{}\n", report::data(&data));
         data.notes.iter().for_each(|note| *text += &format!("{note}\n"));
         *text += &format!("network: {} parameters\n\n{plan}", plan.spec.parameter_count());
+        let projection = Projection::new(&plan);
+        *text += &projection.as_ref().map_or(String::new(), |step| format!("\n{}", step.text()));
         let split = &data.split;
         json["training"] = json!({
             "task": data.task,
@@ -111,6 +114,7 @@ impl Inspect {
             "network": plan.spec,
             "parameters": plan.spec.parameter_count(),
             "plan": plan_json(&plan),
+            "step": projection,
         });
         Ok(())
     }

@@ -10,6 +10,7 @@ mod inspect;
 mod measure;
 mod predict;
 mod progress;
+mod projection;
 mod report;
 mod run;
 mod train;

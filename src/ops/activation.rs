@@ -49,6 +49,20 @@ impl Function {
         }
     }
 
+    /// FLOPs of a value.
+    pub(super) fn flops(self) -> u64 {
+        match self {
+            Function::Relu => 1,
+            Function::Tanh => 5,
+            Function::Sigmoid => 3,
+        }
+    }
+
+    /// FLOPs of a slope, and of the product with it.
+    pub(super) fn chain_flops(self) -> u64 {
+        if self == Function::Relu { 2 } else { 3 }
+    }
+
     /// Multiplies a row of gradients by the slopes at a row of values.
     #[inline(always)]
     pub fn chain<T: Real>(self, dy: &mut [T], y: &[T]) {
@@ -118,7 +132,7 @@ impl Describe for Activation {
     }
 
     fn flops(&self) -> u64 {
-        self.out.elements() * if self.function == Function::Relu { 1 } else { 4 }
+        self.function.flops() * self.out.elements()
     }
 
     fn dispatch(&self, _: Variant) -> Dispatch {
@@ -153,7 +167,7 @@ impl Describe for ActivationBackward {
     }
 
     fn flops(&self) -> u64 {
-        3 * self.dx.elements()
+        self.function.chain_flops() * self.dx.elements()
     }
 
     fn dispatch(&self, _: Variant) -> Dispatch {

@@ -106,7 +106,9 @@ impl Describe for BatchNorm {
     }
 
     fn flops(&self) -> u64 {
-        7 * self.x.elements()
+        // Of a value: two subtractions, rstd, gamma, beta, the function; of a column: rstd.
+        let of_value = 5 + self.function.map_or(0, Function::flops);
+        of_value * self.x.elements() + 3 * self.x.columns()
     }
 
     fn dispatch(&self, variant: Variant) -> Dispatch {

@@ -134,8 +134,8 @@ impl BatchNormReduce {
         dispatch
     }
 
-    fn flops_of_slope(&self) -> u64 {
-        if self.slope.is_some() { 3 * self.x.elements() } else { 0 }
+    fn slope_flops(&self) -> u64 {
+        self.slope.map_or(0, |(function, _)| function.chain_flops())
     }
 }
 
@@ -145,7 +145,8 @@ impl Describe for BatchNormReduce {
     }
 
     fn flops(&self) -> u64 {
-        6 * self.x.elements() + self.flops_of_slope()
+        // Of a value: xhat, its product with dy, two sums; of a column: rstd.
+        (6 + self.slope_flops()) * self.x.elements() + 3 * self.x.columns()
     }
 
     fn dispatch(&self, variant: Variant) -> Dispatch {
@@ -166,7 +167,8 @@ impl Describe for BatchNormBackward {
     }
 
     fn flops(&self) -> u64 {
-        11 * self.dx.elements() + self.reduce.flops_of_slope()
+        // Of a value: xhat, its product, two subtractions, the scale; of a column: rstd, the scale, two means.
+        (7 + self.reduce.slope_flops()) * self.dx.elements() + 6 * self.dx.columns()
     }
 
     fn dispatch(&self, variant: Variant) -> Dispatch {

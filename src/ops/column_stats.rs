@@ -62,7 +62,9 @@ impl Describe for ColumnStats {
     }
 
     fn flops(&self) -> u64 {
-        5 * self.x.elements()
+        // Of a value: the sum, then the difference, its sum, its square, the sum of those; of a column: three
+        // quotients, the correction, its subtraction, the comparison with 0.
+        5 * self.x.elements() + 6 * self.x.columns()
     }
 
     fn dispatch(&self, variant: Variant) -> Dispatch {

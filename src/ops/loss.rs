@@ -165,7 +165,16 @@ impl Describe for Loss {
     }
 
     fn flops(&self) -> u64 {
-        8 * self.logits.elements()
+        let rows = (self.logits.models * self.logits.rows) as u64;
+        let of_row = match self.kind {
+            // Of a logit: the largest, difference, exponential, sum, two quotients; of a row: the target's
+            // 1, the loss (log and two differences), less the first terms of the largest and the sum.
+            LossKind::SoftmaxCrossEntropy => 6 * self.logits.cols as u64 + 2,
+            // The gradient takes five, the loss seven.
+            LossKind::BinaryCrossEntropy => 12,
+            LossKind::SquaredError => 4,
+        };
+        rows * of_row
     }
 
     fn dispatch(&self, _: Variant) -> Dispatch {

@@ -99,7 +99,10 @@ impl Describe for MatMul {
     }
 
     fn flops(&self) -> u64 {
-        2 * self.out.elements() * self.depth() as u64
+        let function = self.function.map_or(0, Function::flops);
+        let slope = self.slope.map_or(0, |(function, _)| function.chain_flops());
+        let after = u64::from(self.bias.is_some()) + function + slope;
+        (2 * self.depth() as u64 + after) * self.out.elements()
     }
 
     fn dispatch(&self, variant: Variant) -> Dispatch {

@@ -142,6 +142,16 @@ impl Tensor {
         self.models as u64 * self.rows as u64 * self.cols as u64
     }
 
+    /// Elements that a kernel moves, of all models: the padding lies between them.
+    fn moved(&self) -> u64 {
+        self.models as u64 * self.rows as u64 * self.ld() as u64
+    }
+
+    /// Columns of all models.
+    fn columns(&self) -> u64 {
+        self.models as u64 * self.cols as u64
+    }
+
     /// Elements that the space must have for this tensor, with a log of `slots` records.
     pub fn end(&self, slots: usize) -> usize {
         self.at(self.models.max(1) - 1, self.rows, slots.max(1) - 1)
@@ -183,8 +193,11 @@ fn write(name: &'static str, tensor: Tensor) -> Operand {
     Operand { name, tensor, access: Access::Write }
 }
 
-/// What an operation takes: arithmetic and memory traffic of one run, for all models, counting
-/// each operand once.
+/// What an operation takes: arithmetic and memory traffic of one run, for all models.
+///
+/// An addition, multiplication, division, comparison, square root, exponential or logarithm of the operation's
+/// formula is a FLOP; a sum of n products has 2n; what depends on a column alone is counted once a column.
+/// Each operand is moved once, whole rows with their padding, however often a kernel goes over it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cost {
     pub flops: u64,
@@ -284,8 +297,7 @@ ops!(
 );
 
 impl Op {
-    /// FLOPs and bytes of one run: each operand moved once (a matrix of the data set counts only
-    /// the rows of the minibatch).
+    /// FLOPs and bytes of one run; of the data set only the rows of the minibatch count.
     pub fn cost(&self) -> Cost {
         let op = self.describe();
         let mut cost = Cost { flops: op.flops(), ..Cost::default() };
@@ -300,10 +312,10 @@ impl Op {
         for operand in op.operands() {
             let tensor = operand.tensor;
             let bytes = match tensor.space {
-                Space::Bytes => minibatch * tensor.cols as u64,
-                Space::Inputs => minibatch * tensor.cols as u64 * 4,
+                Space::Bytes => minibatch * tensor.ld() as u64,
+                Space::Inputs => minibatch * tensor.ld() as u64 * 4,
                 Space::Order | Space::Targets => minibatch * 4,
-                _ => tensor.elements() * 4,
+                _ => tensor.moved() * 4,
             };
             cost.bytes_read += if operand.access != Access::Write { bytes } else { 0 };
             cost.bytes_written += if operand.access != Access::Read { bytes } else { 0 };

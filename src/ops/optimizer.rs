@@ -69,6 +69,15 @@ impl<T: Real> Twin<T, 3> for Optimizer {
 }
 
 impl Rule {
+    /// Numbers that it keeps beside each parameter.
+    pub fn moments(self) -> usize {
+        match self {
+            Rule::Sgd => 0,
+            Rule::Momentum { .. } => 1,
+            Rule::Adam { .. } => 2,
+        }
+    }
+
     #[inline(always)]
     fn update<T: Real>(
         self,
@@ -154,10 +163,17 @@ impl Describe for Optimizer {
     fn flops(&self) -> u64 {
         let each = match self.rule {
             Rule::Sgd => 2,
-            Rule::Momentum { .. } => 4,
-            Rule::Adam { .. } => 12,
+            Rule::Momentum { nesterov, .. } => {
+                if nesterov {
+                    6
+                } else {
+                    4
+                }
+            }
+            Rule::Adam { .. } => 13,
         };
-        each * self.theta.elements()
+        // L2 takes two more, decay one.
+        each * self.theta.elements() + 3 * (self.theta.models * self.decayed) as u64
     }
 
     fn dispatch(&self, _: Variant) -> Dispatch {

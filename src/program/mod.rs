@@ -2,6 +2,7 @@
 //! tensors whose sizes are all known before the first step.
 
 mod compile;
+mod cost;
 mod fit;
 mod fuse;
 mod layout;
@@ -11,7 +12,7 @@ mod stages;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::Spec;
-use crate::ops::{Access, Cost, Op, Rule, Space, Tensor};
+use crate::ops::{Access, Op, Rule, Space, Tensor};
 
 pub use fit::{Limits, bytes};
 pub use layout::Layout;
@@ -54,15 +55,6 @@ impl Program {
     pub(crate) fn place(&self, space: Space) -> Space {
         if matches!(space, Space::Scratch(_)) && self.joint() { Space::Joint } else { space }
     }
-
-    /// FLOPs and bytes of one run.
-    pub fn cost(&self) -> Cost {
-        self.ops.iter().map(Op::cost).fold(Cost::default(), |sum, cost| Cost {
-            flops: sum.flops + cost.flops,
-            bytes_read: sum.bytes_read + cost.bytes_read,
-            bytes_written: sum.bytes_written + cost.bytes_written,
-        })
-    }
 }
 
 /// The data set that a session holds.
@@ -90,6 +82,8 @@ pub struct Plan {
     pub data: DataShape,
     /// Where parameters and running statistics lie.
     pub layout: Layout,
+    /// How gradients move parameters.
+    pub rule: Rule,
     /// All that the session can run.
     pub programs: Vec<Program>,
     /// Elements of the record that one step of one model writes to the log.
@@ -128,7 +122,8 @@ impl Plan {
         let programs: Vec<Program> = requests.iter().map(compile).collect();
 
         let spaces = BTreeMap::new();
-        let plan = Plan { spec: spec.clone(), models, data, layout, programs, record, slots, spaces };
+        let spec = spec.clone();
+        let plan = Plan { spec, models, data, layout, rule, programs, record, slots, spaces };
         plan.rewritten(|program| program)
     }
 

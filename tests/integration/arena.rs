@@ -269,7 +269,7 @@ pub fn plan(ops: Vec<Op>, spaces: BTreeMap<Space, usize>) -> Plan {
     let spec = Spec { task: Task::Regression, layers: vec![] };
     let layout = Layout::new(&spec, 1);
     let data = DataShape { examples: 1, features: 1, bytes: false, places: 1 };
-    Plan { spec, models: 1, data, layout, programs, record: 4, slots: 1, spaces }
+    Plan { spec, models: 1, data, layout, rule: Rule::Sgd, programs, record: 4, slots: 1, spaces }
 }
 
 pub fn rows(tensor: Tensor) -> impl Iterator<Item = (usize, usize)> {

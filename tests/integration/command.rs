@@ -228,6 +228,17 @@ fn inspect_and_devices_print_json() {
     assert_eq!(data["columns"][30]["values"]["malignant"], 212);
     let programs = data["training"]["plan"]["programs"].as_array().unwrap();
     assert!(programs.iter().any(|program| program["mode"] == "train" && program["rows"] == 32));
+    let step = &data["training"]["step"];
+    assert_eq!(step["rows"], 32);
+    assert!(step["bytes_over_least"].as_f64() > Some(1.0), "{step}");
+    for device in step["devices"].as_array().unwrap() {
+        let [seconds, dispatching] = ["seconds", "dispatching"].map(|key| device[key].as_f64().unwrap());
+        assert!(seconds > dispatching && dispatching > 0.0, "{device}");
+    }
+    let text = succeed(&at, &format!("inspect {DATA}/breast_cancer.csv --target diagnosis"));
+    for words in ["NVIDIA H100", "not a measurement", "bytes over the least"] {
+        assert!(text.contains(words), "{words:?} is not in {text}");
+    }
     let both = succeed(&at, &format!("inspect {DATA}/diabetes.csv run/model.safetensors"));
     for words in ["progression", "442 rows", "linear 30 → 64, no bias", "BatchNorm", "memory of a session"]
     {
