@@ -2,7 +2,7 @@
 
 use ndarray::Array2;
 
-use crate::cpu::{Cpu, Real};
+use crate::cpu::Models;
 use crate::data::Inputs;
 use crate::gpu::{AdapterSummary, Autotune, Counts, Gpu, GpuDevice, Tuning, adapters};
 use crate::model::Statistics;
@@ -113,9 +113,9 @@ impl Device {
 /// A session: [`Plan`]'s programs and memory on a device.
 pub enum Engine {
     /// See [`Device::Cpu`].
-    Cpu(Box<Cpu<f32>>),
+    Cpu(Box<Models<f32>>),
     /// See [`Device::Twin`].
-    Twin(Box<Cpu<f64>>),
+    Twin(Box<Models<f64>>),
     /// See [`Device::Gpu`].
     Gpu(Box<Gpu>),
 }
@@ -127,8 +127,8 @@ impl Engine {
     /// [`Error::Fit`] and [`Error::Device`] as for [`Gpu::new`].
     pub async fn new(device: &Device, plan: Plan) -> Result<Engine> {
         Ok(match device {
-            Device::Cpu => Engine::Cpu(Box::new(Cpu::new(plan))),
-            Device::Twin => Engine::Twin(Box::new(Cpu::new(plan))),
+            Device::Cpu => Engine::Cpu(Box::new(Models::new(plan))),
+            Device::Twin => Engine::Twin(Box::new(Models::new(plan))),
             Device::Gpu(gpu) => Engine::Gpu(Box::new(Gpu::new(gpu.clone(), plan).await?)),
         })
     }
@@ -155,8 +155,8 @@ impl Engine {
     /// Overwrites a space of reals from its beginning.
     pub fn write(&mut self, space: Space, values: &[f64]) {
         match self {
-            Engine::Cpu(cpu) => cpu.memory.load(space, values),
-            Engine::Twin(cpu) => cpu.memory.load(space, values),
+            Engine::Cpu(cpu) => cpu.load(space, values),
+            Engine::Twin(cpu) => cpu.load(space, values),
             Engine::Gpu(gpu) => {
                 let values: Vec<f32> = values.iter().map(|&value| value as f32).collect();
                 gpu.write(space, bytemuck::cast_slice(&values));
@@ -173,8 +173,8 @@ impl Engine {
             of_model[..rows.len()].copy_from_slice(rows);
         }
         match self {
-            Engine::Cpu(cpu) => cpu.memory.load_order(&all),
-            Engine::Twin(cpu) => cpu.memory.load_order(&all),
+            Engine::Cpu(cpu) => cpu.load_order(&all),
+            Engine::Twin(cpu) => cpu.load_order(&all),
             Engine::Gpu(gpu) => gpu.write(Space::Order, bytemuck::cast_slice(&all)),
         }
     }
@@ -186,8 +186,8 @@ impl Engine {
             Inputs::Bytes(values) => {
                 let bytes = padded(values);
                 match self {
-                    Engine::Cpu(cpu) => cpu.memory.load_bytes(&bytes),
-                    Engine::Twin(cpu) => cpu.memory.load_bytes(&bytes),
+                    Engine::Cpu(cpu) => cpu.load_bytes(&bytes),
+                    Engine::Twin(cpu) => cpu.load_bytes(&bytes),
                     Engine::Gpu(gpu) => gpu.write(Space::Bytes, &bytes),
                 }
                 let ld = center.len().next_multiple_of(4);
@@ -256,12 +256,9 @@ impl Engine {
     /// # Errors
     /// [`Error::Device`] as for [`Gpu::run`].
     pub async fn read(&mut self, space: Space) -> Result<Vec<f64>> {
-        fn host<T: Real>(values: &[T]) -> Vec<f64> {
-            values.iter().map(|value| value.to_f64().unwrap_or(f64::NAN)).collect()
-        }
         match self {
-            Engine::Cpu(cpu) => Ok(host(cpu.memory.get(space))),
-            Engine::Twin(cpu) => Ok(host(cpu.memory.get(space))),
+            Engine::Cpu(cpu) => Ok(cpu.read(space)),
+            Engine::Twin(cpu) => Ok(cpu.read(space)),
             Engine::Gpu(gpu) => Ok(gpu.read(space).await?.into_iter().map(f64::from).collect()),
         }
     }

@@ -1,17 +1,21 @@
 //! The CPU backend: runs the operations' twins on host memory. In `f32` it is the backend of a
 //! machine without an adapter; in `f64` it is the oracle that every kernel is tested against.
 
+mod models;
 mod pool;
 mod product;
+
+use std::sync::Arc;
 
 use num_traits::{Float, NumAssign};
 
 use crate::ops::{Op, Operand, Space, Step, Tensor};
 use crate::program::Plan;
+pub use models::Models;
 pub use product::product;
 
 /// `f32` or `f64`.
-pub trait Real: Float + NumAssign + Send + Sync + std::fmt::Debug + 'static {
+pub trait Real: Float + NumAssign + Default + Send + Sync + std::fmt::Debug + 'static {
     /// The nearest value.
     fn of(value: f64) -> Self;
 
@@ -69,23 +73,46 @@ impl Real for f64 {
     }
 }
 
+/// The spaces of the data set: they come first, by [`Space::index`].
+#[derive(Clone, Default)]
+struct Data<T> {
+    spaces: [Vec<T>; Space::Order.index()],
+    bytes: Vec<u8>,
+}
+
 /// The spaces of a session, on the host.
 pub struct Memory<T> {
-    /// By [`Space::index`].
+    /// One for all models that [`Models`] has.
+    data: Arc<Data<T>>,
+    /// By [`Space::index`]; those of the data set are empty.
     spaces: Vec<Vec<T>>,
-    bytes: Vec<u8>,
     order: Vec<u32>,
 }
 
 impl<T: Real> Memory<T> {
     /// All spaces of a plan, zeroed.
     pub fn new(plan: &Plan) -> Memory<T> {
-        let mut memory = Memory { spaces: vec![], bytes: vec![], order: vec![] };
+        let mut data = Data::default();
+        for (&space, &elements) in plan.spaces.iter().filter(|(space, _)| space.is_shared()) {
+            match space {
+                Space::Bytes => data.bytes = vec![0; elements],
+                _ => data.spaces[space.index()] = vec![T::zero(); elements],
+            }
+        }
+        Memory::over(Arc::new(data), plan)
+    }
+
+    /// All spaces of a plan but those of the data set, zeroed.
+    fn over(data: Arc<Data<T>>, plan: &Plan) -> Memory<T> {
+        let mut memory = Memory { data, spaces: vec![], order: vec![] };
         let mut spaces = plan.spaces.clone();
+        spaces.retain(|space, _| !space.is_shared());
         // The parts of a stage pass on what a GPU's kernel keeps to itself.
         let stages = plan.programs.iter().flat_map(|program| &program.ops).filter(|op| op.joint());
         for part in stages.flat_map(Op::parts) {
-            for Operand { tensor, .. } in part.describe().operands() {
+            let operands = part.describe().operands();
+            for Operand { tensor, .. } in operands.iter().filter(|operand| !operand.tensor.space.is_shared())
+            {
                 let size = spaces.entry(tensor.space).or_insert(0);
                 *size = tensor.end(plan.slots).max(*size);
             }
@@ -94,7 +121,6 @@ impl<T: Real> Memory<T> {
             let index = space.index();
             memory.spaces.resize(memory.spaces.len().max(index + 1), vec![]);
             match space {
-                Space::Bytes => memory.bytes = vec![0; elements],
                 Space::Order => memory.order = vec![0; elements],
                 _ => memory.spaces[index] = vec![T::zero(); elements],
             }
@@ -104,23 +130,28 @@ impl<T: Real> Memory<T> {
 
     /// A space of reals; empty if no program uses it.
     pub fn get(&self, space: Space) -> &[T] {
-        self.spaces.get(space.index()).map_or(&[], Vec::as_slice)
+        let spaces = if space.is_shared() { &self.data.spaces[..] } else { &self.spaces };
+        spaces.get(space.index()).map_or(&[], Vec::as_slice)
     }
 
     /// The data set's bytes.
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        &self.data.bytes
     }
 
     /// Overwrites a space of reals from its beginning.
     pub fn load(&mut self, space: Space, values: &[f64]) {
-        let to = self.spaces.get_mut(space.index()).map_or(&mut [][..], Vec::as_mut_slice);
+        let spaces = match space.is_shared() {
+            true => &mut Arc::make_mut(&mut self.data).spaces[..],
+            false => &mut self.spaces,
+        };
+        let to = spaces.get_mut(space.index()).map_or(&mut [][..], Vec::as_mut_slice);
         to[..values.len()].iter_mut().zip(values).for_each(|(to, &value)| *to = T::of(value));
     }
 
     /// Overwrites the data set's bytes from their beginning.
     pub fn load_bytes(&mut self, values: &[u8]) {
-        self.bytes[..values.len()].copy_from_slice(values);
+        Arc::make_mut(&mut self.data).bytes[..values.len()].copy_from_slice(values);
     }
 
     /// Overwrites the order from its beginning.
@@ -202,7 +233,7 @@ pub fn rows_mut<T>(
     matrix.chunks_exact_mut(tensor.ld()).map(move |row| &mut row[..tensor.cols])
 }
 
-/// A session on the CPU.
+/// A session on the CPU, in one memory.
 pub struct Cpu<T> {
     plan: Plan,
     /// Everything that the programs read and write.

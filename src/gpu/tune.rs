@@ -281,7 +281,7 @@ fn scratch(plan: &Plan, programs: Vec<Program>) -> Plan {
         }
     }
     let (spec, layout) = (plan.spec.clone(), plan.layout.clone());
-    Plan { spec, models: plan.models, data: plan.data, layout, programs, record, slots: STEPS, spaces }
+    Plan { spec, layout, programs, record, slots: STEPS, spaces, ..*plan }
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

@@ -74,8 +74,13 @@ pub enum Space {
 }
 
 impl Space {
+    /// Whether it is of the data set, which all models share.
+    pub fn is_shared(self) -> bool {
+        matches!(self, Space::Inputs | Space::Bytes | Space::Affine | Space::Targets)
+    }
+
     /// A small number of its own.
-    pub fn index(self) -> usize {
+    pub const fn index(self) -> usize {
         match self {
             Space::Inputs => 0,
             Space::Bytes => 1,

@@ -8,7 +8,7 @@ use crate::ops::{Space, Tensor};
 /// ```text
 /// Params:  for each model  [ weights … | biases, gamma, beta … ]
 ///                            0 ≤ i < decayed     exempt from L2 and weight decay
-/// Running: for each batch normalization [M, 3, features]: mean (high, low part), variance
+/// Running: for each model, for each batch normalization [3, features]: mean (high, low part), variance
 /// ```
 #[derive(Clone, Debug)]
 pub struct Layout {
@@ -44,8 +44,9 @@ impl Layout {
         for (layer, features) in spec.batch_norms() {
             let alone = Tensor::alone(Space::Running, models, 3, features);
             running.insert(layer, Tensor { offset: end, ..alone });
-            end += models * alone.stride;
+            end += alone.stride;
         }
+        running.values_mut().for_each(|place| place.stride = end);
         Layout { models, decayed, size, places, running }
     }
 

@@ -70,6 +70,17 @@ pub struct DataShape {
     pub places: usize,
 }
 
+/// How far a plan's programs are rewritten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Every operation by itself.
+    Plain,
+    /// See [`Plan::fused`].
+    Fused,
+    /// See [`Plan::staged`].
+    Staged(usize),
+}
+
 /// All that a session will run and hold: compiled, counted and checked before anything is
 /// allocated.
 #[derive(Clone, Debug)]
@@ -84,6 +95,8 @@ pub struct Plan {
     pub layout: Layout,
     /// How gradients move parameters.
     pub rule: Rule,
+    /// How far its programs were rewritten.
+    pub form: Form,
     /// All that the session can run.
     pub programs: Vec<Program>,
     /// Elements of the record that one step of one model writes to the log.
@@ -123,27 +136,41 @@ impl Plan {
 
         let spaces = BTreeMap::new();
         let spec = spec.clone();
-        let plan = Plan { spec, models, data, layout, rule, programs, record, slots, spaces };
-        plan.rewritten(|program| program)
+        let form = Form::Plain;
+        let plan = Plan { spec, models, data, layout, rule, form, programs, record, slots, spaces };
+        plan.rewritten(form, |program| program)
+    }
+
+    /// The same for one model alone.
+    pub fn of_one_model(&self) -> Plan {
+        let requests = self.programs.iter().map(|program| (program.mode, program.rows)).collect();
+        let plan = Plan::new(&self.spec, 1, self.data, self.rule, &requests, self.slots);
+        match self.form {
+            Form::Plain => plan,
+            Form::Fused => plan.fused(),
+            Form::Staged(rows) => plan.staged(rows),
+        }
     }
 
     /// The plan with operations fused that a backend runs better as one.
     pub fn fused(self) -> Plan {
-        self.rewritten(fuse::fuse)
+        self.rewritten(Form::Fused, fuse::fuse)
     }
 
     /// The fused plan with training of minibatches up to so many rows in as few dispatches as a GPU can.
     pub fn staged(self, rows: usize) -> Plan {
-        self.fused().rewritten(|program| stages::stage(program, rows))
+        self.fused().rewritten(Form::Staged(rows), |program| stages::stage(program, rows))
     }
 
     /// The plan with other programs, and the spaces that they need.
     pub(crate) fn with_programs(self, programs: Vec<Program>) -> Plan {
-        Plan { programs, ..self }.rewritten(|program| program)
+        let form = self.form;
+        Plan { programs, ..self }.rewritten(form, |program| program)
     }
 
     /// The plan with its programs rewritten, and the spaces that they then need.
-    fn rewritten(mut self, rewrite: impl Fn(Program) -> Program) -> Plan {
+    fn rewritten(mut self, form: Form, rewrite: impl Fn(Program) -> Program) -> Plan {
+        self.form = form;
         self.programs = self.programs.into_iter().map(rewrite).collect();
         let mut spaces = BTreeMap::new();
         let mut need = |space, elements: usize| {

@@ -7,7 +7,7 @@ use minilote::cpu::Cpu;
 use minilote::gpu::{Gpu, GpuDevice};
 use minilote::model::Spec;
 use minilote::ops::*;
-use minilote::program::{DataShape, Layout, Mode, Plan, Program};
+use minilote::program::{DataShape, Form, Layout, Mode, Plan, Program};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
@@ -269,7 +269,8 @@ pub fn plan(ops: Vec<Op>, spaces: BTreeMap<Space, usize>) -> Plan {
     let spec = Spec { task: Task::Regression, layers: vec![] };
     let layout = Layout::new(&spec, 1);
     let data = DataShape { examples: 1, features: 1, bytes: false, places: 1 };
-    Plan { spec, models: 1, data, layout, rule: Rule::Sgd, programs, record: 4, slots: 1, spaces }
+    let (rule, form) = (Rule::Sgd, Form::Plain);
+    Plan { spec, models: 1, data, layout, rule, form, programs, record: 4, slots: 1, spaces }
 }
 
 pub fn rows(tensor: Tensor) -> impl Iterator<Item = (usize, usize)> {

@@ -5,6 +5,7 @@ mod command;
 mod fusion;
 mod gradients;
 mod kernels;
+mod models;
 mod parity;
 mod session;
 mod shaders;
