@@ -88,7 +88,8 @@ fn five_models_are_five_sessions_of_one() {
     devices.push(("f64 twin".into(), Device::Twin));
     let mut compared = 0;
     for (name, device) in devices {
-        let forms: [(bool, f64, fn(Plan) -> Plan); 3] = [
+        type Rewrite = fn(Plan) -> Plan;
+        let forms: [(bool, f64, Rewrite); 3] = [
             (true, 0.2, |plan| plan),
             (false, 0.2, Plan::fused),
             (true, 0.0, |plan| plan.staged(usize::MAX)),
