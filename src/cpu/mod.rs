@@ -1,9 +1,11 @@
 //! The CPU backend: runs the operations' twins on host memory. In `f32` it is the backend of a
 //! machine without an adapter; in `f64` it is the oracle that every kernel is tested against.
 
+mod lanes;
 mod models;
 mod pool;
 mod product;
+mod tiles;
 
 use std::sync::Arc;
 
@@ -15,7 +17,7 @@ pub use models::Models;
 pub use product::product;
 
 /// `f32` or `f64`.
-pub trait Real: Float + NumAssign + Default + Send + Sync + std::fmt::Debug + 'static {
+pub trait Real: Float + NumAssign + Default + lanes::Lanes + Send + Sync + std::fmt::Debug + 'static {
     /// The nearest value.
     fn of(value: f64) -> Self;
 

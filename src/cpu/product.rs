@@ -1,73 +1,130 @@
-use std::sync::Mutex;
+use std::cell::RefCell;
 
 use super::Real;
 use super::pool::{parts, share};
+use super::tiles::{Out, Panel, Tiles};
 
 /// Where element (i, j) of a matrix lies: `i · first + j · second`.
 pub type Strides = (usize, usize);
 
-/// Products with at least this many FLOPs are split over threads: some ten microseconds of one.
-const FLOPS_FOR_THREADS: usize = 1_000_000;
+/// Products with at least this many FLOPs are split over threads: some five microseconds of one.
+const FLOPS_FOR_THREADS: usize = 500_000;
+
+thread_local! {
+    static PANEL: RefCell<Panel> = RefCell::new(Panel::default());
+}
 
 /// `out = a · b`, or `out += a · b`, for `[rows, depth] · [depth, cols]`; `out` has rows of `ld`
-/// elements. Each thread multiplies its own rows, single-threaded; the shares depend on the
-/// sizes and the machine alone, so the same machine gives the same bits.
+/// elements. Each thread has columns of its own where `b` is transposed, else rows, so that it meets
+/// the same rows of a layer's weight and of its gradient. The shares depend on the sizes and the
+/// machine alone, so the same machine gives the same bits.
 ///
 /// Panics if a slice is too short for its matrix.
 pub fn product<T: Real>(
     [rows, depth, cols]: [usize; 3],
-    (a, (a_row, a_col)): (&[T], Strides),
-    (b, (b_row, b_col)): (&[T], Strides),
+    a: (&[T], Strides),
+    b: (&[T], Strides),
     (out, ld): (&mut [T], usize),
     accumulate: bool,
 ) {
-    if rows == 0 || cols == 0 || depth == 0 {
-        return;
-    }
-    assert!(a.len() > (rows - 1) * a_row + (depth - 1) * a_col);
-    assert!(b.len() > (depth - 1) * b_row + (cols - 1) * b_col);
-    assert!(cols <= ld && out.len() >= (rows - 1) * ld + cols);
-
-    let slice = |a: &[T], out: &mut [T], rows: usize| {
-        // SAFETY: the assertions above hold for all rows, and so for these.
-        unsafe {
-            gemm::gemm(
-                rows,
-                cols,
-                depth,
-                out.as_mut_ptr(),
-                1,
-                ld as isize,
-                accumulate,
-                a.as_ptr(),
-                a_col as isize,
-                a_row as isize,
-                b.as_ptr(),
-                b_col as isize,
-                b_row as isize,
-                T::one(),
-                T::one(),
-                false,
-                false,
-                false,
-                gemm::Parallelism::None,
-            );
-        }
+    let out = &Out::new(out, ld);
+    let multiply = |rows, columns| {
+        PANEL.with_borrow_mut(|panel| {
+            pulp::Arch::new().dispatch(Tiles { rows, columns, depth, a, b, out, accumulate, panel });
+        });
     };
-
     let parts = if 2 * rows * depth * cols < FLOPS_FOR_THREADS { 1 } else { parts() };
-    // Whole register tiles of rows to each thread.
-    let share_of_rows = rows.div_ceil(parts).next_multiple_of(8);
-    if share_of_rows >= rows {
-        return slice(a, out, rows);
+    if parts == 1 {
+        return multiply(0..rows, 0..cols);
     }
-    let shares: Vec<_> = out.chunks_mut(share_of_rows * ld).map(Mutex::new).collect();
+    let (_, (_, b_col)) = b;
+    let split = if b_col == 1 { rows } else { cols };
+    // Whole groups of four to each thread.
+    let groups = split.div_ceil(4);
     share(&|part| {
-        let first = part * share_of_rows;
-        if first < rows
-            && let Some(Ok(mut out)) = shares.get(part).map(Mutex::lock)
-        {
-            slice(&a[first * a_row..], &mut out, share_of_rows.min(rows - first));
-        }
+        let [first, end] = [part, part + 1].map(|part| (4 * (part * groups / parts)).min(split));
+        if b_col == 1 { multiply(first..end, 0..cols) } else { multiply(0..rows, first..end) }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The product by its definition, with rows of out `ld` apart and -1 where nothing is to be written.
+    fn check<T: Real>([rows, depth, cols]: [usize; 3], turned: [bool; 2], accumulate: bool) {
+        let strides = |rows: usize, cols: usize, turned: bool| {
+            // Padding holds NaNs, which must not be read.
+            let (lines, length) = if turned { (cols, rows) } else { (rows, cols) };
+            let ld = length + 3;
+            let value = |i| if i % ld < length { ((i * 31 + length) % 17) as f64 - 8.0 } else { f64::NAN };
+            let values: Vec<T> = (0..lines * ld).map(|i| T::of(value(i))).collect();
+            (values, if turned { (1, ld) } else { (ld, 1) })
+        };
+        let (a, (a_row, a_col)) = strides(rows, depth, turned[0]);
+        let (b, (b_row, b_col)) = strides(depth, cols, turned[1]);
+        let ld = cols + 5;
+        let mut out = vec![T::of(-1.0); rows * ld];
+        product([rows, depth, cols], (&a, (a_row, a_col)), (&b, (b_row, b_col)), (&mut out, ld), accumulate);
+        for i in 0..rows {
+            for j in 0..ld {
+                let sum = (0..depth).fold(T::zero(), |sum, k| {
+                    sum + a[i * a_row + k * a_col] * b[k * b_row + (j % cols.max(1)) * b_col]
+                });
+                let before = T::of(-1.0);
+                let want = if j >= cols {
+                    before
+                } else if accumulate {
+                    sum + before
+                } else {
+                    sum
+                };
+                let place =
+                    format!("{rows}×{depth}×{cols}, turned {turned:?}, accumulate {accumulate}: {i}, {j}");
+                assert_eq!(out[i * ld + j], want, "{place}");
+            }
+        }
+    }
+
+    /// Sums of whole numbers, which every order of summation gives exactly.
+    #[test]
+    fn products_are_those_of_the_definition() {
+        let sizes = [
+            [1, 1, 1],
+            [3, 5, 2],
+            [6, 16, 32],
+            [7, 17, 33],
+            [13, 2, 31],
+            [5, 255, 9],
+            [4, 256, 4],
+            [9, 300, 21],
+            [61, 100, 99],
+            [10, 513, 70],
+            [100, 60, 130],
+            [2, 1040, 64],
+            [65, 260, 67],
+            [33, 700, 1021],
+        ];
+        for size in sizes {
+            for turned in [[false, false], [false, true], [true, false], [true, true]] {
+                for accumulate in [false, true] {
+                    check::<f32>(size, turned, accumulate);
+                    check::<f64>(size, turned, accumulate);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_nan_reaches_its_row_and_column_alone() {
+        for (depth, strides) in [(20, (20, 1)), (300, (300, 1)), (300, (1, 300))] {
+            let (rows, cols) = (11, 300);
+            let mut a = vec![1.0f32; rows * depth];
+            a[4 * depth + 7] = f32::NAN;
+            let mut out = vec![0.0; rows * cols];
+            let b = vec![0.0; 300 * 300];
+            product([rows, depth, cols], (&a, (depth, 1)), (&b, strides), (&mut out, cols), false);
+            assert!(out.iter().enumerate().all(|(i, out)| out.is_nan() == (i / cols == 4)));
+        }
+    }
 }

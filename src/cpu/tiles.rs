@@ -1,0 +1,296 @@
+//! The product of two matrices on one thread, by tiles of the output whose sums stay in registers.
+
+use std::ops::Range;
+
+use pulp::{Simd, WithSimd};
+
+use super::lanes::Lanes;
+use super::product::Strides;
+
+/// Rows and vectors across of a tile: twelve sums, enough for the latency of multiply-adds, and with their
+/// factors within the sixteen registers that most processors have at the least.
+const ROWS: usize = 6;
+const ACROSS: usize = 2;
+/// Sums go this deep at a time, so that a panel of columns stays in the second cache.
+const DEPTH: usize = 512;
+/// From this depth on, factors that both lie along the sum are multiplied as they are: adding up the lanes at
+/// the end is then less than turning one of them around.
+const DOTS: usize = 256;
+/// Elements of rows that such a product goes through at a time: half a second cache.
+const BLOCK: usize = 1 << 16;
+/// Bytes between places that compete for the same few lines of the first cache.
+const ALIAS: usize = 4096;
+
+/// The rows of an output that several threads fill, each its own part.
+pub struct Out<'a, T> {
+    space: *mut T,
+    length: usize,
+    ld: usize,
+    lifetime: std::marker::PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: threads get at the elements through `Out::part` alone, whose callers keep to places of their own.
+unsafe impl<T: Send> Sync for Out<'_, T> {}
+
+impl<'a, T> Out<'a, T> {
+    pub fn new(space: &'a mut [T], ld: usize) -> Out<'a, T> {
+        Out { space: space.as_mut_ptr(), length: space.len(), ld, lifetime: std::marker::PhantomData }
+    }
+
+    /// Some columns of a row. Panics if the output has no such place.
+    ///
+    /// # Safety
+    /// Nobody else may hold any of these elements.
+    #[allow(clippy::mut_from_ref)]
+    #[inline(always)]
+    unsafe fn part(&self, row: usize, columns: Range<usize>) -> &mut [T] {
+        let start = row * self.ld + columns.start;
+        assert!(columns.end <= self.ld && start + columns.len() <= self.length);
+        // SAFETY: the elements lie within the slice that was lent for 'a, and are the caller's alone.
+        unsafe { std::slice::from_raw_parts_mut(self.space.add(start), columns.len()) }
+    }
+}
+
+/// `out = a · b`, or `out += a · b`, for some rows and columns of out. All that it calls is to be inlined always:
+/// it is compiled once for each kind of vectors, and so are no closures that others call.
+pub struct Tiles<'a, T> {
+    pub rows: Range<usize>,
+    pub columns: Range<usize>,
+    pub depth: usize,
+    pub a: (&'a [T], Strides),
+    pub b: (&'a [T], Strides),
+    /// Its rows and columns above are no other thread's.
+    pub out: &'a Out<'a, T>,
+    pub accumulate: bool,
+    pub panel: &'a mut Panel,
+}
+
+/// A line of the cache.
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+/// Room for columns of b, one depth after the other.
+#[derive(Default)]
+pub struct Panel(Vec<Line>);
+
+impl Panel {
+    /// Room for so many values; grows once.
+    fn of<T: Lanes>(&mut self, values: usize) -> &mut [T] {
+        let lines = (values * size_of::<T>()).div_ceil(size_of::<Line>());
+        if self.0.len() < lines {
+            self.0.resize(lines, Line([0; 64]));
+        }
+        bytemuck::cast_slice_mut(&mut self.0)
+    }
+}
+
+impl<T: Lanes> WithSimd for Tiles<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let ((_, (_, a_col)), (_, (b_row, b_col))) = (self.a, self.b);
+        if a_col == 1 && b_row == 1 && b_col != 1 && self.depth >= DOTS {
+            return if S::REGISTER_COUNT < 32 { self.dots::<S, 3>(simd) } else { self.dots::<S, 4>(simd) };
+        }
+        let width = ACROSS * lanes::<S, T>();
+        let mut room = std::mem::take(self.panel);
+        let panel = room.of(DEPTH * width);
+        for start in (0..self.depth).step_by(DEPTH) {
+            let depth = start..(start + DEPTH).min(self.depth);
+            for first in self.columns.clone().step_by(width) {
+                let columns = first..(first + width).min(self.columns.end);
+                if columns.len() > width / 2 {
+                    self.panel::<S, ACROSS>(simd, panel, depth.clone(), columns);
+                } else {
+                    self.panel::<S, { ACROSS / 2 }>(simd, panel, depth.clone(), columns);
+                }
+            }
+        }
+        *self.panel = room;
+    }
+}
+
+/// Values in a vector.
+const fn lanes<S: Simd, T: Lanes>() -> usize {
+    size_of::<T::Vector<S>>() / size_of::<T>()
+}
+
+impl<T: Lanes> Tiles<'_, T> {
+    /// All rows of at most `V` vectors of columns.
+    #[inline(always)]
+    fn panel<S: Simd, const V: usize>(
+        &self,
+        simd: S,
+        panel: &mut [T],
+        depth: Range<usize>,
+        columns: Range<usize>,
+    ) {
+        let (b, (b_row, b_col)) = self.b;
+        let width = V * lanes::<S, T>();
+        let whole = b_col == 1 && columns.len() == width && !(b_row * size_of::<T>()).is_multiple_of(ALIAS);
+        let (panel, ld) = if whole {
+            (&b[depth.start * b_row + columns.start..], b_row)
+        } else {
+            self.pack(panel, width, depth.clone(), columns.clone());
+            (&*panel, width)
+        };
+        // About equally many rows to a tile.
+        let count = self.rows.len();
+        let tiles = count.div_ceil(ROWS);
+        for tile in 0..tiles {
+            let [first, end] = [tile, tile + 1].map(|tile| self.rows.start + tile * count / tiles);
+            let (depth, columns) = (depth.clone(), columns.clone());
+            match end - first {
+                1 => self.tile::<S, 1, V>(simd, (panel, ld), first, depth, columns),
+                2 => self.tile::<S, 2, V>(simd, (panel, ld), first, depth, columns),
+                3 => self.tile::<S, 3, V>(simd, (panel, ld), first, depth, columns),
+                4 => self.tile::<S, 4, V>(simd, (panel, ld), first, depth, columns),
+                5 => self.tile::<S, 5, V>(simd, (panel, ld), first, depth, columns),
+                _ => self.tile::<S, ROWS, V>(simd, (panel, ld), first, depth, columns),
+            }
+        }
+    }
+
+    /// Copies columns of b to a panel that wide, zeros behind them.
+    #[inline(always)]
+    fn pack(&self, panel: &mut [T], width: usize, depth: Range<usize>, columns: Range<usize>) {
+        let (b, (b_row, b_col)) = self.b;
+        let b = &b[depth.start * b_row + columns.start * b_col..];
+        if b_col == 1 {
+            for (k, to) in panel.chunks_exact_mut(width).take(depth.len()).enumerate() {
+                let (to, rest) = to.split_at_mut(columns.len());
+                to.copy_from_slice(&b[k * b_row..][..to.len()]);
+                rest.fill(T::zero());
+            }
+            return;
+        }
+        // Four columns side by side, so that what is read and written lies close together.
+        const SIDE: usize = 4;
+        for j in (0..width).step_by(SIDE) {
+            let lines = panel.chunks_exact_mut(width).map(|line| &mut line[j..j + SIDE]).take(depth.len());
+            if b_row == 1 && j + SIDE <= columns.len() {
+                let b: [&[T]; SIDE] = std::array::from_fn(|i| &b[(j + i) * b_col..][..depth.len()]);
+                lines.enumerate().for_each(|(k, to)| to.copy_from_slice(&b.map(|b| b[k])));
+                continue;
+            }
+            for (k, to) in lines.enumerate() {
+                for (to, j) in to.iter_mut().zip(j..) {
+                    *to = if j < columns.len() { b[k * b_row + j * b_col] } else { T::zero() };
+                }
+            }
+        }
+    }
+
+    /// `R` rows by `V` vectors of out.
+    #[inline(always)]
+    fn tile<S: Simd, const R: usize, const V: usize>(
+        &self,
+        simd: S,
+        (panel, ld): (&[T], usize),
+        first: usize,
+        depth: Range<usize>,
+        columns: Range<usize>,
+    ) {
+        let (a, (a_row, a_col)) = self.a;
+        let a = &a[first * a_row + depth.start * a_col..];
+        // A stride of one is written out, so that the compiler knows it.
+        let sums = match (a_row, a_col) {
+            (1, _) => sums::<T, S, R, V>(simd, depth.len(), (a, (1, a_col)), (panel, ld)),
+            _ => sums::<T, S, R, V>(simd, depth.len(), (a, (a_row, a_col)), (panel, ld)),
+        };
+        for (r, sums) in sums.into_iter().enumerate() {
+            // SAFETY: the place is this thread's alone, and no other slice of it is held.
+            let out = unsafe { self.out.part(first + r, columns.clone()) };
+            for (to, sum) in out.chunks_mut(lanes::<S, T>()).zip(sums) {
+                let goes_on = self.accumulate || depth.start > 0;
+                let sum = if goes_on { T::plus(simd, T::load(simd, to), sum) } else { sum };
+                T::store(simd, to, sum);
+            }
+        }
+    }
+
+    /// All of it as sums along the rows of a and the columns of b, `R` rows of a at a time.
+    #[inline(always)]
+    fn dots<S: Simd, const R: usize>(&self, simd: S) {
+        const C: usize = 4;
+        let block = (BLOCK / self.depth).next_multiple_of(R);
+        for start in self.rows.clone().step_by(block) {
+            let rows = start..(start + block).min(self.rows.end);
+            let edge = self.columns.start + self.columns.len() / C * C;
+            for j in (self.columns.start..edge).step_by(C) {
+                self.column::<S, R, C>(simd, rows.clone(), j);
+            }
+            for j in edge..self.columns.end {
+                self.column::<S, R, 1>(simd, rows.clone(), j);
+            }
+        }
+    }
+
+    /// Some rows of `C` columns.
+    #[inline(always)]
+    fn column<S: Simd, const R: usize, const C: usize>(&self, simd: S, rows: Range<usize>, j: usize) {
+        let end = rows.start + rows.len() / R * R;
+        for i in (rows.start..end).step_by(R) {
+            self.dot::<S, R, C>(simd, i, j);
+        }
+        for i in end..rows.end {
+            self.dot::<S, 1, C>(simd, i, j);
+        }
+    }
+
+    /// `R` by `C` elements of out, each a sum of products of vectors.
+    #[inline(always)]
+    fn dot<S: Simd, const R: usize, const C: usize>(&self, simd: S, i: usize, j: usize) {
+        let ((a, (a_row, _)), (b, (_, b_col))) = (self.a, self.b);
+        let a: [_; R] = std::array::from_fn(|r| T::vectors::<S>(&a[(i + r) * a_row..][..self.depth]));
+        let b: [_; C] = std::array::from_fn(|c| T::vectors::<S>(&b[(j + c) * b_col..][..self.depth]));
+        let mut sums = [[T::splat(simd, T::zero()); C]; R];
+        // What is left after whole vectors comes last.
+        let vectors = a[0].0.len();
+        for k in 0..vectors + usize::from(!a[0].1.is_empty()) {
+            let mut of_b = [T::splat(simd, T::zero()); C];
+            for c in 0..C {
+                of_b[c] = if k < vectors { b[c].0[k] } else { T::load(simd, b[c].1) };
+            }
+            for r in 0..R {
+                let of_a = if k < vectors { a[r].0[k] } else { T::load(simd, a[r].1) };
+                for c in 0..C {
+                    sums[r][c] = T::fused(simd, of_a, of_b[c], sums[r][c]);
+                }
+            }
+        }
+        for (r, sums) in sums.into_iter().enumerate() {
+            // SAFETY: the place is this thread's alone, and no other slice of it is held.
+            let out = unsafe { self.out.part(i + r, j..j + C) };
+            for (to, sum) in out.iter_mut().zip(sums) {
+                let sum = T::total(simd, sum);
+                *to = if self.accumulate { *to + sum } else { sum };
+            }
+        }
+    }
+}
+
+/// `R` rows of a times `V` vectors of columns.
+#[inline(always)]
+fn sums<T: Lanes, S: Simd, const R: usize, const V: usize>(
+    simd: S,
+    depth: usize,
+    (a, (a_row, a_col)): (&[T], Strides),
+    (panel, ld): (&[T], usize),
+) -> [[T::Vector<S>; V]; R] {
+    assert!((R - 1) * a_row + (depth - 1) * a_col < a.len());
+    let mut sums = [[T::splat(simd, T::zero()); V]; R];
+    for k in 0..depth {
+        let (b, _) = T::vectors::<S>(&panel[k * ld..][..V * lanes::<S, T>()]);
+        for (r, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: the greatest of these places is asserted to lie in the slice.
+            let a = T::splat(simd, unsafe { *a.get_unchecked(r * a_row + k * a_col) });
+            for v in 0..V {
+                sums[v] = T::fused(simd, a, b[v], sums[v]);
+            }
+        }
+    }
+    sums
+}
