@@ -27,6 +27,9 @@ pub fn product<T: Real>(
     (out, ld): (&mut [T], usize),
     accumulate: bool,
 ) {
+    if depth == 0 {
+        return;
+    }
     let out = &Out::new(out, ld);
     let multiply = |rows, columns| {
         PANEL.with_borrow_mut(|panel| {

@@ -16,6 +16,8 @@ const DEPTH: usize = 512;
 /// From this depth on, factors that both lie along the sum are multiplied as they are: adding up the lanes at
 /// the end is then less than turning one of them around.
 const DOTS: usize = 256;
+/// Up to so many columns they are at any depth, as a vector of the output would hold little.
+const NARROW: usize = 4;
 /// Elements of rows that such a product goes through at a time: half a second cache.
 const BLOCK: usize = 1 << 16;
 /// Bytes between places that compete for the same few lines of the first cache.
@@ -91,7 +93,8 @@ impl<T: Lanes> WithSimd for Tiles<'_, T> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let ((_, (_, a_col)), (_, (b_row, b_col))) = (self.a, self.b);
-        if a_col == 1 && b_row == 1 && b_col != 1 && self.depth >= DOTS {
+        let along = a_col == 1 && b_row == 1 && b_col != 1;
+        if along && (self.depth >= DOTS || self.columns.len() <= NARROW) {
             return if S::REGISTER_COUNT < 32 { self.dots::<S, 3>(simd) } else { self.dots::<S, 4>(simd) };
         }
         let width = ACROSS * lanes::<S, T>();
@@ -153,33 +156,27 @@ impl<T: Lanes> Tiles<'_, T> {
         }
     }
 
-    /// Copies columns of b to a panel that wide, zeros behind them.
+    /// Copies columns of b to a panel that wide. What lies behind them there stays: its sums go nowhere.
     #[inline(always)]
     fn pack(&self, panel: &mut [T], width: usize, depth: Range<usize>, columns: Range<usize>) {
         let (b, (b_row, b_col)) = self.b;
         let b = &b[depth.start * b_row + columns.start * b_col..];
         if b_col == 1 {
-            for (k, to) in panel.chunks_exact_mut(width).take(depth.len()).enumerate() {
-                let (to, rest) = to.split_at_mut(columns.len());
-                to.copy_from_slice(&b[k * b_row..][..to.len()]);
-                rest.fill(T::zero());
-            }
-            return;
+            let lines = panel.chunks_exact_mut(width).take(depth.len()).enumerate();
+            return lines
+                .for_each(|(k, to)| to[..columns.len()].copy_from_slice(&b[k * b_row..][..columns.len()]));
         }
         // Four columns side by side, so that what is read and written lies close together.
         const SIDE: usize = 4;
-        for j in (0..width).step_by(SIDE) {
-            let lines = panel.chunks_exact_mut(width).map(|line| &mut line[j..j + SIDE]).take(depth.len());
-            if b_row == 1 && j + SIDE <= columns.len() {
-                let b: [&[T]; SIDE] = std::array::from_fn(|i| &b[(j + i) * b_col..][..depth.len()]);
-                lines.enumerate().for_each(|(k, to)| to.copy_from_slice(&b.map(|b| b[k])));
-                continue;
-            }
-            for (k, to) in lines.enumerate() {
-                for (to, j) in to.iter_mut().zip(j..) {
-                    *to = if j < columns.len() { b[k * b_row + j * b_col] } else { T::zero() };
-                }
-            }
+        let whole = if b_row == 1 { columns.len() / SIDE * SIDE } else { 0 };
+        for j in (0..whole).step_by(SIDE) {
+            let b: [&[T]; SIDE] = std::array::from_fn(|i| &b[(j + i) * b_col..][..depth.len()]);
+            let lines = panel.chunks_exact_mut(width).map(|line| &mut line[j..j + SIDE]);
+            lines.take(depth.len()).enumerate().for_each(|(k, to)| to.copy_from_slice(&b.map(|b| b[k])));
+        }
+        for j in whole..columns.len() {
+            let lines = panel.chunks_exact_mut(width).take(depth.len());
+            lines.enumerate().for_each(|(k, to)| to[j] = b[k * b_row + j * b_col]);
         }
     }
 
