@@ -5,6 +5,7 @@ mod lanes;
 mod models;
 mod pool;
 mod product;
+mod rows;
 mod tiles;
 
 use std::sync::Arc;
@@ -14,7 +15,9 @@ use num_traits::{Float, NumAssign};
 use crate::ops::{Op, Operand, Space, Step, Tensor};
 use crate::program::Plan;
 pub use models::Models;
+pub(crate) use pool::{parts, share_items};
 pub use product::product;
+pub use rows::Rowwise;
 
 /// `f32` or `f64`.
 pub trait Real: Float + NumAssign + Default + lanes::Lanes + Send + Sync + std::fmt::Debug + 'static {
@@ -221,6 +224,11 @@ impl<T: Real, W: Twin<T, N>, const N: usize> pulp::NullaryFnOnce for Job<'_, T, 
     fn call(self) {
         self.twin.write(self.out, self.memory, self.step);
     }
+}
+
+/// Rows that begin with the first element, padding left out.
+pub fn rows_of<T>(out: &mut [T], tensor: Tensor) -> impl Iterator<Item = &mut [T]> {
+    out.chunks_exact_mut(tensor.ld()).map(move |row| &mut row[..tensor.cols])
 }
 
 /// A model's rows of an output in its space, padding left out.

@@ -88,6 +88,20 @@ pub fn share(work: Work) {
     assert!(!SHARED.panicked.swap(false, Ordering::Relaxed), "a part of the CPU backend's work panicked");
 }
 
+/// Runs the work with each item, at most [`parts`] of them, as [`share`] does.
+///
+/// Panics if a part does.
+pub fn share_items<I: Send>(items: impl IntoIterator<Item = I>, work: impl Fn(I) + Sync) {
+    let mut items = items.into_iter();
+    let taken: [Mutex<Option<I>>; MOST] = std::array::from_fn(|_| Mutex::new(items.next()));
+    share(&|part| {
+        // A panic while an item is taken out cannot be: the lock is never poisoned.
+        if let Some(item) = taken[part].lock().ok().and_then(|mut item| item.take()) {
+            work(item);
+        }
+    });
+}
+
 /// Takes parts, its own first, and runs them until none is left.
 fn take_parts(own: usize) {
     let parts = SHARED.parts.load(Ordering::Relaxed);

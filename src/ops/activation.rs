@@ -1,7 +1,9 @@
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Describe, Dispatch, Operand, Step, Tensor, Variant, elementwise, read, words, write};
-use crate::cpu::{Memory, Real, Twin, rows_mut};
+use crate::cpu::{Memory, Real, Rowwise, rows_of};
 
 /// A function applied to every unit of a layer.
 ///
@@ -110,18 +112,23 @@ fn dispatch(function: Function, entry: &'static str, [a, b, out]: [Tensor; 3]) -
     dispatch
 }
 
-impl<T: Real> Twin<T, 1> for Activation {
-    fn outputs(&self) -> [Tensor; 1] {
-        [self.out]
+impl Rowwise for Activation {
+    fn output(&self) -> Tensor {
+        self.out
     }
 
     #[inline(always)]
-    fn write(&self, [out]: [&mut [T]; 1], memory: &Memory<T>, step: &Step) {
-        for model in 0..self.out.models {
-            for (out, x) in rows_mut(out, self.out, model, step.slot).zip(memory.rows(self.x, model)) {
-                out.copy_from_slice(x);
-                self.function.apply(out);
-            }
+    fn write_rows<T: Real>(
+        &self,
+        out: &mut [T],
+        rows: Range<usize>,
+        model: usize,
+        memory: &Memory<T>,
+        _: &Step,
+    ) {
+        for (out, row) in rows_of(out, self.out).zip(rows) {
+            out.copy_from_slice(memory.row(self.x, model, row));
+            self.function.apply(out);
         }
     }
 }
@@ -144,19 +151,23 @@ impl Describe for Activation {
     }
 }
 
-impl<T: Real> Twin<T, 1> for ActivationBackward {
-    fn outputs(&self) -> [Tensor; 1] {
-        [self.dx]
+impl Rowwise for ActivationBackward {
+    fn output(&self) -> Tensor {
+        self.dx
     }
 
     #[inline(always)]
-    fn write(&self, [out]: [&mut [T]; 1], memory: &Memory<T>, step: &Step) {
-        for model in 0..self.dx.models {
-            let given = memory.rows(self.y, model).zip(memory.rows(self.dy, model));
-            for (dx, (y, dy)) in rows_mut(out, self.dx, model, step.slot).zip(given) {
-                dx.copy_from_slice(dy);
-                self.function.chain(dx, y);
-            }
+    fn write_rows<T: Real>(
+        &self,
+        out: &mut [T],
+        rows: Range<usize>,
+        model: usize,
+        memory: &Memory<T>,
+        _: &Step,
+    ) {
+        for (dx, row) in rows_of(out, self.dx).zip(rows) {
+            dx.copy_from_slice(memory.row(self.dy, model, row));
+            self.function.chain(dx, memory.row(self.y, model, row));
         }
     }
 }

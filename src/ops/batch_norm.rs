@@ -1,9 +1,11 @@
+use std::ops::Range;
+
 use super::activation::code;
 use super::column_stats::ColumnStats;
 use super::{
     Describe, Dispatch, Function, Operand, Step, Tensor, Variant, along, columnwise, read, words, write,
 };
-use crate::cpu::{Memory, Real, Twin, rows_mut};
+use crate::cpu::{Memory, Real, Rowwise, rows_of};
 
 /// Batch normalization (Ioffe and Szegedy 2015, algorithm 1), with the statistics of the minibatch
 /// in training and the running ones in inference.
@@ -56,24 +58,29 @@ impl<'a, T: Real> Columns<'a, T> {
     }
 }
 
-impl<T: Real> Twin<T, 1> for BatchNorm {
-    fn outputs(&self) -> [Tensor; 1] {
-        [self.out]
+impl Rowwise for BatchNorm {
+    fn output(&self) -> Tensor {
+        self.out
     }
 
     #[inline(always)]
-    fn write(&self, [out]: [&mut [T]; 1], memory: &Memory<T>, step: &Step) {
-        for model in 0..self.out.models {
-            let columns = Columns::new(memory, self.stats, model, self.eps);
-            let (gamma, beta) = (memory.row(self.gamma, model, 0), memory.row(self.beta, model, 0));
-            for (out, x) in rows_mut(out, self.out, model, step.slot).zip(memory.rows(self.x, model)) {
-                columns.normalize(x, out);
-                for ((y, &gamma), &beta) in out.iter_mut().zip(gamma).zip(beta) {
-                    *y = gamma * *y + beta;
-                }
-                if let Some(function) = self.function {
-                    function.apply(out);
-                }
+    fn write_rows<T: Real>(
+        &self,
+        out: &mut [T],
+        rows: Range<usize>,
+        model: usize,
+        memory: &Memory<T>,
+        _: &Step,
+    ) {
+        let columns = Columns::new(memory, self.stats, model, self.eps);
+        let (gamma, beta) = (memory.row(self.gamma, model, 0), memory.row(self.beta, model, 0));
+        for (out, row) in rows_of(out, self.out).zip(rows) {
+            columns.normalize(memory.row(self.x, model, row), out);
+            for ((y, &gamma), &beta) in out.iter_mut().zip(gamma).zip(beta) {
+                *y = gamma * *y + beta;
+            }
+            if let Some(function) = self.function {
+                function.apply(out);
             }
         }
     }

@@ -1,9 +1,11 @@
+use std::ops::Range;
+
 use super::activation::code;
 use super::batch_norm::Columns;
 use super::{
     Describe, Dispatch, Function, Operand, Step, Tensor, Variant, along, columnwise, read, words, write,
 };
-use crate::cpu::{Memory, Real, Twin, rows_mut};
+use crate::cpu::{Memory, Real, Rowwise, Twin, rows_of};
 
 /// The gradients of gamma and beta (Ioffe and Szegedy 2015, section 3).
 ///
@@ -68,29 +70,33 @@ impl<T: Real> Twin<T, 1> for BatchNormReduce {
     }
 }
 
-impl<T: Real> Twin<T, 1> for BatchNormBackward {
-    fn outputs(&self) -> [Tensor; 1] {
-        [self.dx]
+impl Rowwise for BatchNormBackward {
+    fn output(&self) -> Tensor {
+        self.dx
     }
 
     #[inline(always)]
-    fn write(&self, [out]: [&mut [T]; 1], memory: &Memory<T>, step: &Step) {
+    fn write_rows<T: Real>(
+        &self,
+        out: &mut [T],
+        rows: Range<usize>,
+        model: usize,
+        memory: &Memory<T>,
+        _: &Step,
+    ) {
         let BatchNormReduce { x, stats, dgamma, dbeta, eps, .. } = self.reduce;
         let n = T::of(x.rows as f64);
         let mut xhat = vec![T::zero(); x.cols];
-        for model in 0..x.models {
-            let columns = Columns::new(memory, stats, model, eps);
-            let (dgamma, dbeta) = (memory.row(dgamma, model, 0), memory.row(dbeta, model, 0));
-            let gamma = memory.row(self.gamma, model, 0).iter();
-            let scale: Vec<T> = gamma.zip(&columns.rstd).map(|(&gamma, &rstd)| gamma * rstd).collect();
-            let rows = rows_mut(out, self.dx, model, step.slot).zip(memory.rows(x, model));
-            for (row, (dx, x)) in rows.enumerate() {
-                columns.normalize(x, &mut xhat);
-                self.reduce.gradient(dx, memory, model, row);
-                let of_column = dgamma.iter().zip(dbeta).zip(&scale);
-                for ((dx, &xhat), ((&dgamma, &dbeta), &scale)) in dx.iter_mut().zip(&xhat).zip(of_column) {
-                    *dx = scale * (*dx - (dbeta + xhat * dgamma) / n);
-                }
+        let columns = Columns::new(memory, stats, model, eps);
+        let (dgamma, dbeta) = (memory.row(dgamma, model, 0), memory.row(dbeta, model, 0));
+        let gamma = memory.row(self.gamma, model, 0).iter();
+        let scale: Vec<T> = gamma.zip(&columns.rstd).map(|(&gamma, &rstd)| gamma * rstd).collect();
+        for (dx, row) in rows_of(out, self.dx).zip(rows) {
+            columns.normalize(memory.row(x, model, row), &mut xhat);
+            self.reduce.gradient(dx, memory, model, row);
+            let of_column = dgamma.iter().zip(dbeta).zip(&scale);
+            for ((dx, &xhat), ((&dgamma, &dbeta), &scale)) in dx.iter_mut().zip(&xhat).zip(of_column) {
+                *dx = scale * (*dx - (dbeta + xhat * dgamma) / n);
             }
         }
     }

@@ -1,5 +1,7 @@
+use std::ops::Range;
+
 use super::{Describe, Dispatch, Operand, Space, Step, Tensor, Variant, elementwise, read, words, write};
-use crate::cpu::{Memory, Real, Twin, rows_mut};
+use crate::cpu::{Memory, Real, Rowwise, rows_of};
 
 /// Inverted dropout (Srivastava et al. 2014, scaled in training as PyTorch does).
 ///
@@ -41,22 +43,26 @@ impl Dropout {
     }
 }
 
-impl<T: Real> Twin<T, 1> for Dropout {
-    fn outputs(&self) -> [Tensor; 1] {
-        [self.out]
+impl Rowwise for Dropout {
+    fn output(&self) -> Tensor {
+        self.out
     }
 
     #[inline(always)]
-    fn write(&self, [out]: [&mut [T]; 1], memory: &Memory<T>, step: &Step) {
+    fn write_rows<T: Real>(
+        &self,
+        out: &mut [T],
+        rows: Range<usize>,
+        model: usize,
+        memory: &Memory<T>,
+        step: &Step,
+    ) {
         let scale = T::one() / (T::one() - T::of(self.p));
-        for model in 0..self.out.models {
-            let key = memory.row(self.hyper(), model, 0)[3].to_u32().unwrap_or(0);
-            let rows = rows_mut(out, self.out, model, step.slot).zip(memory.rows(self.x, model));
-            for (row, (out, x)) in rows.enumerate() {
-                for (column, (y, &x)) in out.iter_mut().zip(x).enumerate() {
-                    let keep = keep(self.p, key, self.layer, step.number, row as u32, column as u32);
-                    *y = if keep { x * scale } else { T::zero() };
-                }
+        let key = memory.row(self.hyper(), model, 0)[3].to_u32().unwrap_or(0);
+        for (out, row) in rows_of(out, self.out).zip(rows) {
+            for (column, (y, &x)) in out.iter_mut().zip(memory.row(self.x, model, row)).enumerate() {
+                let keep = keep(self.p, key, self.layer, step.number, row as u32, column as u32);
+                *y = if keep { x * scale } else { T::zero() };
             }
         }
     }

@@ -1,5 +1,7 @@
+use std::ops::Range;
+
 use super::{Describe, Dispatch, Operand, Space, Step, Tensor, Variant, elementwise, read, words, write};
-use crate::cpu::{Memory, Real, Twin, rows_mut};
+use crate::cpu::{Memory, Real, Rowwise, rows_of};
 
 /// Rows of a minibatch, taken from the data set that lies in the session's memory.
 ///
@@ -28,26 +30,31 @@ impl Gather {
     }
 }
 
-impl<T: Real> Twin<T, 1> for Gather {
-    fn outputs(&self) -> [Tensor; 1] {
-        [self.out]
+impl Rowwise for Gather {
+    fn output(&self) -> Tensor {
+        self.out
     }
 
     #[inline(always)]
-    fn write(&self, [out]: [&mut [T]; 1], memory: &Memory<T>, step: &Step) {
-        for model in 0..self.out.models {
-            let sources = memory.sources(self.order, model, step);
-            for (out, &source) in rows_mut(out, self.out, model, step.slot).zip(sources) {
-                let start = self.inputs.at(0, source as usize, 0);
-                let Some(affine) = self.affine() else {
-                    out.copy_from_slice(&memory.get(Space::Inputs)[start..][..self.out.cols]);
-                    continue;
-                };
-                let (center, scale) = (memory.row(affine, 0, 0), memory.row(affine, 0, 1));
-                let bytes = &memory.bytes()[start..][..self.out.cols];
-                for (((out, &byte), &center), &scale) in out.iter_mut().zip(bytes).zip(center).zip(scale) {
-                    *out = (T::of_byte(byte) - center) * scale;
-                }
+    fn write_rows<T: Real>(
+        &self,
+        out: &mut [T],
+        rows: Range<usize>,
+        model: usize,
+        memory: &Memory<T>,
+        step: &Step,
+    ) {
+        let sources = &memory.sources(self.order, model, step)[rows];
+        for (out, &source) in rows_of(out, self.out).zip(sources) {
+            let start = self.inputs.at(0, source as usize, 0);
+            let Some(affine) = self.affine() else {
+                out.copy_from_slice(&memory.get(Space::Inputs)[start..][..self.out.cols]);
+                continue;
+            };
+            let (center, scale) = (memory.row(affine, 0, 0), memory.row(affine, 0, 1));
+            let bytes = &memory.bytes()[start..][..self.out.cols];
+            for (((out, &byte), &center), &scale) in out.iter_mut().zip(bytes).zip(center).zip(scale) {
+                *out = (T::of_byte(byte) - center) * scale;
             }
         }
     }

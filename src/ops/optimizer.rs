@@ -1,7 +1,7 @@
 use super::{
     Access, Describe, Dispatch, Operand, Space, Step, Tensor, Variant, elementwise, read, update, words,
 };
-use crate::cpu::{Memory, Real, Twin};
+use crate::cpu::{Memory, Real, Twin, parts, share_items};
 
 /// How a gradient moves a parameter, in PyTorch's conventions; `g` includes L2.
 ///
@@ -17,6 +17,9 @@ pub enum Rule {
     Momentum { momentum: f64, nesterov: bool },
     Adam { beta1: f64, beta2: f64, eps: f64 },
 }
+
+/// An update of at least this many parameters is shared out over threads: some ten microseconds of one.
+const PARAMETERS_FOR_THREADS: usize = 1 << 15;
 
 /// One update of every parameter of every model.
 ///
@@ -62,7 +65,9 @@ impl<T: Real> Twin<T, 3> for Optimizer {
                 // Empty where the rule has no such moment.
                 let moment1 = moment1.get_mut(at.clone()).unwrap_or_default();
                 let moment2 = moment2.get_mut(at.clone()).unwrap_or_default();
-                self.rule.update([&mut params[at], moment1, moment2], &grads[part], lr, l2, decay, step);
+                let (theta, grads) = (&mut params[at], &grads[part]);
+                let update = Update { rule: self.rule, theta, moment1, moment2, grads, lr, l2, decay, step };
+                update.shared_out();
             }
         }
     }
@@ -77,19 +82,48 @@ impl Rule {
             Rule::Adam { .. } => 2,
         }
     }
+}
+
+/// The update of some parameters with L2 and decay of their own.
+struct Update<'a, T> {
+    rule: Rule,
+    theta: &'a mut [T],
+    moment1: &'a mut [T],
+    moment2: &'a mut [T],
+    grads: &'a [T],
+    lr: T,
+    l2: T,
+    decay: T,
+    step: &'a Step,
+}
+
+impl<T: Real> Update<'_, T> {
+    #[inline(always)]
+    fn shared_out(mut self) {
+        if self.theta.len() < PARAMETERS_FOR_THREADS {
+            return pulp::NullaryFnOnce::call(self);
+        }
+        // Whole lines of the cache to each thread.
+        let count = self.theta.len().div_ceil(parts()).next_multiple_of(16);
+        let share = || {
+            let theta = self.theta.split_off_mut(..count.min(self.theta.len()))?;
+            let grads = self.grads.split_off(..theta.len())?;
+            let moment1 = self.moment1.split_off_mut(..theta.len().min(self.moment1.len()))?;
+            let moment2 = self.moment2.split_off_mut(..theta.len().min(self.moment2.len()))?;
+            Some(Update { theta, grads, moment1, moment2, ..self })
+        };
+        share_items(std::iter::from_fn(share).take(parts()), |update| pulp::Arch::new().dispatch(update));
+    }
+}
+
+impl<T: Real> pulp::NullaryFnOnce for Update<'_, T> {
+    type Output = ();
 
     #[inline(always)]
-    fn update<T: Real>(
-        self,
-        [theta, m1, m2]: [&mut [T]; 3],
-        grads: &[T],
-        lr: T,
-        l2: T,
-        decay: T,
-        step: &Step,
-    ) {
+    fn call(self) {
+        let Update { rule, theta, moment1: m1, moment2: m2, grads, lr, l2, decay, step } = self;
         let kept = T::one() - lr * decay;
-        match self {
+        match rule {
             Rule::Sgd => {
                 for (theta, &gradient) in theta.iter_mut().zip(grads) {
                     *theta = *theta * kept - lr * (gradient + l2 * *theta);
