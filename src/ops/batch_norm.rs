@@ -34,17 +34,35 @@ pub struct BatchNormTrain {
     pub norm: BatchNorm,
 }
 
-/// What normalizes a model's columns: mean in two parts, and 1 / sqrt(variance + eps).
+/// Columns that a twin goes down at a time: what it keeps of them fits the stack.
+pub(super) const BLOCK: usize = 64;
+
+/// A matrix's columns in blocks.
+pub(super) fn blocks(columns: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..columns).step_by(BLOCK).map(move |first| first..columns.min(first + BLOCK))
+}
+
+/// What normalizes a block of a model's columns: mean in two parts, and 1 / sqrt(variance + eps).
 pub(super) struct Columns<'a, T> {
     pub high: &'a [T],
     pub low: &'a [T],
-    pub rstd: Vec<T>,
+    pub rstd: [T; BLOCK],
 }
 
 impl<'a, T: Real> Columns<'a, T> {
-    pub fn new(memory: &'a Memory<T>, stats: Tensor, model: usize, eps: f64) -> Columns<'a, T> {
-        let [high, low, variance] = [0, 1, 2].map(|row| memory.row(stats, model, row));
-        let rstd = variance.iter().map(|&variance| (variance + T::of(eps)).sqrt().recip()).collect();
+    #[inline(always)]
+    pub fn new(
+        memory: &'a Memory<T>,
+        stats: Tensor,
+        model: usize,
+        block: Range<usize>,
+        eps: f64,
+    ) -> Columns<'a, T> {
+        let [high, low, variance] = [0, 1, 2].map(|row| &memory.row(stats, model, row)[block.clone()]);
+        let mut rstd = [T::zero(); BLOCK];
+        for (rstd, &variance) in rstd.iter_mut().zip(variance) {
+            *rstd = (variance + T::of(eps)).sqrt().recip();
+        }
         Columns { high, low, rstd }
     }
 
@@ -72,15 +90,18 @@ impl Rowwise for BatchNorm {
         memory: &Memory<T>,
         _: &Step,
     ) {
-        let columns = Columns::new(memory, self.stats, model, self.eps);
-        let (gamma, beta) = (memory.row(self.gamma, model, 0), memory.row(self.beta, model, 0));
-        for (out, row) in rows_of(out, self.out).zip(rows) {
-            columns.normalize(memory.row(self.x, model, row), out);
-            for ((y, &gamma), &beta) in out.iter_mut().zip(gamma).zip(beta) {
-                *y = gamma * *y + beta;
-            }
-            if let Some(function) = self.function {
-                function.apply(out);
+        for block in blocks(self.x.cols) {
+            let columns = Columns::new(memory, self.stats, model, block.clone(), self.eps);
+            let [gamma, beta] = [self.gamma, self.beta].map(|row| &memory.row(row, model, 0)[block.clone()]);
+            for (out, row) in rows_of(out, self.out).zip(rows.clone()) {
+                let out = &mut out[block.clone()];
+                columns.normalize(&memory.row(self.x, model, row)[block.clone()], out);
+                for ((y, &gamma), &beta) in out.iter_mut().zip(gamma).zip(beta) {
+                    *y = gamma * *y + beta;
+                }
+                if let Some(function) = self.function {
+                    function.apply(out);
+                }
             }
         }
     }

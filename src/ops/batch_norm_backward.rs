@@ -1,7 +1,7 @@
 use std::ops::Range;
 
 use super::activation::code;
-use super::batch_norm::Columns;
+use super::batch_norm::{BLOCK, Columns, blocks};
 use super::{
     Describe, Dispatch, Function, Operand, Step, Tensor, Variant, along, columnwise, read, words, write,
 };
@@ -52,20 +52,24 @@ impl<T: Real> Twin<T, 1> for BatchNormReduce {
 
     #[inline(always)]
     fn write(&self, [grads]: [&mut [T]; 1], memory: &Memory<T>, _: &Step) {
-        let [mut xhat, mut g] = [(); 2].map(|()| vec![T::zero(); self.x.cols]);
         for model in 0..self.x.models {
-            let columns = Columns::new(memory, self.stats, model, self.eps);
-            let [mut dgamma, mut dbeta] = [(); 2].map(|()| vec![T::zero(); self.x.cols]);
-            for (row, x) in memory.rows(self.x, model).enumerate() {
-                columns.normalize(x, &mut xhat);
-                self.gradient(&mut g, memory, model, row);
-                for (((dgamma, dbeta), &xhat), &g) in dgamma.iter_mut().zip(&mut dbeta).zip(&xhat).zip(&g) {
-                    *dgamma += g * xhat;
-                    *dbeta += g;
+            for block in blocks(self.x.cols) {
+                let columns = Columns::new(memory, self.stats, model, block.clone(), self.eps);
+                let mut kept = [[T::zero(); BLOCK]; 4];
+                let [xhat, g, dgamma, dbeta] = kept.each_mut().map(|kept| &mut kept[..block.len()]);
+                for (row, x) in memory.rows(self.x, model).enumerate() {
+                    columns.normalize(&x[block.clone()], xhat);
+                    self.gradient(g, memory, model, row, block.clone());
+                    let sums = dgamma.iter_mut().zip(&mut *dbeta);
+                    for (((dgamma, dbeta), &xhat), &g) in sums.zip(&*xhat).zip(&*g) {
+                        *dgamma += g * xhat;
+                        *dbeta += g;
+                    }
+                }
+                for (tensor, sums) in [(self.dgamma, dgamma), (self.dbeta, dbeta)] {
+                    grads[tensor.at(model, 0, 0)..][block.clone()].copy_from_slice(sums);
                 }
             }
-            grads[self.dgamma.at(model, 0, 0)..][..self.x.cols].copy_from_slice(&dgamma);
-            grads[self.dbeta.at(model, 0, 0)..][..self.x.cols].copy_from_slice(&dbeta);
         }
     }
 }
@@ -86,17 +90,22 @@ impl Rowwise for BatchNormBackward {
     ) {
         let BatchNormReduce { x, stats, dgamma, dbeta, eps, .. } = self.reduce;
         let n = T::of(x.rows as f64);
-        let mut xhat = vec![T::zero(); x.cols];
-        let columns = Columns::new(memory, stats, model, eps);
-        let (dgamma, dbeta) = (memory.row(dgamma, model, 0), memory.row(dbeta, model, 0));
-        let gamma = memory.row(self.gamma, model, 0).iter();
-        let scale: Vec<T> = gamma.zip(&columns.rstd).map(|(&gamma, &rstd)| gamma * rstd).collect();
-        for (dx, row) in rows_of(out, self.dx).zip(rows) {
-            columns.normalize(memory.row(x, model, row), &mut xhat);
-            self.reduce.gradient(dx, memory, model, row);
-            let of_column = dgamma.iter().zip(dbeta).zip(&scale);
-            for ((dx, &xhat), ((&dgamma, &dbeta), &scale)) in dx.iter_mut().zip(&xhat).zip(of_column) {
-                *dx = scale * (*dx - (dbeta + xhat * dgamma) / n);
+        for block in blocks(x.cols) {
+            let columns = Columns::new(memory, stats, model, block.clone(), eps);
+            let given = [dgamma, dbeta, self.gamma].map(|row| &memory.row(row, model, 0)[block.clone()]);
+            let [dgamma, dbeta, gamma] = given;
+            let [mut xhat, mut scale] = [[T::zero(); BLOCK]; 2];
+            for ((scale, &gamma), &rstd) in scale.iter_mut().zip(gamma).zip(&columns.rstd) {
+                *scale = gamma * rstd;
+            }
+            for (dx, row) in rows_of(out, self.dx).zip(rows.clone()) {
+                let dx = &mut dx[block.clone()];
+                columns.normalize(&memory.row(x, model, row)[block.clone()], &mut xhat);
+                self.reduce.gradient(dx, memory, model, row, block.clone());
+                let of_column = dgamma.iter().zip(dbeta).zip(&scale);
+                for ((dx, &xhat), ((&dgamma, &dbeta), &scale)) in dx.iter_mut().zip(&xhat).zip(of_column) {
+                    *dx = scale * (*dx - (dbeta + xhat * dgamma) / n);
+                }
             }
         }
     }
@@ -110,12 +119,19 @@ impl BatchNormGradient {
 }
 
 impl BatchNormReduce {
-    /// The gradient of batch normalization's output in a row.
+    /// The gradient of batch normalization's output in a row's block of columns.
     #[inline(always)]
-    fn gradient<T: Real>(&self, g: &mut [T], memory: &Memory<T>, model: usize, row: usize) {
-        g.copy_from_slice(memory.row(self.dy, model, row));
+    fn gradient<T: Real>(
+        &self,
+        g: &mut [T],
+        memory: &Memory<T>,
+        model: usize,
+        row: usize,
+        block: Range<usize>,
+    ) {
+        g.copy_from_slice(&memory.row(self.dy, model, row)[block.clone()]);
         if let Some((function, y)) = self.slope {
-            function.chain(g, memory.row(y, model, row));
+            function.chain(g, &memory.row(y, model, row)[block]);
         }
     }
 

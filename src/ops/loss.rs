@@ -40,6 +40,7 @@ pub struct LossTotal {
 
 impl LossKind {
     /// Loss and whether the prediction is right; `z` becomes the gradient of the loss.
+    #[inline(always)]
     pub fn row<T: Real>(self, z: &mut [T], target: T) -> (T, bool) {
         let one = T::one();
         match self {
@@ -52,7 +53,7 @@ impl LossKind {
                     }
                 }
                 let (top, wanted) = (z[best], z[class]);
-                z.iter_mut().for_each(|z| *z = (*z - top).exp());
+                z.iter_mut().for_each(|z| *z = (*z - top).exponential());
                 let sum = z.iter().fold(T::zero(), |sum, &e| sum + e);
                 z.iter_mut().for_each(|z| *z /= sum);
                 z[class] -= one;
