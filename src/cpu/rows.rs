@@ -66,3 +66,62 @@ impl<T: Real, W: Rowwise> pulp::NullaryFnOnce for Share<'_, T, W> {
         self.twin.write_rows(self.out, self.rows, self.model, self.memory, self.step);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Data;
+    use super::*;
+    use crate::ops::{Activation, Function, Optimizer, Rule, Space};
+
+    fn memory(spaces: &[(Space, Vec<f32>)]) -> Memory<f32> {
+        let mut memory = Memory { data: std::sync::Arc::new(Data::default()), spaces: vec![], order: vec![] };
+        for (space, values) in spaces {
+            memory.spaces.resize(memory.spaces.len().max(space.index() + 1), vec![]);
+            memory.spaces[space.index()] = values.clone();
+        }
+        memory
+    }
+
+    fn values(count: usize) -> Vec<f32> {
+        (0..count).map(|i| (i * 7919 % 1000) as f32 / 250.0 - 2.0).collect()
+    }
+
+    #[test]
+    fn rows_that_threads_share_are_all_written_and_padding_is_not() {
+        let x = Tensor::alone(Space::Scratch(0), 2, 701, 61);
+        let out = Tensor { space: Space::Scratch(1), ..x };
+        let mut memory = memory(&[(x.space, values(x.end(1))), (out.space, vec![9.0; out.end(1)])]);
+        memory.run(&Activation { function: Function::Relu, x, out }, &Step::default());
+        let ld = x.ld();
+        for (i, (got, x)) in memory.get(out.space).iter().zip(memory.get(x.space)).enumerate() {
+            assert_eq!(*got, if i % ld < 61 { x.max(0.0) } else { 9.0 }, "element {i}");
+        }
+    }
+
+    #[test]
+    fn parameters_that_threads_share_are_all_updated_with_their_own_decay() {
+        const COUNT: usize = 80_000;
+        const DECAYED: usize = 40_004;
+        let theta = Tensor::alone(Space::Params, 1, 1, COUNT);
+        let (params, grads, moment) = (values(COUNT), values(COUNT + 1), values(COUNT + 2));
+        let mut memory = memory(&[
+            (Space::Params, params.clone()),
+            (Space::Grads, grads.clone()),
+            (Space::Moment1, moment.clone()),
+            (Space::Hyper, vec![0.5, 0.25, 0.125, 0.0]),
+        ]);
+        let rule = Rule::Momentum { momentum: 0.5, nesterov: false };
+        let step = Step { lr_factor: 1.0, ..Step::default() };
+        memory.run(&Optimizer { rule, theta, decayed: DECAYED }, &step);
+        for i in 0..COUNT {
+            let (l2, decay) = if i < DECAYED { (0.25, 0.125) } else { (0.0, 0.0) };
+            let u = 0.5 * moment[i] + (grads[i] + l2 * params[i]);
+            assert_eq!(memory.get(Space::Moment1)[i], u, "moment {i}");
+            assert_eq!(
+                memory.get(Space::Params)[i],
+                params[i] * (1.0 - 0.5 * decay) - 0.5 * u,
+                "parameter {i}"
+            );
+        }
+    }
+}
