@@ -220,6 +220,7 @@ fn text(devices: &[(Device, Peak)], rows: &[Row], skipped: &[Skipped], old: Opti
         "% of limit",
         "dispatches",
         "host µs each",
+        "µs to submit",
         "first step ms",
     ];
     head.extend(old.map(|_| "new/old"));
@@ -254,6 +255,7 @@ fn cells(row: &Row, compared: bool) -> Vec<String> {
         format!("{:.0}", row.percent_of_limit),
         row.dispatches.to_string(),
         row.host_us_per_dispatch.map_or_else(dash, |host| format!("{host:.2}")),
+        row.host_us_per_submission.map_or_else(dash, |host| format!("{host:.0}")),
         format!("{:.1}", row.first_step_ms),
     ];
     if compared {

@@ -58,8 +58,11 @@ pub struct Row {
     pub gflops: f64,
     pub percent_of_limit: f64,
     pub dispatches: usize,
-    /// What the host takes to record and submit; none on the CPU.
+    /// What the host takes to record; none on the CPU.
     pub host_us_per_dispatch: Option<f64>,
+    /// What it takes to submit, once a chunk of steps, or once a dispatch if they are long.
+    #[serde(default)]
+    pub host_us_per_submission: Option<f64>,
     /// From a device with nothing on it to the first loss: buffers, pipelines, the data set, a step.
     pub first_step_ms: f64,
     /// Over the steps/s of an earlier measurement.
@@ -168,8 +171,10 @@ impl Run<'_> {
     fn row(self, net: &Net) -> Row {
         let engine = self.trainer.engine();
         let program = &engine.plan().programs[engine.plan().program(Mode::Train, net.batch)];
-        let recorded = engine.counts().dispatches - self.before.dispatches;
-        let host = (engine.counts().host - self.before.host).as_secs_f64() * 1e6;
+        let (before, after) = (self.before, engine.counts());
+        let recording = |counts: Counts| (counts.host - counts.submitting).as_secs_f64();
+        let each = |seconds: f64, count: usize| (count > 0).then(|| seconds * 1e6 / count as f64);
+        let submitting = (after.submitting - before.submitting).as_secs_f64();
         let rate = median(&self.rounds);
         Row {
             net: net.name.into(),
@@ -181,7 +186,11 @@ impl Run<'_> {
             gflops: rate * program.cost().flops as f64 / 1e9,
             percent_of_limit: 100.0 * rate * self.peak.seconds(program),
             dispatches: program.ops.len(),
-            host_us_per_dispatch: (recorded > 0).then(|| host / recorded as f64),
+            host_us_per_dispatch: each(
+                recording(after) - recording(before),
+                after.dispatches - before.dispatches,
+            ),
+            host_us_per_submission: each(submitting, after.submissions - before.submissions),
             first_step_ms: self.first_step * 1e3,
             rounds: self.rounds,
             new_over_old: None,

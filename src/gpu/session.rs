@@ -59,6 +59,10 @@ pub struct Counts {
     pub dispatches: usize,
     /// Time that the host took to record and submit chunks.
     pub host: Duration,
+    /// Submissions.
+    pub submissions: usize,
+    /// Of the host's time, what they took: a driver may wait there for the one before.
+    pub submitting: Duration,
 }
 
 /// A kernel with everything that it binds.
@@ -106,6 +110,15 @@ fn buffer(
     counts.buffer_bytes += size;
     let mapped_at_creation = usage.contains(wgpu::BufferUsages::MAP_WRITE);
     gpu.device.create_buffer(&wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation })
+}
+
+/// Submits, and counts the time.
+fn hand_over(gpu: &GpuDevice, counts: &mut Counts, commands: wgpu::CommandBuffer) -> wgpu::SubmissionIndex {
+    let started = Instant::now();
+    let submission = gpu.queue.submit([commands]);
+    counts.submissions += 1;
+    counts.submitting += started.elapsed();
+    submission
 }
 
 impl Gpu {
@@ -275,7 +288,8 @@ impl Gpu {
                     bound.record(&mut pass);
                     drop(pass);
                     let next = self.gpu.device.create_command_encoder(&Default::default());
-                    self.gpu.queue.submit([std::mem::replace(&mut encoder, next).finish()]);
+                    let commands = std::mem::replace(&mut encoder, next).finish();
+                    hand_over(&self.gpu, &mut self.counts, commands);
                 }
             }
         }
@@ -319,7 +333,7 @@ impl Gpu {
     ) -> Result<Vec<f32>> {
         self.counts.read_backs += 1;
         encoder.copy_buffer_to_buffer(&self.spaces[&space], 0, &self.download, 0, size);
-        let submission = self.gpu.queue.submit([encoder.finish()]);
+        let submission = hand_over(&self.gpu, &mut self.counts, encoder.finish());
         self.counts.host += started.elapsed();
         let (sender, receiver) = oneshot_channel();
         self.download.map_async(wgpu::MapMode::Read, ..size, move |result| {

@@ -23,6 +23,7 @@ fn bench_measures_saves_and_compares() {
             assert!(row[key].as_f64() > Some(0.0), "{key} in {row}");
         }
         assert!(row["rounds"].as_array().unwrap().len() >= 5 && row["host_us_per_dispatch"].is_null());
+        assert!(row["host_us_per_submission"].is_null());
     }
     assert_eq!((&rows[0]["dispatches"], &rows[1]["dispatches"]), (&16.into(), &14.into()));
 
