@@ -8,7 +8,9 @@ use minilote::{Device, Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::growth::{self, Point};
 use super::measure::{NETS, Net, Row, measure, median};
+use super::page::Page;
 use super::report::significant;
 use super::{note, print, print_json, report, run};
 
@@ -17,11 +19,16 @@ Examples:
   minilote bench --out before.json
   minilote bench --against before.json
   minilote bench --net small --net wide --device cpu --seconds 5
+  minilote bench --growth --report bench.html
 
 Training steps with SGD on synthetic data, with and without batch normalization, are timed in turns.
 The limit is what the device does at the most, measured beside them: an operation takes the longer of
 its FLOPs at the rate of pure arithmetic and its bytes at the rate of a copy in main memory (what
-stays in a cache may be faster than that), and each dispatch adds what an empty one takes.";
+stays in a cache may be faster than that), and each dispatch adds what an empty one takes.
+
+With --growth a network is timed at sizes of minibatch, width, depth and number of models side by
+side: growth / limit's is the growth of its time over the growth of that limit, which is meant to stay
+within a factor of 1.2. Where it does not, the share of the limit that a step reaches changes.";
 
 /// What a saved measurement says it is.
 const FORMAT: &str = "minilote bench 1";
@@ -46,6 +53,10 @@ pub struct Bench {
     #[arg(long, value_enum, default_value = "off")]
     autotune: Autotune,
 
+    /// Also measure how the time of a step grows with minibatch, width, depth and number of models
+    #[arg(long)]
+    growth: bool,
+
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -53,6 +64,10 @@ pub struct Bench {
     /// Save the JSON
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+
+    /// Write the tables and the plot of growth as one HTML file
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
 
     /// Compare with what --out saved
     #[arg(long, value_name = "FILE")]
@@ -105,15 +120,25 @@ impl Bench {
         if let Some(old) = &old {
             rows.iter_mut().for_each(|row| row.new_over_old = old.ratio(row));
         }
+        let mut points = vec![];
+        for on in if self.growth { &devices[..] } else { &[] } {
+            note(&format!("measuring growth on {}", on.0.name()));
+            points.extend(growth::measure(on, self.seconds, self.autotune).await?);
+        }
         let limits: Vec<Value> = devices.iter().map(device_json).collect();
         let json = json!({
-            "format": FORMAT, "machine": machine(), "devices": limits, "seconds": self.seconds, "autotune": self.autotune, "rows": rows,
-            "norm_costs": norm_costs(&rows), "skipped": skipped,
+            "format": FORMAT, "machine": machine(), "devices": limits, "seconds": self.seconds,
+            "autotune": self.autotune, "rows": rows, "norm_costs": norm_costs(&rows), "skipped": skipped,
+            "growth": points,
         });
+        if let Some(path) = &self.report {
+            let page = page(&devices, &rows, &skipped, old.as_ref(), &points).html();
+            fs::write(path, page).map_err(|error| Error::file(path, error))?;
+        }
         if self.json {
             print_json(&json)?;
         } else {
-            print(&text(&devices, &rows, &skipped, old.as_ref()))?;
+            print(&text(&page(&devices, &rows, &skipped, old.as_ref(), &points)))?;
         }
         self.out.as_deref().map_or(Ok(()), |out| run::write_json(out, &json))?;
         Ok(0)
@@ -195,20 +220,24 @@ fn norm_costs(rows: &[Row]) -> Vec<NormCost<'_>> {
 }
 
 /// An adapter's name without what its driver adds in brackets.
-fn short(device: &str) -> &str {
+pub fn short(device: &str) -> &str {
     device.split(" (").next().unwrap_or(device)
 }
 
-fn text(devices: &[(Device, Peak)], rows: &[Row], skipped: &[Skipped], old: Option<&Saved>) -> String {
-    let mut text = String::new();
-    for (device, peak) in devices {
+/// All that a person sees.
+fn page<'a>(
+    devices: &[(Device, Peak)],
+    rows: &[Row],
+    skipped: &[Skipped],
+    old: Option<&Saved>,
+    growth: &'a [Point],
+) -> Page<'a> {
+    let limits = |(device, peak): &(Device, Peak)| {
         let [flops, bandwidth] = [peak.flops, peak.bandwidth].map(|rate| significant(rate / 1e9, 3));
-        text += &format!("limits of {}: {flops} GFLOP/s, {bandwidth} GB/s", device.name());
-        if peak.dispatch > 0.0 {
-            text += &format!(", {} µs a dispatch", significant(peak.dispatch * 1e6, 3));
-        }
-        text.push('\n');
-    }
+        let line = format!("limits of {}: {flops} GFLOP/s, {bandwidth} GB/s", device.name());
+        let each = significant(peak.dispatch * 1e6, 3);
+        if peak.dispatch > 0.0 { format!("{line}, {each} µs a dispatch") } else { line }
+    };
     let mut head = vec![
         "net",
         "norm",
@@ -224,17 +253,45 @@ fn text(devices: &[(Device, Peak)], rows: &[Row], skipped: &[Skipped], old: Opti
         "first step ms",
     ];
     head.extend(old.map(|_| "new/old"));
-    let mut lines: Vec<Vec<String>> = vec![head.into_iter().map(String::from).collect()];
-    lines.extend(rows.iter().map(|row| cells(row, old.is_some())));
-    text += &format!("\n{}\nstep time with / without batch norm:\n", report::table(&lines, 3));
-    for NormCost { net, device, ratio } in norm_costs(rows) {
-        text += &format!("  {net} on {}: {ratio:.2}\n", short(device));
-    }
-    for Skipped { net, device } in skipped {
-        text += &format!("skipped: {net} on {}, a software adapter: see --net\n", short(device));
-    }
+    let mut steps: Vec<Vec<String>> = vec![head.into_iter().map(String::from).collect()];
+    steps.extend(rows.iter().map(|row| cells(row, old.is_some())));
+    let cost = |NormCost { net, device, ratio }| {
+        format!("step time with / without batch norm: {ratio:.2}, {net} on {}", short(device))
+    };
+    let mut notes: Vec<String> = norm_costs(rows).into_iter().map(cost).collect();
+    notes.extend(skipped.iter().map(|Skipped { net, device }| {
+        format!("skipped: {net} on {}, a software adapter: see --net", short(device))
+    }));
     if let Some(old) = old.filter(|old| old.machine != machine()) {
-        text += &format!("the old measurement is of another machine or version: {}\n", old.machine);
+        notes.push(format!("the old measurement is of another machine or version: {}", old.machine));
+    }
+    let limits = devices.iter().map(limits).collect();
+    Page { machine: machine_line(), limits, steps, texts: 3, notes, growth }
+}
+
+/// The machine in words.
+fn machine_line() -> String {
+    let machine = machine();
+    let text = |key: &str| machine[key].as_str().unwrap_or("unknown").to_string();
+    let build = if cfg!(debug_assertions) { ", a debug build" } else { "" };
+    format!(
+        "minilote {}{build} on {} {}, CPU {} with {} threads",
+        text("minilote"),
+        text("os"),
+        text("arch"),
+        text("cpu"),
+        machine["threads"]
+    )
+}
+
+fn text(page: &Page) -> String {
+    let mut text = page.limits.join("\n") + "\n";
+    if page.steps.len() > 1 {
+        text += &format!("\n{}\n{}\n", report::table(&page.steps, page.texts), page.notes.join("\n"));
+    }
+    if !page.growth.is_empty() {
+        let table = report::table(&growth::cells(page.growth), growth::TEXTS);
+        text += &format!("\n{table}\n{}\n", growth::summary(page.growth));
     }
     text
 }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 /// Each network is timed this often on each device with and without batch normalization, in turns, so
 /// that what else the machine does meets all of them.
-const ROUNDS: usize = 7;
+pub const ROUNDS: usize = 7;
 /// Minibatches of an epoch.
 const STEPS: usize = 128;
 

@@ -41,6 +41,38 @@ fn bench_measures_saves_and_compares() {
 }
 
 #[test]
+fn growth_is_measured_beside_the_limits_and_reported() {
+    let at = directory("growth");
+    let bench = "bench --device cpu --net tiny --seconds 0.05";
+    let report = json(&succeed(&at, &format!("{bench} --growth --json --report report.html")));
+    let points = report["growth"].as_array().unwrap();
+    assert_eq!(points.len(), 1 + 2 + 2 + 2 + 3);
+    for point in points {
+        let [seconds, growth, limit_growth, ratio] =
+            ["seconds", "growth", "limit_growth", "ratio"].map(|key| point[key].as_f64().unwrap());
+        assert!(seconds > 0.0 && growth > 0.0 && (ratio - growth / limit_growth).abs() < 1e-12, "{point}");
+        let (axis, factor) = (point["axis"].as_str(), point["factor"].as_f64().unwrap());
+        match axis {
+            None => assert_eq!((growth, limit_growth), (1.0, 1.0)),
+            // Dispatches cost nothing on the CPU, so that models cost the same each.
+            Some("models") => assert!((limit_growth / factor - 1.0).abs() < 1e-12, "{point}"),
+            // The first layer grows with the width, the others with its square; data grow with neither.
+            Some("width") => assert!((factor..factor * factor).contains(&limit_growth), "{point}"),
+            Some(_) => assert!((factor / 1.5..factor * 1.5).contains(&limit_growth), "{point}"),
+        }
+    }
+    let html = read(at.join("report.html"));
+    for words in ["prefers-color-scheme", "<svg", "models ×64", "tiny", "CPU backend", "limits of"] {
+        assert!(html.contains(words), "{words:?} is not in {html}");
+    }
+    for from_elsewhere in ["<script", "http:", "https:", "url("] {
+        assert!(!html.contains(from_elsewhere), "{from_elsewhere:?} is in {html}");
+    }
+    let ran = run(&at, &format!("{bench} --report missing/report.html"));
+    assert!(ran.code == Some(6) && ran.err.contains("missing/report.html"), "{:?}: {}", ran.code, ran.err);
+}
+
+#[test]
 fn limits_are_measured_on_every_device() {
     for (name, device) in crate::devices() {
         let Peak { flops, bandwidth, dispatch } = Peak::of(&device).unwrap();
