@@ -92,8 +92,11 @@ impl<T: Real> Models<T> {
     fn by_step(&self, logs: &[Vec<f64>]) -> Vec<f64> {
         let record = self.plan.record;
         let steps = logs[0].len() / record;
-        let of_step = |step: usize| logs.iter().flat_map(move |log| &log[step * record..][..record]);
-        (0..steps).flat_map(of_step).copied().collect()
+        let mut all = Vec::with_capacity(steps * logs.len() * record);
+        for step in 0..steps {
+            logs.iter().for_each(|log| all.extend_from_slice(&log[step * record..][..record]));
+        }
+        all
     }
 
     /// Reads a whole space of reals; scratch is each model's own, one behind the other.
