@@ -5,7 +5,7 @@ use ndarray::Array2;
 use crate::cpu::Models;
 use crate::data::Inputs;
 use crate::gpu::{AdapterSummary, Autotune, Counts, Gpu, GpuDevice, Tuning, adapters};
-use crate::model::Statistics;
+use crate::model::{Parameter, Spec, Statistics};
 use crate::ops::{Space, Step, Tensor, Variant};
 use crate::program::Plan;
 use crate::{Error, Result, cache};
@@ -164,13 +164,13 @@ impl Engine {
         }
     }
 
-    /// Overwrites the order from its beginning, the same for all models.
-    pub fn write_order(&mut self, rows: &[u32]) {
+    /// Overwrites the order from its beginning with rows for each model.
+    pub fn write_order<'a>(&mut self, of_models: impl IntoIterator<Item = &'a [u32]>) {
         let plan = self.plan();
         let stride = plan.data.places.next_multiple_of(4);
         let mut all = vec![0; stride * plan.models];
-        for of_model in all.chunks_mut(stride) {
-            of_model[..rows.len()].copy_from_slice(rows);
+        for (all, rows) in all.chunks_mut(stride).zip(of_models) {
+            all[..rows.len()].copy_from_slice(rows);
         }
         match self {
             Engine::Cpu(cpu) => cpu.load_order(&all),
@@ -199,42 +199,54 @@ impl Engine {
         }
     }
 
-    /// Writes the parameters of every model; the optimizer's state is left as it is.
-    pub fn write_parameters(&mut self, parameters: &[Array2<f64>]) {
+    /// Writes the parameters of each model, in the order of [`crate::model::Spec::parameters`], with zeros where
+    /// they are smaller than the plan's; the optimizer's state is left as it is.
+    pub fn write_parameters<'a>(&mut self, of_models: impl IntoIterator<Item = &'a [Array2<f64>]>) {
         let plan = self.plan();
         let mut all = vec![0.0; plan.layout.end()];
-        for (parameter, values) in plan.spec.parameters().iter().zip(parameters) {
-            scatter(plan.layout.parameter(&parameter.name), values, &mut all);
+        for (model, parameters) in of_models.into_iter().enumerate() {
+            for (parameter, values) in plan.spec.parameters().iter().zip(parameters) {
+                scatter(plan.layout.parameter(&parameter.name), model, values, &mut all);
+            }
         }
         self.write(Space::Params, &all);
     }
 
-    /// Reads the parameters of a model, in the order of [`crate::model::Spec::parameters`].
+    /// Reads the parameters of each model, for networks as small as the plan's or smaller.
     ///
     /// # Errors
     /// [`Error::Device`] as for [`Gpu::run`].
-    pub async fn read_parameters(&mut self, model: usize) -> Result<Vec<Array2<f64>>> {
+    pub async fn read_parameters<'a>(
+        &mut self,
+        of_models: impl IntoIterator<Item = &'a Spec>,
+    ) -> Result<Vec<Vec<Array2<f64>>>> {
         let all = self.read(Space::Params).await?;
-        let plan = self.plan();
-        let gather = |name: &str| {
-            let place = plan.layout.parameter(name);
+        let layout = &self.plan().layout;
+        let gather = |model: usize, parameter: Parameter| {
+            let place = layout.parameter(&parameter.name);
             let element = |(row, column)| all[place.at(model, row, 0) + column];
-            Array2::from_shape_fn((place.rows, place.cols), element)
+            Array2::from_shape_fn((parameter.rows, parameter.cols), element)
         };
-        Ok(plan.spec.parameters().iter().map(|parameter| gather(&parameter.name)).collect())
+        let of_model = |(model, spec): (usize, &Spec)| {
+            spec.parameters().into_iter().map(|parameter| gather(model, parameter)).collect()
+        };
+        Ok(of_models.into_iter().enumerate().map(of_model).collect())
     }
 
-    /// Writes the statistics that inference uses, for every model.
-    pub fn write_statistics(&mut self, statistics: &[Statistics]) {
+    /// Writes the statistics that inference uses, of each model, with zeros where they are of fewer features than
+    /// the plan's.
+    pub fn write_statistics<'a>(&mut self, of_models: impl IntoIterator<Item = &'a [Statistics]>) {
         let plan = self.plan();
         let size = plan.layout.running().map(|place| place.end(1)).max().unwrap_or(0);
         let mut all = vec![0.0; size];
-        for (place, of_layer) in plan.layout.running().zip(statistics) {
-            let high: Vec<f64> = of_layer.mean.iter().map(|&mean| mean as f32 as f64).collect();
-            let low = of_layer.mean.iter().zip(&high).map(|(mean, high)| mean - high);
-            let rows = high.iter().copied().chain(low).chain(of_layer.variance.iter().copied());
-            let rows = Array2::from_shape_vec((3, high.len()), rows.collect()).unwrap_or_default();
-            scatter(place, &rows, &mut all);
+        for (model, statistics) in of_models.into_iter().enumerate() {
+            for (place, of_layer) in plan.layout.running().zip(statistics) {
+                let high: Vec<f64> = of_layer.mean.iter().map(|&mean| mean as f32 as f64).collect();
+                let low = of_layer.mean.iter().zip(&high).map(|(mean, high)| mean - high);
+                let rows = high.iter().copied().chain(low).chain(of_layer.variance.iter().copied());
+                let rows = Array2::from_shape_vec((3, high.len()), rows.collect()).unwrap_or_default();
+                scatter(place, model, &rows, &mut all);
+            }
         }
         self.write(Space::Running, &all);
     }
@@ -274,12 +286,10 @@ fn padded<T: Copy + Default>(values: &Array2<T>) -> Vec<T> {
     all
 }
 
-/// Copies a matrix to its place in a space, for every model.
-fn scatter(place: Tensor, values: &Array2<f64>, all: &mut [f64]) {
-    for model in 0..place.models {
-        for (row, from) in values.outer_iter().enumerate() {
-            let to = &mut all[place.at(model, row, 0)..][..place.cols];
-            to.iter_mut().zip(from).for_each(|(to, &from)| *to = from);
-        }
+/// Copies a model's matrix to the beginning of its place in a space.
+fn scatter(place: Tensor, model: usize, values: &Array2<f64>, all: &mut [f64]) {
+    for (row, from) in values.outer_iter().enumerate() {
+        let to = &mut all[place.at(model, row, 0)..][..place.cols];
+        to.iter_mut().zip(from).for_each(|(to, &from)| *to = from);
     }
 }

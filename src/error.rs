@@ -15,7 +15,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// | [`Error::Diverged`] | 5 |
 /// | [`Error::File`] | 6 |
 /// | [`Error::Fit`] | 7 |
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[allow(missing_docs)] // The fields are what the messages say.
 pub enum Error {
     /// A flag, a configuration key or an argument of the library that can't be used.

@@ -3,6 +3,7 @@
 
 mod config;
 mod data;
+mod group;
 mod passes;
 mod planning;
 mod predict;
@@ -17,9 +18,10 @@ mod values;
 
 pub use config::{Config, OptimizerKind, ScheduleKind};
 pub use data::{TrainingData, labels_beside, read_for};
+pub use group::Group;
 pub use predict::Predictor;
 pub use record::{Epoch, Rows, StepRecord, Validation};
-pub use run::{End, Observer, Outcome, Progress, SourceReport, train};
+pub use run::{End, Observer, Outcome, Progress, SourceReport, train, train_all};
 pub use score::{Scores, best_class, score};
 pub use trainer::Trainer;
 pub use values::{Batch, Betas, Part, Sizes};

@@ -1,46 +1,57 @@
-//! Passes over the data set that change nothing of the network.
+//! Passes over the data set that change nothing of the networks.
 
 use std::time::Instant;
 
-use super::record::{Rows, Validation};
+use super::group::Group;
+use super::record::{Rows, Validation, checked};
 use super::statistics::Pass;
-use super::trainer::Trainer;
-use crate::data::epoch_order;
-use crate::model::{Source, Statistics};
+use crate::model::{Source, Spec, Statistics};
 use crate::program::{METRICS, Mode};
 use crate::{Error, Result};
 
-impl Trainer {
-    /// Runs all minibatches of some rows by a program that changes nothing.
-    async fn pass(&mut self, mode: Mode, rows: &[u32]) -> Result<Vec<(usize, Vec<f64>)>> {
-        self.engine.write_order(rows);
-        let count = rows.len().div_ceil(self.size(mode, rows.len()));
-        let mut records = vec![];
+impl Group {
+    /// Runs all minibatches of some rows, each model's in an order of its own, by a program that changes nothing.
+    /// `take` is given the model, the rows of the minibatch and the record of each.
+    async fn pass(
+        &mut self,
+        mode: Mode,
+        orders: &[&[u32]],
+        mut take: impl FnMut(usize, usize, &[f64]),
+    ) -> Result<()> {
+        self.engine.write_order(orders.iter().copied());
+        let rows = orders[0].len();
+        let count = rows.div_ceil(self.size(mode, rows));
         let mut at = 0;
         while at < count {
             let chunk = self.chunk.min(count - at).min(self.engine.plan().slots);
             let steps: Vec<_> = (at..at + chunk)
                 .enumerate()
-                .map(|(slot, step)| self.step(mode, rows.len(), step, slot, 0.0))
+                .map(|(slot, step)| self.step(mode, rows, step, slot, 0.0))
                 .collect();
             let started = Instant::now();
             let log = self.engine.run(&steps).await?;
             self.adapt(chunk, started.elapsed().as_secs_f64());
             let plan = self.engine.plan();
-            for ((program, _), record) in steps.iter().zip(log.chunks(plan.record)) {
-                records.push((plan.programs[*program].rows, record.to_vec()));
+            for ((program, _), of_step) in steps.iter().zip(log.chunks(plan.models * plan.record)) {
+                for (model, record) in of_step.chunks(plan.record).enumerate() {
+                    take(model, plan.programs[*program].rows, record);
+                }
             }
             at += chunk;
         }
-        Ok(records)
+        Ok(())
     }
 
-    /// Loss and accuracy of a part of the data set under given statistics. Changes nothing of the
-    /// model.
+    /// Loss and accuracy of each model on a part of the data set under given statistics of each, or
+    /// [`Error::Diverged`] where the loss is not finite. Changes nothing of the models.
     ///
     /// # Errors
-    /// [`Error::Diverged`] if the loss is not finite; [`Error::Device`].
-    pub async fn evaluate(&mut self, rows: Rows, statistics: &[Statistics]) -> Result<Validation> {
+    /// [`Error::Config`] if there are no such rows; [`Error::Device`].
+    pub async fn evaluate<'a>(
+        &mut self,
+        rows: Rows,
+        statistics: impl IntoIterator<Item = &'a [Statistics]>,
+    ) -> Result<Vec<Result<Validation>>> {
         let rows = match rows {
             Rows::Train => self.data.split.train.clone(),
             Rows::Valid => self.data.split.valid.clone(),
@@ -50,52 +61,54 @@ impl Trainer {
             return Err(Error::Config("there are no rows to evaluate: see --valid and --test".into()));
         }
         self.engine.write_statistics(statistics);
-        let records = self.pass(Mode::Evaluate, &rows).await?;
-        let sum = |i: usize| records.iter().map(|(_, record)| record[i]).sum::<f64>();
-        let loss = sum(0) / rows.len() as f64;
-        if !loss.is_finite() || sum(2) != 0.0 {
-            let what = "the loss of an evaluation".into();
-            return Err(Error::Diverged { epoch: self.epoch, step: self.updates, what });
-        }
-        Ok(Validation { loss, accuracy: self.of_rows(sum(1), rows.len()) })
+        let mut sums = vec![[0.0; METRICS]; self.models()];
+        let orders = vec![&rows[..]; self.models()];
+        let add = |model: usize, _, record: &[f64]| {
+            sums[model].iter_mut().zip(record).for_each(|(sum, value)| *sum += value);
+        };
+        self.pass(Mode::Evaluate, &orders, add).await?;
+        let validation = |[loss, correct, bad, _]: [f64; METRICS]| {
+            let loss = loss / rows.len() as f64;
+            if !loss.is_finite() || bad != 0.0 {
+                let what = "the loss of an evaluation".into();
+                return Err(Error::Diverged { epoch: self.epoch, step: self.updates, what });
+            }
+            Ok(Validation { loss, accuracy: self.of_rows(correct, rows.len()) })
+        };
+        Ok(sums.into_iter().map(validation).collect())
     }
 
-    /// The moving averages so far: PyTorch's for [`Source::Pytorch`], else the debiased ones.
-    pub fn moving(&self, source: Source) -> Vec<Statistics> {
-        self.moving.iter().map(|moving| moving.statistics(source)).collect()
+    /// The moving averages of each model so far: PyTorch's for [`Source::Pytorch`], else the debiased ones.
+    pub fn moving(&self, source: Source) -> Vec<Vec<Statistics>> {
+        self.members.iter().map(|member| member.statistics(source)).collect()
     }
 
-    /// One pass over the training minibatches with the parameters as they are.
+    /// One pass over the training minibatches with the parameters as they are: the statistics of each model, or
+    /// [`Error::Diverged`] where one is not finite.
     ///
     /// # Errors
-    /// [`Error::Diverged`] if a statistic is not finite; [`Error::Device`].
-    pub async fn statistics_pass(&mut self) -> Result<Vec<Pass>> {
-        let mut passes: Vec<Pass> =
-            self.spec.batch_norms().map(|(_, features)| Pass::new(features)).collect();
-        if passes.is_empty() {
+    /// [`Error::Device`].
+    pub async fn statistics_pass(&mut self) -> Result<Vec<Result<Vec<Pass>>>> {
+        let specs: Vec<Spec> = self.members.iter().map(|member| member.spec.clone()).collect();
+        let new = |spec: &Spec| Ok(spec.batch_norms().map(|(_, features)| Pass::new(features)).collect());
+        let mut passes: Vec<Result<Vec<Pass>>> = specs.iter().map(new).collect();
+        let laid_out = self.engine.plan().spec.clone();
+        if laid_out.batch_norms().next().is_none() {
             return Ok(passes);
         }
-        let rows = self.data.split.train.clone();
-        let order = epoch_order(&rows, self.config.order, self.config.seed, usize::MAX - 2);
-        for (rows, mut record) in self.pass(Mode::Statistics, &order).await? {
+        let orders = self.orders(usize::MAX - 2);
+        let orders: Vec<&[u32]> = orders.iter().map(Vec::as_slice).collect();
+        let at = (self.epoch, self.updates);
+        let add = |model: usize, rows, record: &[f64]| {
+            let Ok(of_model) = &mut passes[model] else { return };
             // These programs have no loss: what stands in its place is another step's.
-            record[..METRICS].fill(0.0);
-            for (pass, batch) in passes.iter_mut().zip(self.check_record(&record, rows)?) {
-                pass.update(&batch);
+            let record = [&[0.0; METRICS], &record[METRICS..]].concat();
+            match checked(&specs[model], &laid_out, &record, rows, at) {
+                Ok(batches) => of_model.iter_mut().zip(&batches).for_each(|(pass, batch)| pass.update(batch)),
+                Err(error) => passes[model] = Err(error),
             }
-        }
+        };
+        self.pass(Mode::Statistics, &orders, add).await?;
         Ok(passes)
-    }
-
-    /// The statistics of a source, which may take a pass over the training rows.
-    ///
-    /// # Errors
-    /// As for [`Trainer::statistics_pass`].
-    pub async fn statistics(&mut self, source: Source) -> Result<Vec<Statistics>> {
-        match source {
-            Source::Ema | Source::Pytorch => Ok(self.moving(source)),
-            Source::Population => Ok(self.statistics_pass().await?.iter().map(Pass::population).collect()),
-            Source::Pooled => Ok(self.statistics_pass().await?.iter().map(Pass::pooled).collect()),
-        }
     }
 }

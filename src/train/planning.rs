@@ -21,6 +21,20 @@ pub fn evaluation_rows(batch: usize, rows: usize) -> usize {
     batch.max(EVALUATION_ROWS).min(rows)
 }
 
+/// The network that a configuration describes for a data set, with hidden layers of these sizes.
+///
+/// # Errors
+/// [`Error::Config`] if a layer or a flag is out of range.
+pub fn spec(data: &TrainingData, config: &Config, hidden: &[usize]) -> Result<Spec> {
+    config.check()?;
+    let outputs = data.schema.outputs(data.task).unwrap_or(1);
+    let inputs = data.inputs.width();
+    let (function, norm) = (config.activation, config.norm);
+    let spec = Spec::mlp(data.task, inputs, hidden, outputs, function, norm, config.dropout);
+    spec.check()?;
+    Ok(spec)
+}
+
 /// Rows of a minibatch where none are asked for.
 const DEFAULT_ROWS: usize = 32;
 
@@ -66,7 +80,7 @@ pub fn leaves_one(rows: usize, batch: usize) -> bool {
     batch == 1 || rows % batch == 1
 }
 
-pub fn plan(spec: &Spec, data: &TrainingData, config: &Config, batch: usize) -> Plan {
+pub fn plan(spec: &Spec, models: usize, data: &TrainingData, config: &Config, batch: usize) -> Plan {
     let split = &data.split;
     let mut requests = BTreeSet::new();
     let mut request = |mode, rows: usize, size: usize| {
@@ -96,12 +110,15 @@ pub fn plan(spec: &Spec, data: &TrainingData, config: &Config, batch: usize) -> 
             .max()
             .unwrap_or(0),
     };
-    Plan::new(spec, 1, shape, config.rule(), &requests, CHUNK)
+    Plan::new(spec, models, shape, config.rule(), &requests, CHUNK)
 }
 
 /// What to do about a plan that does not fit a device: the largest batch that would, if any.
 pub fn way_out(spec: &Spec, data: &TrainingData, config: &Config, device: &Device, batch: usize) -> String {
-    let fits = |batch: usize| device.check(&device.rewrite(plan(spec, data, config, batch)), "").is_ok();
+    let fits = |batch: usize| device.check(&device.rewrite(plan(spec, 1, data, config, batch)), "").is_ok();
+    if fits(batch) {
+        return "train fewer models side by side".into();
+    }
     let (mut fitting, mut too_many) = (0, batch);
     while too_many - fitting > 1 {
         let middle = (fitting + too_many) / 2;

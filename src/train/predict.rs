@@ -59,10 +59,10 @@ impl Predictor {
         device.check(&plan, way_out)?;
         let mut engine = Engine::new(device, plan).await?;
         engine.write_inputs(inputs, &model.standardizer.affine());
-        engine.write_parameters(&model.parameters);
-        engine.write_statistics(&model.statistics);
+        engine.write_parameters([&model.parameters[..]]);
+        engine.write_statistics([&model.statistics[..]]);
         let order: Vec<u32> = (0..rows as u32).collect();
-        engine.write_order(&order);
+        engine.write_order([&order[..]]);
         Ok(Predictor { engine, rows, outputs: model.spec.outputs() })
     }
 

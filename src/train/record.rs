@@ -1,8 +1,15 @@
 use serde::Serialize;
 
+use super::statistics::{BatchStatistics, of_record};
+use crate::model::Spec;
+use crate::{Error, Result};
+
 /// What one update was.
 #[derive(Clone, Debug, Serialize)]
 pub struct StepRecord {
+    /// Of those trained side by side, from 0.
+    #[serde(skip)]
+    pub model: usize,
     /// From 1.
     pub epoch: usize,
     /// Updates so far, this one included.
@@ -21,6 +28,9 @@ pub struct StepRecord {
 /// An epoch's means over its rows, each row's before the update that it took part in.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Epoch {
+    /// Of those trained side by side, from 0.
+    #[serde(skip)]
+    pub model: usize,
     /// From 1.
     pub epoch: usize,
     /// Rows seen.
@@ -61,4 +71,28 @@ pub enum Rows {
     Valid,
     /// The rows that measure the result.
     Test,
+}
+
+/// The statistics of a network's training step, if they and its loss are finite: see [`of_record`].
+pub fn checked(
+    spec: &Spec,
+    laid_out: &Spec,
+    record: &[f64],
+    rows: usize,
+    (epoch, step): (usize, usize),
+) -> Result<Vec<BatchStatistics>> {
+    let diverged = |what: String| Error::Diverged { epoch, step, what };
+    if record[2] != 0.0 {
+        return Err(diverged("an output of the network".into()));
+    }
+    if !record[0].is_finite() {
+        return Err(diverged("the loss".into()));
+    }
+    let batches = of_record(spec, laid_out, record, rows);
+    for ((layer, _), batch) in spec.batch_norms().zip(&batches) {
+        if !batch.mean.iter().chain(&batch.variance).all(|value| value.is_finite()) {
+            return Err(diverged(format!("a statistic of layer {layer}")));
+        }
+    }
+    Ok(batches)
 }

@@ -3,6 +3,7 @@ use std::ops::ControlFlow;
 use ndarray::Array2;
 use serde::Serialize;
 
+use super::group::Group;
 use super::record::{Epoch, Rows, StepRecord, Validation};
 use super::statistics::Pass;
 use super::trainer::Trainer;
@@ -24,9 +25,11 @@ pub struct Progress {
     pub loss: f64,
     /// The last step's.
     pub lr: f64,
-    /// The last epoch's validation, and the best.
+    /// Models that are still training.
+    pub models: usize,
+    /// The last epoch's validation; the lowest of all models.
     pub valid: Option<Validation>,
-    /// The best epoch's.
+    /// The best epoch's; the lowest of all models.
     pub best: Option<Validation>,
 }
 
@@ -37,7 +40,7 @@ pub trait Observer {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// After an epoch; `best` if its weights are the ones to keep so far.
+    /// After an epoch, for each model that is still training; `best` if its weights are the ones to keep so far.
     fn epoch(&mut self, _: &Epoch, _: Option<&Validation>, _best: bool) -> Result<()> {
         Ok(())
     }
@@ -101,6 +104,14 @@ struct Best {
     pytorch: Vec<Statistics>,
 }
 
+/// One of the models of a run.
+#[derive(Default)]
+struct Run {
+    epochs: usize,
+    best: Option<Best>,
+    end: Option<End>,
+}
+
 /// Trains as long as the configuration says, keeps the weights of the best epoch (by validation loss;
 /// the last epoch without validation rows), and computes the statistics that inference uses.
 ///
@@ -108,76 +119,65 @@ struct Best {
 /// Those of [`Trainer::epoch`] and of the observer. Divergence or a failing device after a good epoch is no
 /// error here: see [`End`].
 pub async fn train(trainer: &mut Trainer, observer: &mut dyn Observer) -> Result<Outcome> {
-    let config = trainer.config().clone();
-    let validates = !trainer.data().split.valid.is_empty();
-    let live = if config.stats == Source::Pytorch { Source::Pytorch } else { Source::Ema };
-    let steps = trainer.steps_per_epoch() * config.epochs;
-    let mut progress = Progress { epochs: config.epochs, steps, ..Progress::default() };
-    let mut best: Option<Best> = None;
-    let mut end = End::Finished;
-    for number in 1..=config.epochs {
+    train_all(&mut trainer.group, observer).await?.swap_remove(0)
+}
+
+/// [`train`] for each model of a group: one that ended before the others, by patience or as it diverged, is
+/// frozen until they have ended. The group is left with the best parameters of each.
+///
+/// # Errors
+/// [`Error::Device`] where no model had a good epoch; the observer's. Inside, of each model: [`Error::Diverged`]
+/// before its first good epoch.
+pub async fn train_all(group: &mut Group, observer: &mut dyn Observer) -> Result<Vec<Result<Outcome>>> {
+    let (epochs, patience) = (group.config(0).epochs, group.config(0).patience);
+    let validates = !group.data().split.valid.is_empty();
+    let steps = group.steps_per_epoch() * epochs;
+    let mut progress = Progress { epochs, steps, ..Progress::default() };
+    let mut runs: Vec<Run> = (0..group.models()).map(|_| Run::default()).collect();
+    let mut lost = None;
+    for number in 1..=epochs {
         progress.epoch = number;
-        let trained = train_epoch(trainer, observer, &mut progress, live, best.as_ref()).await;
-        let (epoch, valid, better) = match (trained, &best) {
-            (Ok(done), _) => done,
-            (Err(error @ (Error::Diverged { .. } | Error::Device(_))), Some(_)) => {
-                end = ended_by(error);
+        progress.models = runs.iter().filter(|run| run.end.is_none()).count();
+        let interrupted = match train_epoch(group, observer, &mut progress, &mut runs).await {
+            Ok(interrupted) => interrupted,
+            Err(error @ Error::Device(_)) if runs.iter().any(|run| run.best.is_some()) => {
+                lost = Some(error);
                 break;
             }
-            (Err(error), _) => return Err(error),
+            Err(error) => return Err(error),
         };
-        let is_best = better.is_some();
-        best = better.or(best);
-        observer.epoch(&epoch, valid.as_ref(), is_best)?;
-        if epoch.interrupted {
-            end = End::Interrupted;
+        for run in runs.iter_mut().filter(|run| run.end.is_none()) {
+            let since = run.best.as_ref().map_or(0, |best| number - best.epoch);
+            if interrupted {
+                run.end = Some(End::Interrupted);
+            } else if validates && patience > 0 && since >= patience && number < epochs {
+                run.end = Some(End::Stopped);
+            }
+        }
+        if runs.iter().all(|run| run.end.is_some()) {
             break;
         }
-        let since = best.as_ref().map_or(0, |best| number - best.epoch);
-        if validates && config.patience > 0 && since >= config.patience && number < config.epochs {
-            end = End::Stopped;
-            break;
+        for (model, _) in runs.iter().enumerate().filter(|(_, run)| run.end.is_some()) {
+            group.freeze(model);
         }
     }
-    let best = best.ok_or_else(|| Error::Config("no epoch was trained: --epochs is 0".into()))?;
-    if let End::Lost(_) = end {
-        return Ok(as_it_was(trainer, best, end, progress.epoch, live));
-    }
-    match finish(trainer, &best, progress.epoch).await {
-        Ok(outcome) => Ok(Outcome { end, ..outcome }),
-        Err(error @ (Error::Diverged { .. } | Error::Device(_))) => {
-            Ok(as_it_was(trainer, best, ended_by(error), progress.epoch, live))
-        }
-        Err(error) => Err(error),
-    }
+    let finished = if let Some(error) = lost { Err(error) } else { finish(group, &runs).await };
+    let finished = match finished {
+        Err(error @ Error::Device(_)) => runs.iter().map(|_| Err(error.clone())).collect(),
+        finished => finished?,
+    };
+    let all = runs.into_iter().zip(finished).enumerate();
+    Ok(all.map(|(model, (run, finished))| outcome(group, model, run, finished)).collect())
 }
 
-/// The end that an error of the device or of the numbers means, where there is a model to keep.
-fn ended_by(error: Error) -> End {
-    if let Error::Device(_) = error { End::Lost(error) } else { End::Diverged(error) }
-}
-
-/// The best epoch with its moving averages: what needs no further pass.
-fn as_it_was(trainer: &Trainer, best: Best, end: End, epochs: usize, live: Source) -> Outcome {
-    let statistics = if live == Source::Pytorch { best.pytorch } else { best.ema };
-    Outcome {
-        model: trainer.model_of(best.parameters, statistics, live),
-        end,
-        epochs,
-        best_epoch: best.epoch,
-        valid: best.valid,
-        sources: vec![],
-    }
-}
-
-/// An epoch, its validation, and its weights if they are the best so far.
+/// An epoch of all models, the validation of each, and its weights where they are its best so far; whether the
+/// observer asked for an end.
 async fn train_epoch(
-    trainer: &mut Trainer,
+    group: &mut Group,
     observer: &mut dyn Observer,
     progress: &mut Progress,
-    live: Source,
-    best: Option<&Best>,
-) -> Result<(Epoch, Option<Validation>, Option<Best>)> {
+    runs: &mut [Run],
+) -> Result<bool> {
     let mut failure = None;
     let observe = |records: &[StepRecord]| {
         if let Some(last) = records.last() {
@@ -188,69 +188,163 @@ async fn train_epoch(
             ControlFlow::Break(())
         })
     };
-    let epoch = trainer.epoch_with(observe).await?;
+    let epochs = group.epoch(observe).await?;
     if let Some(error) = failure {
         return Err(error);
     }
-    let mut valid = None;
-    if !trainer.data().split.valid.is_empty() {
-        let statistics = trainer.moving(live);
-        valid = Some(trainer.evaluate(Rows::Valid, &statistics).await?);
+    let interrupted = epochs.iter().flatten().any(|epoch| epoch.interrupted);
+    let mut valid: Vec<Result<Option<Validation>>> = epochs.iter().map(|_| Ok(None)).collect();
+    if !group.data().split.valid.is_empty() && epochs.iter().any(Result::is_ok) {
+        let statistics = group.moving(live(group));
+        let evaluated = group.evaluate(Rows::Valid, statistics.iter().map(Vec::as_slice)).await?;
+        valid = evaluated.into_iter().map(|valid| valid.map(Some)).collect();
     }
-    progress.valid = valid;
-    let loss = |valid: Option<Validation>| valid.map_or(f64::NEG_INFINITY, |valid| valid.loss);
-    // Without validation rows every epoch is better than the one before.
-    let improved = best.is_none_or(|best| valid.is_none() || loss(valid) < loss(best.valid));
-    if !improved || (!epoch.complete && best.is_some()) {
-        return Ok((epoch, valid, None));
-    }
-    let parameters = trainer.parameters().await?;
-    if !parameters.iter().flatten().all(|value| value.is_finite()) {
-        let (epoch, step) = (epoch.epoch, trainer.updates());
-        return Err(Error::Diverged { epoch, step, what: "a parameter".into() });
-    }
-    progress.best = valid;
-    let [ema, pytorch] = [Source::Ema, Source::Pytorch].map(|source| trainer.moving(source));
-    let number = epoch.epoch;
-    Ok((epoch, valid, Some(Best { epoch: number, valid, parameters, ema, pytorch })))
-}
-
-/// Restores the best weights, compares the sources of statistics, and makes the model.
-async fn finish(trainer: &mut Trainer, best: &Best, epochs: usize) -> Result<Outcome> {
-    let source = trainer.config().stats;
-    trainer.set_parameters(&best.parameters);
-    let rows = if trainer.data().split.valid.is_empty() { Rows::Train } else { Rows::Valid };
-    let passes = trainer.statistics_pass().await?;
-    let population: Vec<Statistics> = passes.iter().map(Pass::population).collect();
-    let pooled: Vec<Statistics> = passes.iter().map(Pass::pooled).collect();
-    let mut sources = vec![];
-    let (mut chosen, mut valid) = (vec![], None);
-    for (candidate, statistics) in [
-        (Source::Ema, best.ema.clone()),
-        (Source::Population, population.clone()),
-        (Source::Pooled, pooled),
-        (Source::Pytorch, best.pytorch.clone()),
-    ] {
-        // Without batch normalization there is nothing to compare.
-        if statistics.is_empty() && candidate != source {
+    let mut seen = vec![];
+    for ((run, epoch), valid) in runs.iter_mut().zip(epochs).zip(valid) {
+        if run.end.is_some() {
             continue;
         }
-        let evaluated = trainer.evaluate(rows, &statistics).await?;
-        if !statistics.is_empty() {
-            let (mean_drift, variance_drift) = drift(&statistics, &population);
-            sources.push(SourceReport {
-                source: candidate,
-                loss: evaluated.loss,
-                mean_drift,
-                variance_drift,
-            });
-        }
-        if candidate == source {
-            (chosen, valid) = (statistics, (rows == Rows::Valid).then_some(evaluated));
+        run.epochs = progress.epoch;
+        match epoch.and_then(|epoch| Ok((epoch, valid?))) {
+            Ok((epoch, valid)) => {
+                // Without validation rows every epoch is better than the one before.
+                let better = run
+                    .best
+                    .as_ref()
+                    .is_none_or(|best| epoch.complete && (valid.is_none() || loss(valid) < loss(best.valid)));
+                seen.push((epoch, valid, better));
+            }
+            Err(error) => run.end = Some(End::Diverged(error)),
         }
     }
-    let model = trainer.model_of(best.parameters.clone(), chosen, source);
-    Ok(Outcome { model, end: End::Finished, epochs, best_epoch: best.epoch, valid, sources })
+    progress.valid =
+        seen.iter().map(|(_, valid, _)| *valid).min_by(|a, b| loss(*a).total_cmp(&loss(*b))).flatten();
+    let better = seen.iter().any(|(.., better)| *better);
+    let mut parameters = if better { group.parameters().await? } else { vec![] };
+    for (epoch, valid, better) in seen {
+        let run = &mut runs[epoch.model];
+        if better {
+            let parameters = std::mem::take(&mut parameters[epoch.model]);
+            if !parameters.iter().flatten().all(|value| value.is_finite()) {
+                let (epoch, step) = (epoch.epoch, group.updates);
+                run.end = Some(End::Diverged(Error::Diverged { epoch, step, what: "a parameter".into() }));
+                continue;
+            }
+            if progress.best.is_none_or(|best| loss(valid) < best.loss) {
+                progress.best = valid;
+            }
+            let member = &group.members[epoch.model];
+            let [ema, pytorch] = [Source::Ema, Source::Pytorch].map(|source| member.statistics(source));
+            run.best = Some(Best { epoch: epoch.epoch, valid, parameters, ema, pytorch });
+        }
+        observer.epoch(&epoch, valid.as_ref(), better)?;
+    }
+    Ok(interrupted)
+}
+
+/// What epochs are compared by.
+fn loss(valid: Option<Validation>) -> f64 {
+    valid.map_or(f64::NEG_INFINITY, |valid| valid.loss)
+}
+
+/// The moving average that validation uses while training goes on.
+fn live(group: &Group) -> Source {
+    if group.config(0).stats == Source::Pytorch { Source::Pytorch } else { Source::Ema }
+}
+
+/// What passes over the data with a model's best weights came to.
+struct Finished {
+    population: Vec<Statistics>,
+    pooled: Vec<Statistics>,
+    /// Of the configuration's source.
+    statistics: Vec<Statistics>,
+    valid: Option<Validation>,
+    sources: Vec<SourceReport>,
+}
+
+impl Finished {
+    fn new(passes: &[Pass]) -> Finished {
+        let population = passes.iter().map(Pass::population).collect();
+        let pooled = passes.iter().map(Pass::pooled).collect();
+        Finished { population, pooled, statistics: vec![], valid: None, sources: vec![] }
+    }
+
+    fn statistics(&self, source: Source, best: &Best) -> Vec<Statistics> {
+        match source {
+            Source::Ema => best.ema.clone(),
+            Source::Population => self.population.clone(),
+            Source::Pooled => self.pooled.clone(),
+            Source::Pytorch => best.pytorch.clone(),
+        }
+    }
+}
+
+/// Restores the best weights and compares the sources of statistics.
+async fn finish(group: &mut Group, runs: &[Run]) -> Result<Vec<Result<Finished>>> {
+    let chosen = group.config(0).stats;
+    group.set_parameters(runs.iter().map(|run| run.best.as_ref().map_or(&[][..], |best| &best.parameters)));
+    let rows = if group.data().split.valid.is_empty() { Rows::Train } else { Rows::Valid };
+    let passes = group.statistics_pass().await?;
+    let mut all: Vec<Result<Finished>> =
+        passes.into_iter().map(|passes| Ok(Finished::new(&passes?))).collect();
+    let normalizes = group.engine().plan().spec.batch_norms().next().is_some();
+    for source in [Source::Ema, Source::Population, Source::Pooled, Source::Pytorch] {
+        // Without batch normalization there is nothing to compare.
+        if !normalizes && source != chosen {
+            continue;
+        }
+        let of_model = |(finished, run): (&Result<Finished>, &Run)| match (finished, &run.best) {
+            (Ok(finished), Some(best)) => finished.statistics(source, best),
+            _ => vec![],
+        };
+        let statistics: Vec<Vec<Statistics>> = all.iter().zip(runs).map(of_model).collect();
+        let evaluated = group.evaluate(rows, statistics.iter().map(Vec::as_slice)).await?;
+        for ((result, statistics), evaluated) in all.iter_mut().zip(statistics).zip(evaluated) {
+            let (finished, evaluated) = match (&mut *result, evaluated) {
+                (Ok(finished), Ok(evaluated)) => (finished, evaluated),
+                (Ok(_), Err(error)) => {
+                    *result = Err(error);
+                    continue;
+                }
+                (Err(_), _) => continue,
+            };
+            if normalizes {
+                let (mean_drift, variance_drift) = drift(&statistics, &finished.population);
+                let loss = evaluated.loss;
+                finished.sources.push(SourceReport { source, loss, mean_drift, variance_drift });
+            }
+            if source == chosen {
+                finished.statistics = statistics;
+                finished.valid = (rows == Rows::Valid).then_some(evaluated);
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// What a model's run came to. Where the last passes failed it is the best epoch with its moving averages.
+fn outcome(group: &Group, model: usize, run: Run, finished: Result<Finished>) -> Result<Outcome> {
+    let Some(best) = run.best else {
+        return Err(match (run.end, finished) {
+            (Some(End::Diverged(error)), _) | (_, Err(error)) => error,
+            _ => Error::Config("no epoch was trained: --epochs is 0".into()),
+        });
+    };
+    let (epochs, best_epoch) = (run.epochs, best.epoch);
+    match finished {
+        Ok(Finished { statistics, valid, sources, .. }) => {
+            let model = group.model_of(model, best.parameters, statistics, group.config(0).stats);
+            let end = run.end.unwrap_or(End::Finished);
+            Ok(Outcome { model, end, epochs, best_epoch, valid, sources })
+        }
+        Err(error) => {
+            let source = live(group);
+            let statistics = if source == Source::Pytorch { best.pytorch } else { best.ema };
+            let model = group.model_of(model, best.parameters, statistics, source);
+            let end = if let Error::Device(_) = error { End::Lost(error) } else { End::Diverged(error) };
+            Ok(Outcome { model, end, epochs, best_epoch, valid: best.valid, sources: vec![] })
+        }
+    }
 }
 
 fn drift(statistics: &[Statistics], population: &[Statistics]) -> (Vec<f64>, Vec<f64>) {

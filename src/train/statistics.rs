@@ -18,18 +18,19 @@ pub struct BatchStatistics {
     pub variance: Vec<f64>,
 }
 
-/// The statistics of every batch normalization from a step's record of the log.
-pub fn of_record(spec: &Spec, record: &[f64], rows: usize) -> Vec<BatchStatistics> {
+/// The statistics of every batch normalization of a network from a step's record of the log, which was written
+/// for `laid_out`: the same network, or one with wider layers.
+pub fn of_record(spec: &Spec, laid_out: &Spec, record: &[f64], rows: usize) -> Vec<BatchStatistics> {
     let mut at = METRICS;
-    let mut read = |(_, features): (usize, usize)| {
-        let ld = features.next_multiple_of(4);
+    let mut read = |((_, features), (_, room)): ((usize, usize), (usize, usize))| {
+        let ld = room.next_multiple_of(4);
         let row = |i: usize| &record[at + i * ld..][..features];
         let mean = row(0).iter().zip(row(1)).map(|(high, low)| high + low).collect();
         let statistics = BatchStatistics { rows, mean, variance: row(2).to_vec() };
         at += 3 * ld;
         statistics
     };
-    spec.batch_norms().map(&mut read).collect()
+    spec.batch_norms().zip(laid_out.batch_norms()).map(&mut read).collect()
 }
 
 /// Both moving averages of one batch normalization.

@@ -53,10 +53,12 @@ impl Net {
         }
         engine.write(Space::Targets, &(0..self.rows).map(|row| (row % 3) as f64).collect::<Vec<_>>());
         engine.write(Space::Hyper, &[0.1, 0.01, 0.02, 5.0].repeat(self.models));
-        engine.write_order(&(0..self.rows as u32).rev().collect::<Vec<_>>());
-        engine.write_parameters(&initialize(&self.spec, Init::He, 3));
+        let order: Vec<u32> = (0..self.rows as u32).rev().collect();
+        engine.write_order([&order[..]].repeat(self.models));
+        engine.write_parameters([&initialize(&self.spec, Init::He, 3)[..]].repeat(self.models));
         let start = |(_, n): (usize, usize)| Statistics { mean: vec![0.1; n], variance: vec![0.7; n] };
-        engine.write_statistics(&self.spec.batch_norms().map(start).collect::<Vec<_>>());
+        let running: Vec<_> = self.spec.batch_norms().map(start).collect();
+        engine.write_statistics([&running[..]].repeat(self.models));
         let step = |slot| Step {
             slot,
             number: slot + 1,
@@ -69,9 +71,8 @@ impl Net {
         for program in [statistics, evaluate] {
             all.extend(block_on(engine.run(&[(program, step(0))])).unwrap());
         }
-        for model in 0..self.models {
-            all.extend(block_on(engine.read_parameters(model)).unwrap().into_iter().flatten());
-        }
+        let specs = vec![&self.spec; self.models];
+        all.extend(block_on(engine.read_parameters(specs)).unwrap().into_iter().flatten().flatten());
         all
     }
 

@@ -237,7 +237,7 @@ impl Net {
             _ => random.random_range(0..outputs) as f64,
         };
         engine.write(Space::Targets, &(0..EXAMPLES).map(target).collect::<Vec<_>>());
-        engine.write_order(&[3, 7, 1, 0, 11, 9, 2, 4, 10, 5, 8, 6]);
+        engine.write_order([&[3, 7, 1, 0, 11, 9, 2, 4, 10, 5, 8, 6][..]].repeat(models));
         let hyper = (0..models).flat_map(|model| [0.0, L2, 0.0, 100.0 + model as f64]).collect();
         Net { engine, spec, hyper }
     }

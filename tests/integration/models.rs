@@ -39,7 +39,7 @@ fn results(
     let requests = BTreeSet::from([(Mode::Train, ROWS), (Mode::Evaluate, ROWS)]);
     let plan = rewrite(Plan::new(&spec, models.len(), data, ADAM, &requests, 3));
     let [train, evaluate] = [Mode::Train, Mode::Evaluate].map(|mode| plan.program(mode, ROWS));
-    let (layout, record) = (plan.layout.clone(), plan.record);
+    let record = plan.record;
     let mut engine = block_on(Engine::new(device, plan)).unwrap();
     let byte = |(row, column): (usize, usize)| ((row * 31 + column * 17) % 23) as u8;
     let inputs = Array2::from_shape_fn((EXAMPLES, FEATURES), byte);
@@ -49,19 +49,13 @@ fn results(
     engine.write(Space::Targets, &(0..EXAMPLES).map(|row| (row % 3) as f64).collect::<Vec<_>>());
     let of_model = |&model: &usize| [0.01 + model as f64 / 100.0, 0.01, 0.0, 100.0 + model as f64];
     engine.write(Space::Hyper, &models.iter().flat_map(of_model).collect::<Vec<_>>());
-    engine.write_order(&(0..EXAMPLES as u32).map(|row| row * 7 % EXAMPLES as u32).collect::<Vec<_>>());
-    let mut theta = vec![0.0; layout.end()];
-    for (place, &model) in models.iter().enumerate() {
-        for (parameter, values) in spec.parameters().iter().zip(initialize(&spec, Init::He, model as u64)) {
-            let to = layout.parameter(&parameter.name);
-            for (row, values) in values.outer_iter().enumerate() {
-                theta[to.at(place, row, 0)..][..to.cols].copy_from_slice(&values.to_vec());
-            }
-        }
-    }
-    engine.write(Space::Params, &theta);
+    let order: Vec<u32> = (0..EXAMPLES as u32).map(|row| row * 7 % EXAMPLES as u32).collect();
+    engine.write_order([&order[..]].repeat(models.len()));
+    let parameters: Vec<_> = models.iter().map(|&model| initialize(&spec, Init::He, model as u64)).collect();
+    engine.write_parameters(parameters.iter().map(Vec::as_slice));
     let start = |(_, n): (usize, usize)| Statistics { mean: vec![0.1; n], variance: vec![0.7; n] };
-    engine.write_statistics(&spec.batch_norms().map(start).collect::<Vec<_>>());
+    let running: Vec<_> = spec.batch_norms().map(start).collect();
+    engine.write_statistics([&running[..]].repeat(models.len()));
     let step = |slot: u32| Step {
         slot: slot % 3,
         first: slot % 3 * ROWS as u32,

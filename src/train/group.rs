@@ -1,0 +1,394 @@
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use ndarray::Array2;
+
+use super::config::Config;
+use super::data::TrainingData;
+use super::planning::{CHUNK, batch_rows, evaluation_rows, plan, spec, way_out};
+use super::record::{Epoch, StepRecord, checked};
+use super::schedule;
+use super::statistics::Moving;
+use crate::data::epoch_order;
+use crate::engine::{Device, Engine};
+use crate::gpu::Tuning;
+use crate::model::{Model, Source, Spec, Statistics, initialize, read_weights};
+use crate::ops::{Function, Space, Step};
+use crate::program::{Mode, Plan};
+use crate::{Error, Result, Task};
+
+/// A chunk is made as long as fits into this, so that progress shows and a driver's watchdog sleeps.
+const CHUNK_SECONDS: f64 = 0.5;
+
+/// What the host keeps of one of the models.
+pub(super) struct Member {
+    pub config: Config,
+    pub spec: Spec,
+    pub moving: Vec<Moving>,
+    /// Updates until it was frozen.
+    pub frozen: Option<usize>,
+}
+
+impl Member {
+    /// The moving averages so far.
+    pub fn statistics(&self, source: Source) -> Vec<Statistics> {
+        self.moving.iter().map(|moving| moving.statistics(source)).collect()
+    }
+}
+
+/// Networks in training side by side on a device, in the same kernels along the tensors' axis of models.
+///
+/// They share the data set and all settings but hidden sizes, learning rate, L2, weight decay and seed. A network
+/// narrower than the others lies in the beginning of their places, and the units that it lacks stay 0: with
+/// relu and tanh a unit whose weights, gamma and beta are 0 has an output of 0 and so has gradients of 0.
+pub struct Group {
+    pub(super) engine: Engine,
+    pub(super) members: Vec<Member>,
+    pub(super) data: TrainingData,
+    pub(super) updates: usize,
+    pub(super) epoch: usize,
+    batch: usize,
+    pub(super) chunk: usize,
+    pub(super) tuning: Tuning,
+}
+
+impl Group {
+    /// Compiles all that training these models will run, without a device, with room for `hidden` units.
+    ///
+    /// # Errors
+    /// As for [`super::Trainer::plan`]; [`Error::Config`] if there is no model, or one differs in more than models
+    /// of a group may.
+    pub fn plan(data: &TrainingData, configs: &[Config], hidden: &[usize]) -> Result<Plan> {
+        data.check()?;
+        let refuse = |message: &str| Err(Error::Config(message.into()));
+        let Some(first) = configs.first() else { return refuse("there is no model to train") };
+        let shared = |config: &Config| Config {
+            hidden: first.hidden.clone(),
+            lr: first.lr,
+            lambda: first.lambda,
+            weight_decay: first.weight_decay,
+            seed: first.seed,
+            ..config.clone()
+        };
+        for config in configs {
+            spec(data, config, &config.hidden.0)?;
+            if shared(config) != *first {
+                return refuse(
+                    "models side by side differ in hidden sizes, --lr, --lambda, --weight-decay and --seed alone",
+                );
+            }
+            let sizes = &config.hidden.0;
+            if sizes.len() != hidden.len() || sizes.iter().zip(hidden).any(|(size, room)| size > room) {
+                return refuse("models side by side have as many layers, none wider than there is room for");
+            }
+            if sizes != hidden && first.activation == Function::Sigmoid {
+                return refuse("models side by side with --activation sigmoid have the same hidden sizes");
+            }
+        }
+        let spec = spec(data, first, hidden)?;
+        let batch = batch_rows(&spec, data, first)?;
+        Ok(plan(&spec, configs.len(), data, first, batch))
+    }
+
+    /// [`Group::plan`], if it fits the device as that runs it.
+    ///
+    /// # Errors
+    /// As for [`Group::plan`]; [`Error::Fit`] with what would fit.
+    pub fn check(data: &TrainingData, configs: &[Config], hidden: &[usize], device: &Device) -> Result<Plan> {
+        let compiled = Group::plan(data, configs, hidden)?;
+        let plan = device.rewrite(compiled.clone());
+        if device.check(&plan, "").is_err() {
+            let batch = batch_rows(&plan.spec, data, &configs[0])?;
+            device.check(&plan, &way_out(&plan.spec, data, &configs[0], device, batch))?;
+        }
+        Ok(compiled)
+    }
+
+    /// Sets models up for training: compiles, allocates, and loads the data set and the initial weights of each,
+    /// which are those of a network of its own sizes.
+    ///
+    /// # Errors
+    /// As for [`Group::check`]; [`Error::Device`]; [`Error::File`] for `init_weights`.
+    pub async fn new(
+        data: TrainingData,
+        configs: Vec<Config>,
+        hidden: &[usize],
+        device: &Device,
+    ) -> Result<Group> {
+        let compiled = Group::check(&data, &configs, hidden, device)?;
+        let batch = batch_rows(&compiled.spec, &data, &configs[0])?;
+        let (mut members, mut parameters) = (vec![], vec![]);
+        for config in configs {
+            let spec = spec(&data, &config, &config.hidden.0)?;
+            let (initial, start) = match &config.init_weights {
+                Some(path) => read_weights(&spec, path)?,
+                None => {
+                    let start =
+                        |(_, n): (usize, usize)| Statistics { mean: vec![0.0; n], variance: vec![1.0; n] };
+                    (initialize(&spec, config.init, config.seed), spec.batch_norms().map(start).collect())
+                }
+            };
+            parameters.push(initial);
+            let moving = start.into_iter().map(Moving::new).collect();
+            members.push(Member { config, spec, moving, frozen: None });
+        }
+        let (plan, tuning) = device.tune(compiled, members[0].config.autotune).await?;
+        let mut engine = Engine::new(device, plan).await?;
+        engine.write_inputs(&data.inputs, &data.standardizer.affine());
+        engine.write(Space::Targets, data.targets.as_slice().unwrap_or(&[]));
+        engine.write_parameters(parameters.iter().map(Vec::as_slice));
+        let mut group = Group { engine, members, data, updates: 0, epoch: 0, batch, chunk: 1, tuning };
+        group.write_hyper();
+        Ok(group)
+    }
+
+    /// Learning rate, L2, weight decay and dropout key of each model, as the optimizer and dropout read them.
+    pub(super) fn write_hyper(&mut self) {
+        let rows = self.data.split.train.len() as f64;
+        let of_model = |Member { config, frozen, .. }: &Member| {
+            // 24 bits, which an f32 holds exactly.
+            let key = (config.seed ^ config.seed >> 24 ^ config.seed >> 48) & 0xff_ffff;
+            let rates = match frozen {
+                None => [config.learning_rate(), config.lambda / rows, config.decay()],
+                Some(_) => [0.0; 3],
+            };
+            [rates[0], rates[1], rates[2], key as f64]
+        };
+        let hyper: Vec<f64> = self.members.iter().flat_map(of_model).collect();
+        self.engine.write(Space::Hyper, &hyper);
+    }
+
+    /// Keeps a model's parameters as they are from the next step on.
+    pub fn freeze(&mut self, model: usize) {
+        let frozen = &mut self.members[model].frozen;
+        if frozen.is_none() {
+            *frozen = Some(self.updates);
+            self.write_hyper();
+        }
+    }
+
+    /// The settings of a model.
+    pub fn config(&self, model: usize) -> &Config {
+        &self.members[model].config
+    }
+
+    /// How many they are.
+    pub fn models(&self) -> usize {
+        self.members.len()
+    }
+
+    /// What is trained on.
+    pub fn data(&self) -> &TrainingData {
+        &self.data
+    }
+
+    /// Ends the session, which frees the device's memory, and gives the data set back.
+    pub fn into_data(self) -> TrainingData {
+        self.data
+    }
+
+    /// The session.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Minibatches of an epoch.
+    pub fn steps_per_epoch(&self) -> usize {
+        self.data.split.train.len().div_ceil(self.batch)
+    }
+
+    /// For each model the order of the training rows in an epoch, which its seed gives.
+    pub(super) fn orders(&self, epoch: usize) -> Vec<Vec<u32>> {
+        let mut by_seed: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
+        let of_model = |Member { config, .. }: &Member| {
+            let order = || epoch_order(&self.data.split.train, config.order, config.seed, epoch);
+            by_seed.entry(config.seed).or_insert_with(order).clone()
+        };
+        self.members.iter().map(of_model).collect()
+    }
+
+    /// Trains one epoch: for each model all training rows once, in the order that its seed and the epoch give.
+    ///
+    /// `observe` sees the records of each chunk of steps, one of each model and step, and may end the epoch. The
+    /// result is an epoch for each model, or [`Error::Diverged`] where a loss or a statistic was not finite; with
+    /// the last such model the epoch ends.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub async fn epoch(
+        &mut self,
+        observe: impl FnMut(&[StepRecord]) -> ControlFlow<()>,
+    ) -> Result<Vec<Result<Epoch>>> {
+        let orders = self.orders(self.epoch);
+        self.epoch_in_order(orders.iter().map(Vec::as_slice), observe).await
+    }
+
+    /// [`Group::epoch`] in orders of the caller's, each of all training rows.
+    pub(super) async fn epoch_in_order<'a>(
+        &mut self,
+        orders: impl IntoIterator<Item = &'a [u32]>,
+        mut observe: impl FnMut(&[StepRecord]) -> ControlFlow<()>,
+    ) -> Result<Vec<Result<Epoch>>> {
+        let started = Instant::now();
+        self.epoch += 1;
+        self.engine.write_order(orders);
+        let per_epoch = self.steps_per_epoch();
+        let total = per_epoch * self.members[0].config.epochs;
+        let new = |model| Epoch { model, epoch: self.epoch, complete: true, ..Epoch::default() };
+        let mut epochs: Vec<Result<Epoch>> = (0..self.models()).map(|model| Ok(new(model))).collect();
+        let mut at = 0;
+        while at < per_epoch {
+            let count = self.chunk.min(per_epoch - at).min(self.engine.plan().slots);
+            let mut steps = vec![];
+            for (slot, step) in (at..at + count).enumerate() {
+                let factor = schedule::factor(&self.members[0].config, self.updates + slot, per_epoch, total);
+                steps.push(self.step(Mode::Train, self.data.split.train.len(), step, slot, factor));
+            }
+            let chunk_started = Instant::now();
+            let log = self.engine.run(&steps).await?;
+            self.adapt(count, chunk_started.elapsed().as_secs_f64());
+            let records = self.take(&steps, &log, &mut epochs);
+            at += count;
+            if epochs.iter().all(Result::is_err) {
+                break;
+            }
+            if observe(&records).is_break() {
+                for epoch in epochs.iter_mut().flatten() {
+                    epoch.interrupted = true;
+                    epoch.complete = at == per_epoch;
+                }
+                break;
+            }
+        }
+        for epoch in epochs.iter_mut().flatten() {
+            epoch.loss /= epoch.rows as f64;
+            epoch.accuracy = self.of_rows(epoch.accuracy.unwrap_or(0.0), epoch.rows);
+            epoch.seconds = started.elapsed().as_secs_f64();
+        }
+        Ok(epochs)
+    }
+
+    /// Adds the log of a chunk to the epochs and the moving averages.
+    fn take(
+        &mut self,
+        steps: &[(usize, Step)],
+        log: &[f64],
+        epochs: &mut [Result<Epoch>],
+    ) -> Vec<StepRecord> {
+        let plan = self.engine.plan();
+        let mut records = vec![];
+        for ((program, step), of_step) in steps.iter().zip(log.chunks(plan.models * plan.record)) {
+            self.updates += 1;
+            let rows = plan.programs[*program].rows;
+            let of_models = self.members.iter_mut().zip(epochs.iter_mut());
+            for (model, ((member, result), record)) in of_models.zip(of_step.chunks(plan.record)).enumerate()
+            {
+                let Ok(epoch) = result else { continue };
+                match checked(&member.spec, &plan.spec, record, rows, (self.epoch, self.updates)) {
+                    Ok(batches) => {
+                        for (moving, batch) in member.moving.iter_mut().zip(&batches) {
+                            moving.update(batch);
+                        }
+                    }
+                    Err(error) => {
+                        *result = Err(error);
+                        continue;
+                    }
+                }
+                epoch.rows += rows;
+                epoch.loss += record[0];
+                // Counted up here, divided at the end.
+                *epoch.accuracy.get_or_insert(0.0) += record[1];
+                epoch.lr = member.config.learning_rate() * step.lr_factor;
+                let accuracy = (self.data.task != Task::Regression).then(|| record[1] / rows as f64);
+                records.push(StepRecord {
+                    model,
+                    epoch: self.epoch,
+                    step: self.updates,
+                    rows,
+                    lr: epoch.lr,
+                    loss: record[0] / rows as f64,
+                    accuracy,
+                });
+            }
+        }
+        records
+    }
+
+    /// Minibatch number `step` of `rows` rows in all.
+    pub(super) fn step(
+        &self,
+        mode: Mode,
+        rows: usize,
+        step: usize,
+        slot: usize,
+        lr_factor: f64,
+    ) -> (usize, Step) {
+        let size = self.size(mode, rows);
+        let first = step * size;
+        let number = (self.updates + slot + 1) as u32;
+        let betas = self.members[0].config.betas;
+        let decayed = |beta: f64| 1.0 - beta.powf(number.into());
+        let step = Step {
+            first: first as u32,
+            slot: slot as u32,
+            number,
+            lr_factor,
+            corrections: [decayed(betas.0), decayed(betas.1)],
+        };
+        (self.engine.plan().program(mode, size.min(rows - first)), step)
+    }
+
+    /// Rows of a whole minibatch.
+    pub(super) fn size(&self, mode: Mode, rows: usize) -> usize {
+        match mode {
+            Mode::Train | Mode::Statistics => self.batch,
+            Mode::Evaluate | Mode::Predict => evaluation_rows(self.batch, rows),
+        }
+    }
+
+    /// Makes chunks as long as their time allows. One that was short for want of steps shortens none.
+    pub(super) fn adapt(&mut self, count: usize, seconds: f64) {
+        let fitting = count as f64 * CHUNK_SECONDS / seconds.max(1e-6);
+        self.chunk = (fitting as usize).clamp(1, (4 * count).max(self.chunk).min(CHUNK));
+    }
+
+    pub(super) fn of_rows(&self, correct: f64, rows: usize) -> Option<f64> {
+        (self.data.task != Task::Regression).then(|| correct / rows as f64)
+    }
+
+    /// The parameters of each model as they are.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub async fn parameters(&mut self) -> Result<Vec<Vec<Array2<f64>>>> {
+        self.engine.read_parameters(self.members.iter().map(|member| &member.spec)).await
+    }
+
+    /// Overwrites the parameters of each model; the optimizer's state and the moving averages stay.
+    pub fn set_parameters<'a>(&mut self, of_models: impl IntoIterator<Item = &'a [Array2<f64>]>) {
+        self.engine.write_parameters(of_models);
+    }
+
+    /// A model from parameters and statistics of one of the networks.
+    pub fn model_of(
+        &self,
+        model: usize,
+        parameters: Vec<Array2<f64>>,
+        statistics: Vec<Statistics>,
+        source: Source,
+    ) -> Model {
+        let member = &self.members[model];
+        Model {
+            spec: member.spec.clone(),
+            parameters,
+            statistics,
+            source,
+            updates: member.frozen.unwrap_or(self.updates) as u64,
+            schema: self.data.schema.clone(),
+            standardizer: self.data.standardizer.clone(),
+            target: self.data.target.clone(),
+        }
+    }
+}
