@@ -18,9 +18,9 @@
 //! # }
 //! ```
 //!
-//! [`train`] is the loop and its configuration, [`data`] the files, [`model`] what is learned and its file,
-//! [`engine`] the choice of a device. Below them, [`program`] compiles a network into operations ([`ops`]), which
-//! [`gpu`] and [`cpu`] run. ARCHITECTURE.md in the repository is the map.
+//! [`train`] is the loop and its configuration, [`sweep`] many models at once, [`data`] the files, [`model`] what is
+//! learned and its file, [`engine`] the choice of a device. Below them, [`program`] compiles a network into
+//! operations ([`ops`]), which [`gpu`] and [`cpu`] run. ARCHITECTURE.md in the repository is the map.
 
 #![warn(missing_docs)]
 
@@ -34,6 +34,7 @@ pub mod model;
 pub mod ops;
 pub mod peak;
 pub mod program;
+pub mod sweep;
 pub mod train;
 
 pub use data::Task;

@@ -16,6 +16,8 @@ mod progress;
 mod projection;
 mod report;
 mod run;
+mod shared;
+mod sweep;
 mod train;
 
 use std::ffi::OsString;
@@ -30,6 +32,7 @@ use pollster::block_on;
 const EXAMPLES: &str = "\
 Examples:
   minilote train flowers.csv --target species
+  minilote sweep flowers.csv --target species --hidden 8,16,32 --lambda 0,0.1,1
   minilote predict runs/flowers-1/model.safetensors new.csv --out predictions.csv
 
 Exit codes: 0 success, 2 usage, 3 data, 4 device, 5 training diverged, 6 files, 7 too large for the
@@ -46,6 +49,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Train(Box<train::Train>),
+    Sweep(Box<sweep::Sweep>),
     Evaluate(evaluate::Evaluate),
     Predict(predict::Predict),
     Devices(devices::Devices),
@@ -77,6 +81,7 @@ fn run(arguments: Vec<OsString>) -> Result<u8> {
     }
     match command {
         Command::Train(train) => block_on(train.run()),
+        Command::Sweep(sweep) => block_on(sweep.run()),
         Command::Evaluate(evaluate) => block_on(evaluate.run()),
         Command::Predict(predict) => block_on(predict.run()),
         Command::Devices(devices) => block_on(devices.run()),

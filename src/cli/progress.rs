@@ -33,6 +33,11 @@ pub fn catch_interrupts() -> Result<()> {
     ctrlc::set_handler(handler).map_err(|error| Error::Device(format!("no handler of Ctrl-C: {error}")))
 }
 
+/// Whether Ctrl-C was pressed since.
+pub fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::SeqCst)
+}
+
 /// A line of the log.
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
@@ -125,7 +130,8 @@ impl Watch {
     }
 }
 
-fn bar(steps: usize) -> ProgressBar {
+/// A bar of so many steps on standard error.
+pub fn bar(steps: usize) -> ProgressBar {
     let style = ProgressStyle::with_template(BAR).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(steps as u64).with_style(style.progress_chars("━╸─"))
 }
@@ -143,7 +149,7 @@ impl Observer for Watch {
             bar.set_message(format!("{rate:.0} examples/s\n{status}"));
             bar.set_position(progress.step as u64);
         }
-        if INTERRUPTED.load(Ordering::SeqCst) {
+        if interrupted() {
             self.finish();
             note("interrupted: saving the best model so far; Ctrl-C again quits at once");
             return Ok(ControlFlow::Break(()));

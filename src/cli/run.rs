@@ -13,7 +13,10 @@ pub const ENVIRONMENT: &str = "environment.json";
 pub const LOG: &str = "log.jsonl";
 pub const MODEL: &str = "model.safetensors";
 pub const SUMMARY: &str = "summary.json";
-const FILES: [&str; 5] = [CONFIG, ENVIRONMENT, LOG, MODEL, SUMMARY];
+pub const BEST: &str = "best.safetensors";
+pub const LEADERBOARD: &str = "leaderboard.json";
+pub const LEADERBOARD_CSV: &str = "leaderboard.csv";
+const FILES: [&str; 8] = [CONFIG, ENVIRONMENT, LOG, MODEL, SUMMARY, BEST, LEADERBOARD, LEADERBOARD_CSV];
 
 /// Whether a run may use this directory: a new or empty one, or with `force` one that holds a run.
 ///

@@ -7,6 +7,7 @@ use minilote::train::{
     Config, End, Outcome, Scores, SourceReport, Trainer, TrainingData, Validation, score, train,
 };
 use minilote::{Device, Error, Result};
+use ndarray::Array2;
 use serde::Serialize;
 use serde_json::json;
 
@@ -168,7 +169,7 @@ impl Train {
 }
 
 /// What a run's speed and its last digits may depend on.
-fn environment(device: &Device, line: &str, tuning: &Tuning) -> serde_json::Value {
+pub fn environment(device: &Device, line: &str, tuning: &Tuning) -> serde_json::Value {
     let adapter = if let Device::Gpu(gpu) = device { Some(gpu.summary()) } else { None };
     json!({
         "minilote": env!("CARGO_PKG_VERSION"),
@@ -189,13 +190,7 @@ async fn summary(outcome: &Outcome, data: TrainingData, device: &Device, watch: 
     let rows = parts.into_iter().find(|rows| !rows.is_empty()).unwrap_or(&split.train);
     let inputs: Inputs = data.inputs.select(rows);
     let (outputs, fold) = report::outputs(model, &inputs, device).await?;
-    let test = (!split.test.is_empty()).then(|| {
-        let own = |&row: &u32| match &model.target {
-            Some(target) => target.invert_value(0, data.targets[row as usize]),
-            None => data.targets[row as usize],
-        };
-        score(model, &outputs, &rows.iter().map(own).collect())
-    });
+    let test = (!split.test.is_empty()).then(|| scores_of(model, &data, rows, &outputs));
     Ok(Summary {
         end: match outcome.end {
             End::Finished => "finished",
@@ -215,6 +210,15 @@ async fn summary(outcome: &Outcome, data: TrainingData, device: &Device, watch: 
         seconds: watch.elapsed(),
         examples_per_second: watch.rows as f64 / watch.seconds.max(1e-9),
     })
+}
+
+/// The scores of a model with these outputs for some rows of the data that it was trained with.
+pub fn scores_of(model: &Model, data: &TrainingData, rows: &[u32], outputs: &Array2<f64>) -> Scores {
+    let own = |&row: &u32| match &model.target {
+        Some(target) => target.invert_value(0, data.targets[row as usize]),
+        None => data.targets[row as usize],
+    };
+    score(model, outputs, &rows.iter().map(own).collect())
 }
 
 /// The summary for people.

@@ -2,6 +2,7 @@
 
 mod bench;
 mod refused;
+mod sweep;
 
 use std::fs;
 use std::io::Write;

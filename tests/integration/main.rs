@@ -9,6 +9,7 @@ mod models;
 mod parity;
 mod session;
 mod shaders;
+mod sweep;
 mod training;
 mod tune;
 

@@ -1,0 +1,139 @@
+//! Sweeps: the models of a grid of settings, trained side by side, and how they compare.
+
+mod grid;
+mod leaderboard;
+
+use std::ops::ControlFlow;
+
+pub use grid::{Grid, label, name, passes, room};
+pub use leaderboard::{Leaderboard, Mean, Row, Seed};
+
+use crate::train::{
+    Config, End, Epoch, Group, Observer, Outcome, Progress, Rows, StepRecord, TrainingData, Validation,
+    train_all,
+};
+use crate::{Device, Error, Result};
+
+/// A model of a sweep that was trained.
+#[derive(Debug)]
+pub struct Trained {
+    /// Its settings.
+    pub config: Config,
+    /// As alone: [`Error::Diverged`] before the first good epoch, or what was learned.
+    pub outcome: Result<Outcome>,
+    /// Of the best epoch's weights on the training rows, with the model's own statistics.
+    pub train: Option<Validation>,
+}
+
+/// What a sweep came to.
+#[derive(Debug)]
+pub struct Sweep {
+    /// In the order of their settings; without those whose pass was not reached.
+    pub trained: Vec<Trained>,
+    /// Why it ended before its last pass: [`End::Interrupted`] or [`End::Lost`].
+    pub broken: Option<End>,
+}
+
+/// Trains a model for each of the settings, pass by pass: see [`passes`].
+///
+/// The model of a seed is what [`crate::train::train`] makes of the same data and settings: initial weights, order
+/// of rows and dropout are the seed's. The split is that of `data`, the same for all.
+///
+/// # Errors
+/// Those of the observer, and of [`Group::new`] and [`train_all`] in the first pass.
+pub async fn sweep(
+    data: &TrainingData,
+    configs: &[Config],
+    passes: &[Vec<usize>],
+    device: &Device,
+    observer: &mut dyn Observer,
+) -> Result<Sweep> {
+    let mut trained: Vec<(usize, Trained)> = vec![];
+    let mut broken = None;
+    let mut waiting = configs.len();
+    for (number, models) in passes.iter().enumerate() {
+        waiting -= models.len();
+        let watch = Pass { observer: &mut *observer, models, waiting, before: number, passes: passes.len() };
+        let of_pass: Vec<Config> = models.iter().map(|&model| configs[model].clone()).collect();
+        match train_pass(data, of_pass, device, watch).await {
+            Ok((of_pass, end)) => {
+                trained.extend(models.iter().copied().zip(of_pass));
+                broken = end;
+            }
+            // What earlier passes trained is kept.
+            Err(error @ (Error::Device(_) | Error::Fit { .. })) if !trained.is_empty() => {
+                broken = Some(End::Lost(error));
+            }
+            Err(error) => return Err(error),
+        }
+        if broken.is_some() {
+            break;
+        }
+    }
+    trained.sort_by_key(|(model, _)| *model);
+    Ok(Sweep { trained: trained.into_iter().map(|(_, trained)| trained).collect(), broken })
+}
+
+/// Trains models side by side and measures them on the training rows; with what should end the sweep.
+async fn train_pass(
+    data: &TrainingData,
+    configs: Vec<Config>,
+    device: &Device,
+    mut watch: Pass<'_>,
+) -> Result<(Vec<Trained>, Option<End>)> {
+    let mut group = Group::new(data.clone(), configs.clone(), &room(&configs), device).await?;
+    let outcomes = train_all(&mut group, &mut watch).await?;
+    let broken = outcomes.iter().flatten().find_map(|outcome| match &outcome.end {
+        End::Interrupted => Some(End::Interrupted),
+        End::Lost(error) => Some(End::Lost(error.clone())),
+        _ => None,
+    });
+    let of_model = |outcome: &Result<Outcome>| {
+        outcome.as_ref().map_or(vec![], |outcome| outcome.model.statistics.clone())
+    };
+    let statistics: Vec<_> = outcomes.iter().map(of_model).collect();
+    let measured: Vec<Option<Validation>> = match broken {
+        Some(End::Lost(_)) => vec![None; outcomes.len()],
+        _ => {
+            let measured = group.evaluate(Rows::Train, statistics.iter().map(Vec::as_slice)).await?;
+            measured.into_iter().map(Result::ok).collect()
+        }
+    };
+    let all = configs.into_iter().zip(outcomes).zip(measured);
+    let trained = all.map(|((config, outcome), train)| Trained {
+        config,
+        train: train.filter(|_| outcome.is_ok()),
+        outcome,
+    });
+    Ok((trained.collect(), broken))
+}
+
+/// Shows a pass to the observer of the whole sweep.
+struct Pass<'a> {
+    observer: &'a mut dyn Observer,
+    /// Their numbers in the sweep.
+    models: &'a [usize],
+    /// Models of the passes to come.
+    waiting: usize,
+    before: usize,
+    passes: usize,
+}
+
+impl Observer for Pass<'_> {
+    fn steps(&mut self, records: &[StepRecord], progress: &Progress) -> Result<ControlFlow<()>> {
+        let progress = Progress {
+            step: self.before * progress.steps + progress.step,
+            steps: self.passes * progress.steps,
+            models: self.waiting + progress.models,
+            ..*progress
+        };
+        let of_sweep =
+            |record: &StepRecord| StepRecord { model: self.models[record.model], ..record.clone() };
+        let records: Vec<StepRecord> = records.iter().map(of_sweep).collect();
+        self.observer.steps(&records, &progress)
+    }
+
+    fn epoch(&mut self, epoch: &Epoch, valid: Option<&Validation>, best: bool) -> Result<()> {
+        self.observer.epoch(&Epoch { model: self.models[epoch.model], ..*epoch }, valid, best)
+    }
+}
