@@ -133,9 +133,10 @@ impl Run {
         let class = |row: usize| (row * 7 % OUTPUTS) as f64;
         engine.write(Space::Targets, &(0..EXAMPLES).map(class).collect::<Vec<_>>());
         let scattered = |place: usize| (place * 1009 % EXAMPLES) as u32;
-        engine.write_order(&(0..EXAMPLES).map(scattered).collect::<Vec<_>>());
+        let order: Vec<u32> = (0..EXAMPLES).map(scattered).collect();
+        engine.write_order([&order[..]].repeat(size.models));
         engine.write(Space::Hyper, &[0.01, 0.0, 0.0, 0.0].repeat(size.models));
-        engine.write_parameters(&initialize(&spec, Init::He, 1));
+        engine.write_parameters([&initialize(&spec, Init::He, 1)[..]].repeat(size.models));
         let mut run = Run { size, engine, program, limit, chunk: 1, updates: 0, rounds: vec![] };
         // What the first steps load and compile is theirs alone.
         run.step_seconds().await?;
