@@ -107,6 +107,8 @@ mod tests {
             [2, 1040, 64],
             [65, 260, 67],
             [33, 700, 1021],
+            [201, 530, 41],
+            [300, 260, 3],
         ];
         for size in sizes {
             for turned in [[false, false], [false, true], [true, false], [true, true]] {

@@ -13,13 +13,11 @@ const ROWS: usize = 6;
 const ACROSS: usize = 2;
 /// Sums go this deep at a time, so that a panel of columns stays in the second cache.
 const DEPTH: usize = 512;
-/// From this depth on, factors that both lie along the sum are multiplied as they are: adding up the lanes at
-/// the end is then less than turning one of them around.
-const DOTS: usize = 256;
-/// Up to so many columns they are at any depth, as a vector of the output would hold little.
+/// From this depth on, and below so many rows, factors that both lie along the sum are multiplied as they are:
+/// adding up the lanes at the end is then less than turning one of them around.
+const DOTS: (usize, usize) = (256, 192);
+/// Up to so many columns they are at any size, as a vector of the output would hold little.
 const NARROW: usize = 4;
-/// Elements of rows that such a product goes through at a time: half a second cache.
-const BLOCK: usize = 1 << 16;
 /// Bytes between places that compete for the same few lines of the first cache.
 const ALIAS: usize = 4096;
 
@@ -94,7 +92,8 @@ impl<T: Lanes> WithSimd for Tiles<'_, T> {
     fn with_simd<S: Simd>(self, simd: S) {
         let ((_, (_, a_col)), (_, (b_row, b_col))) = (self.a, self.b);
         let along = a_col == 1 && b_row == 1 && b_col != 1;
-        if along && (self.depth >= DOTS || self.columns.len() <= NARROW) {
+        let deep = self.depth >= DOTS.0 && self.rows.len() < DOTS.1;
+        if along && (deep || self.columns.len() <= NARROW) {
             return if S::REGISTER_COUNT < 32 { self.dots::<S, 3>(simd) } else { self.dots::<S, 4>(simd) };
         }
         let width = ACROSS * lanes::<S, T>();
@@ -212,22 +211,19 @@ impl<T: Lanes> Tiles<'_, T> {
     #[inline(always)]
     fn dots<S: Simd, const R: usize>(&self, simd: S) {
         const C: usize = 4;
-        let block = (BLOCK / self.depth).next_multiple_of(R);
-        for start in self.rows.clone().step_by(block) {
-            let rows = start..(start + block).min(self.rows.end);
-            let edge = self.columns.start + self.columns.len() / C * C;
-            for j in (self.columns.start..edge).step_by(C) {
-                self.column::<S, R, C>(simd, rows.clone(), j);
-            }
-            for j in edge..self.columns.end {
-                self.column::<S, R, 1>(simd, rows.clone(), j);
-            }
+        let edge = self.columns.start + self.columns.len() / C * C;
+        for j in (self.columns.start..edge).step_by(C) {
+            self.column::<S, R, C>(simd, j);
+        }
+        for j in edge..self.columns.end {
+            self.column::<S, R, 1>(simd, j);
         }
     }
 
-    /// Some rows of `C` columns.
+    /// All rows of `C` columns.
     #[inline(always)]
-    fn column<S: Simd, const R: usize, const C: usize>(&self, simd: S, rows: Range<usize>, j: usize) {
+    fn column<S: Simd, const R: usize, const C: usize>(&self, simd: S, j: usize) {
+        let rows = self.rows.clone();
         let end = rows.start + rows.len() / R * R;
         for i in (rows.start..end).step_by(R) {
             self.dot::<S, R, C>(simd, i, j);
