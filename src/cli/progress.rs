@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use minilote::model::Statistics;
 use minilote::train::{Epoch, Observer, Progress, StepRecord, Validation};
 use minilote::{Error, Result};
 use serde::Serialize;
@@ -52,6 +53,28 @@ enum Event<'a> {
         valid_accuracy: Option<f64>,
         best: bool,
     },
+    Statistics {
+        epoch: usize,
+        layers: Vec<Spread>,
+    },
+}
+
+/// How the moving averages of a batch normalization's units lie: at the 15th, 50th and 85th percentile of units.
+#[derive(Serialize)]
+struct Spread {
+    mean: [f64; 3],
+    deviation: [f64; 3],
+}
+
+impl Spread {
+    fn of(statistics: &Statistics) -> Spread {
+        let at = |values: &mut Vec<f64>| {
+            values.sort_by(f64::total_cmp);
+            [0.15, 0.5, 0.85].map(|share| values[(share * (values.len() - 1) as f64).round() as usize])
+        };
+        let mut deviations = statistics.variance.iter().map(|variance| variance.sqrt()).collect();
+        Spread { mean: at(&mut statistics.mean.clone()), deviation: at(&mut deviations) }
+    }
 }
 
 /// How progress is shown.
@@ -102,6 +125,10 @@ impl Watch {
         let written = serde_json::to_writer(&mut self.log, event).map_err(Into::into);
         let written = written.and_then(|()| self.log.write_all(b"\n"));
         written.map_err(|error| Error::file(&self.path, error))
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.log.flush().map_err(|error| Error::file(&self.path, error))
     }
 
     /// Seconds since the log was started.
@@ -164,7 +191,7 @@ impl Observer for Watch {
         }
         let (valid_loss, valid_accuracy) = (valid.map(|v| v.loss), valid.and_then(|v| v.accuracy));
         self.write(&Event::Epoch { epoch, valid_loss, valid_accuracy, best })?;
-        self.log.flush().map_err(|error| Error::file(&self.path, error))?;
+        self.flush()?;
         let status = self.status(loss(epoch.loss, epoch.accuracy), valid, epoch.lr);
         if let Display::Lines { epochs, last, unsaid } = &mut self.display {
             let line = format!("epoch {}: {status}", epoch.epoch);
@@ -178,5 +205,10 @@ impl Observer for Watch {
             }
         }
         Ok(())
+    }
+    fn statistics(&mut self, epoch: &Epoch, statistics: &[Statistics]) -> Result<()> {
+        let layers = statistics.iter().map(Spread::of).collect();
+        self.write(&Event::Statistics { epoch: epoch.epoch, layers })?;
+        self.flush()
     }
 }

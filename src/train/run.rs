@@ -44,6 +44,11 @@ pub trait Observer {
     fn epoch(&mut self, _: &Epoch, _: Option<&Validation>, _best: bool) -> Result<()> {
         Ok(())
     }
+
+    /// After [`Observer::epoch`], where there is batch normalization: the moving average of each one's statistics.
+    fn statistics(&mut self, _: &Epoch, _: &[Statistics]) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Nobody.
@@ -238,6 +243,10 @@ async fn train_epoch(
             run.best = Some(Best { epoch: epoch.epoch, valid, parameters, ema, pytorch });
         }
         observer.epoch(&epoch, valid.as_ref(), better)?;
+        let statistics = group.members[epoch.model].statistics(Source::Ema);
+        if !statistics.is_empty() {
+            observer.statistics(&epoch, &statistics)?;
+        }
     }
     Ok(interrupted)
 }

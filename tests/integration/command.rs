@@ -70,8 +70,8 @@ fn a_run_writes_its_files_and_its_configuration_repeats_it() {
     }
     let log: Vec<Value> = read(at.join("one/log.jsonl")).lines().map(json).collect();
     let count = |event| log.iter().filter(|line| line["event"] == event).count();
-    assert_eq!((count("epoch"), count("step"), log.len()), (3, 36, 39));
-    let epoch = log.last().unwrap();
+    assert_eq!((count("epoch"), count("step"), count("statistics"), log.len()), (3, 36, 3, 42));
+    let epoch = &log[log.len() - 2];
     for key in ["loss", "accuracy", "valid_loss", "valid_accuracy", "lr", "seconds"] {
         assert!(epoch[key].is_number(), "{key} in {epoch}");
     }
