@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::growth::{self, Point};
+use super::html::bench::Page;
 use super::measure::{NETS, Net, Row, measure, median};
-use super::page::Page;
 use super::report::significant;
 use super::{note, print, print_json, report, run};
 

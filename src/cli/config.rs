@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
-use clap::{ArgAction, CommandFactory};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches};
 use minilote::data::nearest;
 use minilote::train::Config;
 use minilote::{Error, Result};
@@ -12,6 +12,7 @@ use serde_json::Value as Json;
 use toml::{Table, Value};
 
 use super::Cli;
+use super::train::Train;
 
 /// The flags that a configuration file stands for, each checked alone, so that a message can say which
 /// line of the file is meant.
@@ -31,6 +32,17 @@ pub fn arguments(file: &Path) -> Result<Vec<OsString>> {
         all.extend(argument.map(OsString::from));
     }
     Ok(all)
+}
+
+/// The run that a configuration file stands for.
+///
+/// # Errors
+/// As for [`arguments`].
+pub fn read(file: &Path) -> Result<Train> {
+    let all = [OsString::from("train")].into_iter().chain(arguments(file)?);
+    let matches = Train::augment_args(clap::Command::new("train")).try_get_matches_from(all);
+    let refuse = |error| Error::Config(format!("{}: {}", file.display(), message(&error)));
+    matches.and_then(|matches| Train::from_arg_matches(&matches)).map_err(refuse)
 }
 
 fn argument(key: &str, value: &Value) -> Result<Option<String>, String> {

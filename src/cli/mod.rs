@@ -7,11 +7,11 @@ mod config;
 mod devices;
 mod evaluate;
 mod growth;
+mod html;
 mod inspect;
 mod measure;
-mod page;
-mod plot;
 mod predict;
+mod predictions;
 mod progress;
 mod projection;
 mod report;
@@ -34,6 +34,7 @@ Examples:
   minilote train flowers.csv --target species
   minilote sweep flowers.csv --target species --hidden 8,16,32 --lambda 0,0.1,1
   minilote predict runs/flowers-1/model.safetensors new.csv --out predictions.csv
+  minilote report runs/flowers-1 runs/flowers-2
 
 Exit codes: 0 success, 2 usage, 3 data, 4 device, 5 training diverged, 6 files, 7 too large for the
 device, 130 interrupted.";
@@ -52,6 +53,7 @@ enum Command {
     Sweep(Box<sweep::Sweep>),
     Evaluate(evaluate::Evaluate),
     Predict(predict::Predict),
+    Report(html::Report),
     Devices(devices::Devices),
     Inspect(Box<inspect::Inspect>),
     Bench(bench::Bench),
@@ -84,6 +86,7 @@ fn run(arguments: Vec<OsString>) -> Result<u8> {
         Command::Sweep(sweep) => block_on(sweep.run()),
         Command::Evaluate(evaluate) => block_on(evaluate.run()),
         Command::Predict(predict) => block_on(predict.run()),
+        Command::Report(report) => report.run(),
         Command::Devices(devices) => block_on(devices.run()),
         Command::Inspect(inspect) => inspect.run(),
         Command::Bench(bench) => block_on(bench.run()),

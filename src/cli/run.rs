@@ -16,7 +16,10 @@ pub const SUMMARY: &str = "summary.json";
 pub const BEST: &str = "best.safetensors";
 pub const LEADERBOARD: &str = "leaderboard.json";
 pub const LEADERBOARD_CSV: &str = "leaderboard.csv";
-const FILES: [&str; 8] = [CONFIG, ENVIRONMENT, LOG, MODEL, SUMMARY, BEST, LEADERBOARD, LEADERBOARD_CSV];
+pub const PREDICTIONS: &str = "predictions.csv";
+pub const REPORT: &str = "report.html";
+const FILES: [&str; 10] =
+    [CONFIG, ENVIRONMENT, LOG, MODEL, SUMMARY, BEST, LEADERBOARD, LEADERBOARD_CSV, PREDICTIONS, REPORT];
 
 /// Whether a run may use this directory: a new or empty one, or with `force` one that holds a run.
 ///

@@ -3,17 +3,18 @@ use std::path::{Path, PathBuf};
 use minilote::data::Inputs;
 use minilote::gpu::Tuning;
 use minilote::model::{Model, Source, write_whole};
+use minilote::program::Mode;
 use minilote::train::{
     Config, End, Outcome, Scores, SourceReport, Trainer, TrainingData, Validation, score, train,
 };
 use minilote::{Device, Error, Result};
-use ndarray::Array2;
+use ndarray::{Array1, Array2};
 use serde::Serialize;
 use serde_json::json;
 
 use super::progress::{Watch, catch_interrupts};
 use super::report::{self, Fold};
-use super::{config, note, print, print_json, run};
+use super::{config, html, note, predictions, print, print_json, run};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,7 +24,7 @@ Examples:
   minilote train --config runs/flowers-1/config.toml --lr 0.001
 
 A run directory holds config.toml (repeats the run), environment.json, log.jsonl, model.safetensors
-(the best epoch) and summary.json. Ctrl-C ends a run with its best model; a second one quits at once.";
+(the best epoch), summary.json, predictions.csv (of the rows that it is scored on) and report.html. Ctrl-C ends a run with its best model; a second one quits at once.";
 
 /// Train a network on a CSV table or IDX images
 #[derive(clap::Args)]
@@ -35,7 +36,7 @@ pub struct Train {
 
     /// The configuration file's way to say DATA
     #[arg(long, value_name = "DATA", hide = true)]
-    data: Option<PathBuf>,
+    pub data: Option<PathBuf>,
 
     /// Take flags from a TOML file, as in: hidden = [64, 64]. Its keys are the long flags, and "data" for
     /// DATA; its paths are relative to the working directory; flags given here come first
@@ -44,7 +45,7 @@ pub struct Train {
 
     /// Where to run: auto, cpu, gpu, or an adapter's number or name: see minilote devices
     #[arg(long, default_value = "auto")]
-    device: String,
+    pub device: String,
 
     /// The run directory [default: the first free of runs/NAME-1, runs/NAME-2, …, NAME from DATA]
     #[arg(long, value_name = "DIR")]
@@ -67,7 +68,7 @@ pub struct Train {
     quiet: bool,
 
     #[command(flatten)]
-    config: Config,
+    pub config: Config,
 }
 
 #[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
@@ -91,8 +92,21 @@ struct Summary {
     statistics: Source,
     sources: Vec<SourceReport>,
     fold: Option<Fold>,
+    /// Rows of each part.
+    rows: Parts,
+    /// Rows of a whole minibatch.
+    batch: usize,
+    /// The part that predictions.csv is of: test, or valid, or train.
+    scored: &'static str,
     seconds: f64,
     examples_per_second: f64,
+}
+
+#[derive(Serialize)]
+struct Parts {
+    train: usize,
+    valid: usize,
+    test: usize,
 }
 
 /// What --json prints.
@@ -147,8 +161,10 @@ impl Train {
             note(&format!("the best model so far is saved: {}", directory.join(run::MODEL).display()));
             return Err(error);
         }
-        let summary = summary(&outcome, trainer.into_data(), &device, &watch).await?;
+        let batch = batch(&trainer);
+        let summary = summary(&outcome, trainer.into_data(), batch, &device, &watch, &directory).await?;
         run::write_json(&directory.join(run::SUMMARY), &summary)?;
+        html::write(&directory)?;
         self.report(&outcome.model, &summary, &directory, path)?;
         match outcome.end {
             End::Finished | End::Stopped => Ok(0),
@@ -164,7 +180,12 @@ impl Train {
             return print_json(&Printed { run, model: path, summary });
         }
         let text = text(model, summary, self.config.epochs);
-        print(&format!("{text}run: {run}\nnext: minilote predict {path} {}\n", data.display()))
+        let report = directory.join(run::REPORT);
+        print(&format!(
+            "{text}run: {run}\nreport: {}\nnext: minilote predict {path} {}\n",
+            report.display(),
+            data.display()
+        ))
     }
 }
 
@@ -182,15 +203,30 @@ pub fn environment(device: &Device, line: &str, tuning: &Tuning) -> serde_json::
     })
 }
 
-/// Measures the trained model on the test rows.
-async fn summary(outcome: &Outcome, data: TrainingData, device: &Device, watch: &Watch) -> Result<Summary> {
+/// Rows of a whole minibatch.
+fn batch(trainer: &Trainer) -> usize {
+    let programs = trainer.engine().plan().programs.iter();
+    programs.filter(|program| program.mode == Mode::Train).map(|program| program.rows).max().unwrap_or(0)
+}
+
+/// Measures the trained model on the test rows, or where there are none on others, and writes its predictions.
+async fn summary(
+    outcome: &Outcome,
+    data: TrainingData,
+    batch: usize,
+    device: &Device,
+    watch: &Watch,
+    directory: &Path,
+) -> Result<Summary> {
     let model = &outcome.model;
     let split = &data.split;
-    let parts = [&split.test, &split.valid, &split.train];
-    let rows = parts.into_iter().find(|rows| !rows.is_empty()).unwrap_or(&split.train);
+    let parts = [("test", &split.test), ("valid", &split.valid), ("train", &split.train)];
+    let (scored, rows) = parts.into_iter().find(|(_, rows)| !rows.is_empty()).unwrap_or(parts[2]);
     let inputs: Inputs = data.inputs.select(rows);
     let (outputs, fold) = report::outputs(model, &inputs, device).await?;
-    let test = (!split.test.is_empty()).then(|| scores_of(model, &data, rows, &outputs));
+    let targets = targets_of(model, &data, rows);
+    predictions::write(&directory.join(run::PREDICTIONS), model, &outputs, &targets)?;
+    let test = (scored == "test").then(|| score(model, &outputs, &targets));
     Ok(Summary {
         end: match outcome.end {
             End::Finished => "finished",
@@ -207,6 +243,9 @@ async fn summary(outcome: &Outcome, data: TrainingData, device: &Device, watch: 
         statistics: model.source,
         sources: outcome.sources.clone(),
         fold,
+        rows: Parts { train: split.train.len(), valid: split.valid.len(), test: split.test.len() },
+        batch,
+        scored,
         seconds: watch.elapsed(),
         examples_per_second: watch.rows as f64 / watch.seconds.max(1e-9),
     })
@@ -214,11 +253,16 @@ async fn summary(outcome: &Outcome, data: TrainingData, device: &Device, watch: 
 
 /// The scores of a model with these outputs for some rows of the data that it was trained with.
 pub fn scores_of(model: &Model, data: &TrainingData, rows: &[u32], outputs: &Array2<f64>) -> Scores {
+    score(model, outputs, &targets_of(model, data, rows))
+}
+
+/// Targets in the table's own units.
+fn targets_of(model: &Model, data: &TrainingData, rows: &[u32]) -> Array1<f64> {
     let own = |&row: &u32| match &model.target {
         Some(target) => target.invert_value(0, data.targets[row as usize]),
         None => data.targets[row as usize],
     };
-    score(model, outputs, &rows.iter().map(own).collect())
+    rows.iter().map(own).collect()
 }
 
 /// The summary for people.

@@ -2,6 +2,7 @@
 
 mod bench;
 mod refused;
+mod report;
 mod sweep;
 
 use std::fs;

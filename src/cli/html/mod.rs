@@ -1,0 +1,131 @@
+//! Reports of runs and of the bench, each an HTML file that needs nothing beside it; `minilote report`.
+
+pub mod bench;
+mod figures;
+mod files;
+mod page;
+mod plot;
+mod tables;
+mod text;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use minilote::model::write_whole;
+use minilote::{Error, Result};
+
+use super::{print, run};
+use files::Run;
+use page::{heading, page, paragraph};
+use plot::Plot;
+
+const EXAMPLES: &str = "\
+Examples:
+  minilote report runs/flowers-1
+  minilote report runs/flowers-1 runs/flowers-2 --out comparison.html
+
+The file opens without a network connection, in a light or a dark theme, on a phone and on paper. Points of its
+figures show their values where the pointer rests.";
+
+/// Write a run's report, or several runs side by side, as one HTML file
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Report {
+    /// Directories of runs
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<PathBuf>,
+
+    /// The file to write [default: report.html in the run's directory, or for several runs in this one]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+impl Report {
+    pub fn run(&self) -> Result<u8> {
+        let runs: Vec<Run> = self.runs.iter().map(|run| Run::read(run)).collect::<Result<_>>()?;
+        let out = match (&self.out, self.runs.as_slice()) {
+            (Some(out), _) => out.clone(),
+            (None, [run]) => run.join(run::REPORT),
+            (None, _) => PathBuf::from(run::REPORT),
+        };
+        if self.out.is_none()
+            && out.exists()
+            && !fs::read_to_string(&out).is_ok_and(|text| text.contains(page::MARK))
+        {
+            return Err(Error::file(&out, "minilote has not written this file: name another by --out FILE"));
+        }
+        write_whole(&out, html(&runs).as_bytes())?;
+        print(&format!("report: {}\n", out.display()))?;
+        Ok(0)
+    }
+}
+
+/// Writes the report into a run's directory.
+///
+/// # Errors
+/// [`Error::File`] if the directory does not hold a whole run.
+pub fn write(directory: &Path) -> Result<()> {
+    let run = Run::read(directory)?;
+    write_whole(&directory.join(run::REPORT), html(&[run]).as_bytes())
+}
+
+/// The report of one run or of several.
+fn html(runs: &[Run]) -> String {
+    match runs {
+        [run] => page(&format!("minilote: {}", run.name), &one(runs, run)),
+        _ => page(&format!("minilote: {} runs", runs.len()), &several(runs)),
+    }
+}
+
+fn several(runs: &[Run]) -> String {
+    let mut body = heading("Scores") + &tables::scores(runs);
+    body += &heading("Curves");
+    body += &paragraph(text::AVERAGES);
+    body += &grid(&figures::curves(runs));
+    let predictions = figures::predictions(runs);
+    if !predictions.is_empty() {
+        body += &(heading("Predictions") + &grid(&predictions));
+    }
+    body += &heading("Configurations");
+    body += &paragraph("What differs comes first, with ≠ and in bold.");
+    body + &tables::configurations(runs)
+}
+
+fn one(runs: &[Run], run: &Run) -> String {
+    let mut body = page::words(&text::words(run));
+    body += &heading("Scores");
+    body += &tables::scores(runs);
+    body += &heading("Curves");
+    body += &paragraph(&format!("{} {}", text::axis(run), text::AVERAGES));
+    body += &grid(&figures::curves(runs));
+    body += &details("All epochs as a table", &tables::epochs(run));
+    body += &heading("Predictions");
+    body += &paragraph(&text::scored(run));
+    body += &tables::confusion(run).unwrap_or_default();
+    body += &grid(&figures::predictions(runs));
+    if let Some(sources) = tables::sources(run) {
+        body += &heading("Batch normalization");
+        body += &paragraph(text::SOURCES);
+        body += &sources;
+        body += &paragraph(&text::statistics(run));
+        body += &grid(&figures::statistics(run));
+    }
+    body += &heading("Weights");
+    body += &text::regularization(run);
+    body += &paragraph(&text::norms(run));
+    body += &tables::norms(run);
+    body += &heading("Repeat the run");
+    body += &text::commands(run);
+    body + &details("All settings", &tables::configurations(runs))
+}
+
+fn grid(plots: &[Plot]) -> String {
+    if plots.is_empty() {
+        return String::new();
+    }
+    format!("<div class=\"figures\">\n{}</div>\n", plots.iter().map(Plot::figure).collect::<String>())
+}
+
+fn details(summary: &str, inner: &str) -> String {
+    format!("<details>\n<summary>{summary}</summary>\n{inner}</details>\n")
+}

@@ -1,0 +1,158 @@
+//! predictions.csv: what a run's model says about the rows that it is scored on, beside what is true.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::path::Path;
+
+use minilote::data::TargetKind;
+use minilote::model::{Model, write_whole};
+use minilote::train::best_class;
+use minilote::{Error, Result, Task};
+use ndarray::{Array1, Array2};
+
+use super::report::significant;
+
+/// Significant digits that hold any number of single precision.
+const DIGITS: usize = 9;
+
+/// A number for each row: a value in the table's units, or the index of a class.
+#[derive(Default)]
+pub struct Predictions {
+    pub targets: Vec<f64>,
+    pub predictions: Vec<f64>,
+    /// Of the second of two classes; empty for other tasks.
+    pub probabilities: Vec<f64>,
+}
+
+/// The names of a model's classes; none for a regression.
+pub fn classes(model: &Model) -> &[String] {
+    match &model.schema.target.kind {
+        TargetKind::Classes(classes) => classes,
+        TargetKind::Value => &[],
+    }
+}
+
+/// Writes the file for outputs `[rows, outputs]` and targets in the table's own units.
+///
+/// # Errors
+/// [`Error::File`].
+pub fn write(path: &Path, model: &Model, outputs: &Array2<f64>, targets: &Array1<f64>) -> Result<()> {
+    let failed = |error: &dyn Display| Error::file(path, error);
+    let (classes, binary) = (classes(model), model.spec.task == Task::Binary);
+    let meanings = model.interpret(outputs);
+    let mut head = vec!["target".to_string(), "prediction".into()];
+    head.extend(classes.get(1).filter(|_| binary).map(|class| format!("p({class})")));
+    let mut writer = csv::Writer::from_writer(vec![]);
+    writer.write_record(&head).map_err(|error| failed(&error))?;
+    for (row, &target) in targets.iter().enumerate() {
+        let prediction = meanings[(row, 0)];
+        let mut record = match (classes.get(target as usize), classes.get(best_class(&meanings, row))) {
+            (Some(target), Some(prediction)) => vec![target.clone(), prediction.clone()],
+            _ => [target, prediction].map(|value| significant(value, DIGITS)).into(),
+        };
+        record.extend(binary.then(|| significant(meanings[(row, 1)], DIGITS)));
+        writer.write_record(&record).map_err(|error| failed(&error))?;
+    }
+    write_whole(path, &writer.into_inner().map_err(|error| failed(&error))?)
+}
+
+/// Reads the file for its model.
+///
+/// # Errors
+/// [`Error::File`] with the line that does not suit.
+pub fn read(path: &Path, model: &Model) -> Result<Predictions> {
+    let failed = |error: &dyn Display| Error::file(path, error);
+    let classes: HashMap<&str, f64> =
+        classes(model).iter().enumerate().map(|(i, class)| (class.as_str(), i as f64)).collect();
+    let mut reader = csv::Reader::from_path(path).map_err(|error| failed(&error))?;
+    let mut all = Predictions::default();
+    for (row, record) in reader.records().enumerate() {
+        let record = record.map_err(|error| failed(&error))?;
+        let known =
+            |text: &str| if classes.is_empty() { text.parse().ok() } else { classes.get(text).copied() };
+        let [target, prediction] = [0, 1].map(|column| record.get(column).and_then(known));
+        let probability = record.get(2).map(str::parse::<f64>);
+        let (Some(target), Some(prediction), None | Some(Ok(_))) = (target, prediction, &probability) else {
+            let line = row + 2;
+            return Err(failed(&format!(
+                "line {line} is no target, prediction and probability of this model"
+            )));
+        };
+        all.targets.push(target);
+        all.predictions.push(prediction);
+        all.probabilities.extend(probability.and_then(Result::ok));
+    }
+    Ok(all)
+}
+
+impl Predictions {
+    /// Rows of each true class (outer) by predicted class (inner).
+    pub fn confusion(&self, classes: usize) -> Vec<Vec<usize>> {
+        let mut counts = vec![vec![0; classes]; classes];
+        for (&target, &prediction) in self.targets.iter().zip(&self.predictions) {
+            counts[target as usize][prediction as usize] += 1;
+        }
+        counts
+    }
+
+    /// The ROC curve of the second of two classes, from (0, 0) to (1, 1), and the area under it: the share of
+    /// pairs of a row of either class that the probability puts in order, equal ones by half. None where either
+    /// class has no row, or a probability is not finite.
+    ///
+    /// ```text
+    /// x = share of the first class's rows with p ≥ threshold,   y = the same of the second class's
+    /// ```
+    pub fn roc(&self) -> Option<(Vec<(f64, f64)>, f64)> {
+        let positives = self.targets.iter().filter(|&&target| target == 1.0).count() as f64;
+        let negatives = self.targets.len() as f64 - positives;
+        let finite = self.probabilities.iter().all(|p| p.is_finite());
+        if positives == 0.0 || negatives == 0.0 || self.probabilities.is_empty() || !finite {
+            return None;
+        }
+        let mut rows: Vec<(f64, f64)> =
+            self.probabilities.iter().copied().zip(self.targets.iter().copied()).collect();
+        rows.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let (mut x, mut y, mut area) = (0.0, 0.0, 0.0);
+        let mut curve = vec![(x, y)];
+        for equals in rows.chunk_by(|a, b| a.0 == b.0) {
+            let hits = equals.iter().filter(|row| row.1 == 1.0).count() as f64;
+            let (width, height) = ((equals.len() as f64 - hits) / negatives, hits / positives);
+            area += width * (y + height / 2.0);
+            (x, y) = (x + width, y + height);
+            curve.push((x, y));
+        }
+        Some((curve, area))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn binary(targets: &[f64], probabilities: &[f64]) -> Predictions {
+        let predictions = probabilities.iter().map(|&p| f64::from(p > 0.5)).collect();
+        Predictions { targets: targets.into(), predictions, probabilities: probabilities.into() }
+    }
+
+    #[test]
+    fn the_area_under_the_curve_is_the_share_of_pairs_in_order() {
+        let cases: [(&[f64], &[f64], Option<f64>); 5] = [
+            (&[0.0, 0.0, 1.0, 1.0], &[0.1, 0.4, 0.35, 0.8], Some(0.75)),
+            (&[0.0, 1.0], &[0.2, 0.9], Some(1.0)),
+            (&[1.0, 0.0, 1.0, 0.0], &[0.5; 4], Some(0.5)),
+            (&[1.0, 1.0], &[0.2, 0.9], None),
+            (&[0.0, 1.0], &[f64::NAN, 0.9], None),
+        ];
+        for (targets, probabilities, expected) in cases {
+            let roc = binary(targets, probabilities).roc();
+            assert_eq!(roc.as_ref().map(|roc| roc.1), expected, "{targets:?} {probabilities:?}");
+            assert!(roc.is_none_or(|(curve, _)| curve.last() == Some(&(1.0, 1.0))));
+        }
+    }
+
+    #[test]
+    fn confusion_counts_true_by_predicted() {
+        let predictions = binary(&[0.0, 1.0, 1.0], &[0.9, 0.8, 0.1]);
+        assert_eq!(predictions.confusion(2), [[0, 1], [1, 1]]);
+    }
+}

@@ -1,0 +1,207 @@
+//! `report.html` and `minilote report`: what the pages hold, that they are well-formed, and that they ask for
+//! nothing.
+
+use std::fs;
+use std::path::Path;
+
+use super::{DATA, directory, json, read, run, succeed, train};
+
+/// Elements that stand alone in HTML; ours are closed all the same.
+fn elements(html: &str) -> Vec<&str> {
+    let tags = html.split('<').skip(1).map(|part| part.split_once('>').expect("a tag ends").0);
+    tags.filter(|tag| !tag.starts_with('!')).collect()
+}
+
+/// Fails unless every element is closed in its order, and no text holds a letter of markup.
+fn check_form(html: &str) {
+    let mut open = vec![];
+    for tag in elements(html) {
+        let name = tag.split([' ', '/']).find(|name| !name.is_empty()).unwrap();
+        if tag.starts_with('/') {
+            assert_eq!(open.pop(), Some(name), "</{name}>");
+        } else if !tag.ends_with('/') {
+            open.push(name);
+        }
+        assert!(tag.matches('"').count().is_multiple_of(2), "{tag}");
+    }
+    assert!(open.is_empty(), "{open:?} is not closed");
+    for entity in html.split('&').skip(1) {
+        let known = ["amp;", "lt;", "gt;", "quot;", "apos;"].iter().any(|name| entity.starts_with(name));
+        assert!(known, "& in {:?}", &entity[..entity.len().min(20)]);
+    }
+}
+
+/// Fails if opening the page would fetch or run anything: only links that a person may follow lead elsewhere.
+fn check_offline(html: &str) {
+    for tag in elements(html) {
+        let name = tag.split([' ', '/']).find(|name| !name.is_empty()).unwrap();
+        assert!(!["script", "link", "img", "iframe", "object", "image", "use"].contains(&name), "{tag}");
+        assert!(!tag.contains("src=") && (!tag.contains("href=") || name == "a"), "{tag}");
+        assert!(!tag.contains("://") || name == "a", "{tag}");
+    }
+    assert!(!html.contains("url(") && !html.contains("@import"));
+    assert!(html.contains("default-src 'none'"));
+}
+
+/// The page of a run, checked.
+fn page(path: impl AsRef<Path>) -> String {
+    let html = read(path);
+    check_form(&html);
+    check_offline(&html);
+    html
+}
+
+fn figures(html: &str) -> Vec<&str> {
+    let captions = html.split("<figcaption>").skip(1);
+    captions.map(|rest| rest.split_once("</figcaption>").unwrap().0).collect()
+}
+
+fn expect(html: &str, all: &[&str]) {
+    let missing: Vec<_> = all.iter().filter(|words| !html.contains(**words)).collect();
+    assert!(missing.is_empty(), "not in the page: {missing:?}");
+}
+
+#[test]
+fn a_binary_run_reports_its_curve_its_matrix_and_its_layers() {
+    let at = directory("report_binary");
+    let text = succeed(&at, &train("run", "--lambda 0.5 --log step --hidden 8,4"));
+    assert!(text.contains("report: run/report.html"), "{text}");
+    let html = page(at.join("run/report.html"));
+    let summary = json(&read(at.join("run/summary.json")));
+    let shown = figures(&html);
+    assert_eq!(shown[..3], ["Loss", "Accuracy", "Learning rate"]);
+    assert!(shown[3].starts_with("ROC curve of &quot;malignant&quot;, test rows: AUC 0."), "{}", shown[3]);
+    let layers = ["Layer 1, batch norm of 8", "Layer 4, batch norm of 4"];
+    let layers = layers.map(|layer| ["mean", "deviation"].map(|what| format!("{layer}: {what}")));
+    assert_eq!(shown[4..], layers.concat());
+    expect(
+        &html,
+        &[
+            "370 rows to train, 85 to validate, 114 to test",
+            "30-8-4-1 with",
+            "best: epoch",
+            "minibatches of 32",
+            "<title>validation: epoch 3, cross-entropy (nats) ",
+            "<title>minibatches: epoch ",
+            "With batch normalization folded",
+            "population (used)",
+            "arXiv:1706.05350",
+            "L2 (lambda 0.5)",
+            "<th scope=\"row\" class=\"text\">0.weight</th><td>8 × 30</td>",
+            "minilote train --config run/config.toml",
+            "--hidden=8,4 --lambda=0.5",
+            "prefers-color-scheme: dark",
+            "@media print",
+            &format!("minilote {}", env!("CARGO_PKG_VERSION")),
+        ],
+    );
+    for class in 0..2 {
+        let count = &summary["test"]["confusion"][class][class];
+        assert!(html.contains(&format!(">{count}</td>")), "{count} of class {class}");
+    }
+
+    // What a run of a version without these files and fields holds is shown all the same.
+    fs::remove_file(at.join("run/predictions.csv")).unwrap();
+    let log = read(at.join("run/log.jsonl"));
+    let old: Vec<&str> = log.lines().filter(|line| !line.contains("statistics")).collect();
+    fs::write(at.join("run/log.jsonl"), old.join("\n") + "\n").unwrap();
+    assert_eq!(succeed(&at, "report run"), "report: run/report.html\n");
+    let html = page(at.join("run/report.html"));
+    assert_eq!(figures(&html), ["Loss", "Accuracy", "Learning rate"]);
+    expect(&html, &["There is no predictions.csv in this run", "did not log", "true \\ predicted"]);
+}
+
+#[test]
+fn a_classification_and_a_regression_report_what_they_predict() {
+    let at = directory("report_others");
+    let name = "<b>&\"classes\"";
+    let row = |i: usize| {
+        format!("{},{},\"{}\"\n", i * 7 % 13, i * 5 % 11, ["a", "b", &name.replace('"', "\"\"")][i % 3])
+    };
+    fs::write(at.join("t.csv"), format!("x,y,c\n{}", (0..90).map(row).collect::<String>())).unwrap();
+    let flags = "--device cpu --epochs 2 --quiet";
+    succeed(&at, &format!("train t.csv --target c --test 0 --norm none --lambda 1 --out classes {flags}"));
+    let html = page(at.join("classes/report.html"));
+    assert_eq!(figures(&html), ["Loss", "Accuracy", "Learning rate"]);
+    expect(
+        &html,
+        &["true \\ predicted", "recall", "&lt;b&gt;&amp;&quot;classes&quot;", "as there are no test rows"],
+    );
+    assert!(!html.contains("arXiv"), "there is no batch norm for L2 to act on");
+
+    let target = format!("train {DATA}/diabetes.csv --target progression --out values --valid 0 {flags}");
+    succeed(&at, &target);
+    let html = page(at.join("values/report.html"));
+    let predicted = "Predicted against true values, 88 test rows";
+    assert_eq!(figures(&html)[..4], ["Loss, training", "RMSE, training", "Learning rate", predicted]);
+    expect(&html, &["true progression", "test R²", "RMSE (units of the target)"]);
+    assert_eq!(html.matches("<title>row: true progression ").count(), 88);
+}
+
+#[test]
+fn several_runs_lie_over_one_another_and_what_differs_is_marked() {
+    let at = directory("report_several");
+    succeed(&at, &train("one", "--quiet"));
+    succeed(&at, &train("two", "--quiet --lr 0.01 --norm none"));
+    succeed(&at, "report one two --out both.html");
+    let html = page(at.join("both.html"));
+    assert_eq!(
+        figures(&html),
+        [
+            "Training loss",
+            "Validation loss",
+            "Training accuracy",
+            "Validation accuracy",
+            "Learning rate",
+            "ROC curves"
+        ]
+    );
+    expect(
+        &html,
+        &["<title>two: epoch 3, ", ">≠ lr</th><td><strong>0.003</strong></td><td><strong>0.01</strong>"],
+    );
+    assert_eq!(html.matches("≠ ").count(), 2 + 1, "lr and norm, and the sentence on the sign");
+
+    // What is somebody else's is not overwritten by default.
+    fs::write(at.join("report.html"), "years of work").unwrap();
+    let ran = run(&at, "report one two");
+    assert_eq!(ran.code, Some(6));
+    assert!(ran.err.contains("--out FILE"), "{}", ran.err);
+    assert_eq!(read(at.join("report.html")), "years of work");
+    fs::remove_file(at.join("report.html")).unwrap();
+    for _ in 0..2 {
+        assert_eq!(succeed(&at, "report one two"), "report: report.html\n");
+    }
+}
+
+#[test]
+fn what_is_no_whole_run_is_refused_with_what_is_missing() {
+    let at = directory("report_refused");
+    succeed(&at, &train("run", "--quiet"));
+    fs::create_dir(at.join("empty")).unwrap();
+    let refused = |arguments: &str, words: &[&str]| {
+        let ran = run(&at, &format!("report {arguments}"));
+        assert_eq!((ran.code, ran.out.as_str()), (Some(6), ""), "{arguments}: {}", ran.err);
+        for word in words {
+            assert!(ran.err.contains(word), "{arguments}: {word:?} is not in {}", ran.err);
+        }
+    };
+    refused("absent", &["absent: no directory"]);
+    refused("run run/config.toml", &["run/config.toml: no directory"]);
+    succeed(
+        &at,
+        &format!(
+            "sweep {DATA}/breast_cancer.csv --target diagnosis --device cpu --epochs 1 --hidden 4 --seeds 1 --quiet --out sweep"
+        ),
+    );
+    refused("sweep", &["sweep: this is a sweep", "minilote train"]);
+    refused("empty", &["empty: this is no run", "config.toml", "minilote train DATA"]);
+    let predictions = read(at.join("run/predictions.csv"));
+    fs::write(at.join("run/predictions.csv"), predictions.replace("\nbenign", "\nbening")).unwrap();
+    refused("run", &["predictions.csv: line "]);
+    fs::write(at.join("run/log.jsonl"), "{\"event\":\"epoch\",").unwrap();
+    fs::write(at.join("run/predictions.csv"), predictions).unwrap();
+    refused("run", &["log.jsonl: line 1"]);
+    fs::remove_file(at.join("run/summary.json")).unwrap();
+    refused("run", &["incomplete: there is no summary.json", "minilote train --config run/config.toml"]);
+}
