@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use minilote::model::write_whole;
-use minilote::{Error, Result};
+use minilote::{Error, Result, Task};
 
 use super::{print, run};
 use files::Run;
@@ -43,6 +43,14 @@ pub struct Report {
 impl Report {
     pub fn run(&self) -> Result<u8> {
         let runs: Vec<Run> = self.runs.iter().map(|run| Run::read(run)).collect::<Result<_>>()?;
+        let is_regression = |run: &&Run| run.model.spec.task == Task::Regression;
+        let (values, classes): (Vec<&Run>, Vec<&Run>) = runs.iter().partition(is_regression);
+        if let ([value, ..], [class, ..]) = (values.as_slice(), classes.as_slice()) {
+            let (value, class) = (&value.name, &class.name);
+            return Err(Error::Config(format!(
+                "{value} predicts a value and {class} classes, so that their losses can't be compared: report them apart"
+            )));
+        }
         let out = match (&self.out, self.runs.as_slice()) {
             (Some(out), _) => out.clone(),
             (None, [run]) => run.join(run::REPORT),

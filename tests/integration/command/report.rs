@@ -136,6 +136,10 @@ fn a_classification_and_a_regression_report_what_they_predict() {
     assert_eq!(figures(&html)[..4], ["Loss, training", "RMSE, training", "Learning rate", predicted]);
     expect(&html, &["true progression", "test R²", "RMSE (units of the target)"]);
     assert_eq!(html.matches("<title>row: true progression ").count(), 88);
+
+    let ran = run(&at, "report classes values");
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.err.contains("values predicts a value and classes classes"), "{}", ran.err);
 }
 
 #[test]
