@@ -165,7 +165,7 @@ pub fn module(gpu: &GpuDevice, stem: &'static str) -> wgpu::ShaderModule {
     let source = wgpu::ShaderSource::Wgsl(shaders::source(stem, gpu.subgroup > 1).into());
     let descriptor = wgpu::ShaderModuleDescriptor { label: Some(stem), source };
     // SAFETY: the kernels' indices stay inside their operands for every shape a program can have
-    // (tests/integration/kernels.rs surrounds each operand with NaNs and looks at what was read and
+    // (tests/integration/kernels.rs and fusion.rs surround operands with NaNs and look at what was read and
     // written; limits.wgsl asks for the lengths), their loops end, and they divide by sizes that are
     // never zero.
     unsafe { gpu.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
