@@ -102,7 +102,10 @@ impl Inspect {
         let plan = Trainer::plan(&data, &self.config)?.staged(ROWS_IN_STAGES);
         *text += &format!("{}\n", report::data(&data));
         data.notes.iter().for_each(|note| *text += &format!("{note}\n"));
-        *text += &format!("network: {} parameters; its programs as a GPU runs them:\n\n{plan}", plan.spec.parameter_count());
+        *text += &format!(
+            "network: {} parameters; its programs as a GPU runs them:\n\n{plan}",
+            plan.spec.parameter_count()
+        );
         let projection = Projection::new(&plan);
         *text += &projection.as_ref().map_or(String::new(), |step| format!("\n{}", step.text()));
         let split = &data.split;
