@@ -1,6 +1,7 @@
 //! The CPU backend: runs the operations' twins on host memory. In `f32` it is the backend of a
 //! machine without an adapter; in `f64` it is the oracle that every kernel is tested against.
 
+mod columns;
 mod lanes;
 mod models;
 mod pool;
@@ -14,6 +15,7 @@ use num_traits::{Float, NumAssign};
 
 use crate::ops::{Op, Operand, Space, Step, Tensor};
 use crate::program::Plan;
+pub use columns::{Columnwise, Down, Part, Strip, Wide};
 pub use models::Models;
 pub(crate) use pool::{parts, share_items};
 pub use product::product;

@@ -44,10 +44,21 @@ impl<'a, T> Out<'a, T> {
     #[allow(clippy::mut_from_ref)]
     #[inline(always)]
     unsafe fn part(&self, row: usize, columns: Range<usize>) -> &mut [T] {
-        let start = row * self.ld + columns.start;
-        assert!(columns.end <= self.ld && start + columns.len() <= self.length);
+        assert!(columns.end <= self.ld);
+        // SAFETY: as the caller says.
+        unsafe { self.at(row * self.ld + columns.start, columns.len()) }
+    }
+
+    /// So many elements from a place on. Panics if the output has no such place.
+    ///
+    /// # Safety
+    /// Nobody else may hold any of these elements.
+    #[allow(clippy::mut_from_ref)]
+    #[inline(always)]
+    pub unsafe fn at(&self, start: usize, count: usize) -> &mut [T] {
+        assert!(start + count <= self.length);
         // SAFETY: the elements lie within the slice that was lent for 'a, and are the caller's alone.
-        unsafe { std::slice::from_raw_parts_mut(self.space.add(start), columns.len()) }
+        unsafe { std::slice::from_raw_parts_mut(self.space.add(start), count) }
     }
 }
 

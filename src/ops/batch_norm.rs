@@ -1,11 +1,11 @@
-use std::ops::Range;
+use pulp::Simd;
 
 use super::activation::code;
-use super::column_stats::ColumnStats;
+use super::column_stats::{ColumnStats, Moments};
 use super::{
     Describe, Dispatch, Function, Operand, Step, Tensor, Variant, along, columnwise, read, words, write,
 };
-use crate::cpu::{Memory, Real, Rowwise, rows_of};
+use crate::cpu::{Columnwise, Memory, Part, Real, Strip, Wide};
 
 /// Batch normalization (Ioffe and Szegedy 2015, algorithm 1), with the statistics of the minibatch
 /// in training and the running ones in inference.
@@ -34,83 +34,98 @@ pub struct BatchNormTrain {
     pub norm: BatchNorm,
 }
 
-/// Columns that a twin goes down at a time: what it keeps of them fits the stack.
-pub(super) const BLOCK: usize = 64;
-
-/// A matrix's columns in blocks.
-pub(super) fn blocks(columns: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..columns).step_by(BLOCK).map(move |first| first..columns.min(first + BLOCK))
+/// What normalizes some columns: mean in two parts, and 1 / sqrt(variance + eps).
+pub(super) struct Normalizer<T: Real, S: Simd, const V: usize> {
+    high: Wide<T, S, V>,
+    low: Wide<T, S, V>,
+    pub rstd: Wide<T, S, V>,
 }
 
-/// What normalizes a block of a model's columns: mean in two parts, and 1 / sqrt(variance + eps).
-pub(super) struct Columns<'a, T> {
-    pub high: &'a [T],
-    pub low: &'a [T],
-    pub rstd: [T; BLOCK],
-}
-
-impl<'a, T: Real> Columns<'a, T> {
+impl<T: Real, S: Simd, const V: usize> Normalizer<T, S, V> {
     #[inline(always)]
-    pub fn new(
-        memory: &'a Memory<T>,
-        stats: Tensor,
-        model: usize,
-        block: Range<usize>,
-        eps: f64,
-    ) -> Columns<'a, T> {
-        let [high, low, variance] = [0, 1, 2].map(|row| &memory.row(stats, model, row)[block.clone()]);
-        let mut rstd = [T::zero(); BLOCK];
-        for (rstd, &variance) in rstd.iter_mut().zip(variance) {
-            *rstd = (variance + T::of(eps)).sqrt().recip();
+    pub fn new(moments: Moments<T, S, V>, eps: f64) -> Self {
+        let Moments { high, low, variance: mut rstd } = moments;
+        for rstd in rstd.values() {
+            *rstd = (*rstd + T::of(eps)).sqrt().recip();
         }
-        Columns { high, low, rstd }
+        Normalizer { high, low, rstd }
     }
 
-    /// Replaces a row of x by xhat = (x − mean) / sqrt(variance + eps).
+    /// `(x − mean) / sqrt(variance + eps)`.
     #[inline(always)]
-    pub fn normalize(&self, x: &[T], xhat: &mut [T]) {
-        let columns = self.high.iter().zip(self.low).zip(&self.rstd);
-        for ((xhat, &x), ((&high, &low), &rstd)) in xhat.iter_mut().zip(x).zip(columns) {
-            *xhat = ((x - high) - low) * rstd;
-        }
+    pub fn xhat(&self, x: Wide<T, S, V>) -> Wide<T, S, V> {
+        ((x - self.high) - self.low) * self.rstd
     }
 }
 
-impl Rowwise for BatchNorm {
-    fn output(&self) -> Tensor {
-        self.out
-    }
-
+impl BatchNorm {
+    /// Writes some columns of the output.
     #[inline(always)]
-    fn write_rows<T: Real>(
+    fn normalize<T: Real, S: Simd, const V: usize, const WHOLE: bool>(
         &self,
-        out: &mut [T],
-        rows: Range<usize>,
+        strip: &Strip<S, V, WHOLE>,
+        moments: Moments<T, S, V>,
+        out: &mut Part<T>,
+        model: usize,
+        memory: &Memory<T>,
+    ) {
+        let normalizer = Normalizer::new(moments, self.eps);
+        let [gamma, beta] = [self.gamma, self.beta].map(|row| strip.load(memory.row(row, model, 0)));
+        for (row, x) in memory.matrix(self.x, model).chunks_exact(self.x.ld()).enumerate() {
+            let mut y = normalizer.xhat(strip.load(x)).fused(gamma, beta);
+            if let Some(function) = self.function {
+                function.apply(y.values());
+            }
+            strip.store(out, self.out.at(model, row, 0), y);
+        }
+    }
+}
+
+impl Columnwise<1> for BatchNorm {
+    fn outputs(&self) -> [Tensor; 1] {
+        [self.out]
+    }
+
+    fn over(&self) -> Tensor {
+        self.x
+    }
+
+    #[inline(always)]
+    fn write_columns<T: Real, S: Simd, const V: usize, const WHOLE: bool>(
+        &self,
+        strip: &Strip<S, V, WHOLE>,
+        [mut out]: [Part<T>; 1],
         model: usize,
         memory: &Memory<T>,
         _: &Step,
     ) {
-        for block in blocks(self.x.cols) {
-            let columns = Columns::new(memory, self.stats, model, block.clone(), self.eps);
-            let [gamma, beta] = [self.gamma, self.beta].map(|row| &memory.row(row, model, 0)[block.clone()]);
-            for (out, row) in rows_of(out, self.out).zip(rows.clone()) {
-                let out = &mut out[block.clone()];
-                columns.normalize(&memory.row(self.x, model, row)[block.clone()], out);
-                for ((y, &gamma), &beta) in out.iter_mut().zip(gamma).zip(beta) {
-                    *y = gamma * *y + beta;
-                }
-                if let Some(function) = self.function {
-                    function.apply(out);
-                }
-            }
-        }
+        let moments = Moments::read(self.stats, strip, model, memory);
+        self.normalize(strip, moments, &mut out, model, memory);
     }
 }
 
-impl BatchNormTrain {
-    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
-        memory.run(&self.stats, step);
-        memory.run(&self.norm, step);
+impl Columnwise<3> for BatchNormTrain {
+    fn outputs(&self) -> [Tensor; 3] {
+        [self.stats.stats, self.stats.log, self.norm.out]
+    }
+
+    fn over(&self) -> Tensor {
+        self.norm.x
+    }
+
+    #[inline(always)]
+    fn write_columns<T: Real, S: Simd, const V: usize, const WHOLE: bool>(
+        &self,
+        strip: &Strip<S, V, WHOLE>,
+        [mut stats, mut log, mut out]: [Part<T>; 3],
+        model: usize,
+        memory: &Memory<T>,
+        step: &Step,
+    ) {
+        let moments = Moments::of(self.stats.x, strip, model, memory);
+        moments.write(strip, &mut stats, self.stats.stats, model, 0);
+        moments.write(strip, &mut log, self.stats.log, model, step.slot);
+        self.norm.normalize(strip, moments, &mut out, model, memory);
     }
 }
 

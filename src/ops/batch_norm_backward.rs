@@ -1,11 +1,12 @@
-use std::ops::Range;
+use pulp::Simd;
 
 use super::activation::code;
-use super::batch_norm::{BLOCK, Columns, blocks};
+use super::batch_norm::Normalizer;
+use super::column_stats::Moments;
 use super::{
     Describe, Dispatch, Function, Operand, Step, Tensor, Variant, along, columnwise, read, words, write,
 };
-use crate::cpu::{Memory, Real, Rowwise, Twin, rows_of};
+use crate::cpu::{Columnwise, Memory, Part, Real, Strip, Wide};
 
 /// The gradients of gamma and beta (Ioffe and Szegedy 2015, section 3).
 ///
@@ -45,96 +46,159 @@ pub struct BatchNormBackward {
 #[derive(Clone, Debug)]
 pub struct BatchNormGradient(pub BatchNormBackward);
 
-impl<T: Real> Twin<T, 1> for BatchNormReduce {
+impl BatchNormReduce {
+    /// What normalizes some columns.
+    #[inline(always)]
+    fn normalizer<T: Real, S: Simd, const V: usize, const WHOLE: bool>(
+        &self,
+        strip: &Strip<S, V, WHOLE>,
+        model: usize,
+        memory: &Memory<T>,
+    ) -> Normalizer<T, S, V> {
+        Normalizer::new(Moments::read(self.stats, strip, model, memory), self.eps)
+    }
+
+    /// The rows of x, dy and y; without an activation x stands for y.
+    fn rows<'a, T: Real>(&self, model: usize, memory: &'a Memory<T>) -> impl Iterator<Item = [&'a [T]; 3]> {
+        let y = self.slope.map_or(self.x, |(_, y)| y);
+        let [x, dy, y] =
+            [self.x, self.dy, y].map(|tensor| memory.matrix(tensor, model).chunks_exact(tensor.ld()));
+        x.zip(dy).zip(y).map(|((x, dy), y)| [x, dy, y])
+    }
+
+    /// A row of xhat, and the gradient of batch normalization's output, in some columns.
+    #[inline(always)]
+    fn row<T: Real, S: Simd, const V: usize, const WHOLE: bool>(
+        &self,
+        strip: &Strip<S, V, WHOLE>,
+        normalizer: &Normalizer<T, S, V>,
+        [x, dy, y]: [&[T]; 3],
+    ) -> [Wide<T, S, V>; 2] {
+        let mut g = strip.load(dy);
+        if let Some((function, _)) = self.slope {
+            function.chain(g.values(), strip.load(y).values());
+        }
+        [normalizer.xhat(strip.load(x)), g]
+    }
+
+    /// The gradients of gamma and beta in some columns, which are written too.
+    #[inline(always)]
+    fn sums<T: Real, S: Simd, const V: usize, const WHOLE: bool>(
+        &self,
+        strip: &Strip<S, V, WHOLE>,
+        normalizer: &Normalizer<T, S, V>,
+        grads: &mut Part<T>,
+        model: usize,
+        memory: &Memory<T>,
+    ) -> [Wide<T, S, V>; 2] {
+        let [mut dgamma, mut dbeta] = [strip.all(T::zero()); 2];
+        for row in self.rows(model, memory) {
+            let [xhat, g] = self.row(strip, normalizer, row);
+            dgamma = g.fused(xhat, dgamma);
+            dbeta = dbeta + g;
+        }
+        strip.store(grads, self.dgamma.at(model, 0, 0), dgamma);
+        strip.store(grads, self.dbeta.at(model, 0, 0), dbeta);
+        [dgamma, dbeta]
+    }
+}
+
+impl Columnwise<1> for BatchNormReduce {
     fn outputs(&self) -> [Tensor; 1] {
         [self.dgamma]
     }
 
-    #[inline(always)]
-    fn write(&self, [grads]: [&mut [T]; 1], memory: &Memory<T>, _: &Step) {
-        for model in 0..self.x.models {
-            for block in blocks(self.x.cols) {
-                let columns = Columns::new(memory, self.stats, model, block.clone(), self.eps);
-                let mut kept = [[T::zero(); BLOCK]; 4];
-                let [xhat, g, dgamma, dbeta] = kept.each_mut().map(|kept| &mut kept[..block.len()]);
-                for (row, x) in memory.rows(self.x, model).enumerate() {
-                    columns.normalize(&x[block.clone()], xhat);
-                    self.gradient(g, memory, model, row, block.clone());
-                    let sums = dgamma.iter_mut().zip(&mut *dbeta);
-                    for (((dgamma, dbeta), &xhat), &g) in sums.zip(&*xhat).zip(&*g) {
-                        *dgamma += g * xhat;
-                        *dbeta += g;
-                    }
-                }
-                for (tensor, sums) in [(self.dgamma, dgamma), (self.dbeta, dbeta)] {
-                    grads[tensor.at(model, 0, 0)..][block.clone()].copy_from_slice(sums);
-                }
-            }
-        }
-    }
-}
-
-impl Rowwise for BatchNormBackward {
-    fn output(&self) -> Tensor {
-        self.dx
+    fn over(&self) -> Tensor {
+        self.x
     }
 
     #[inline(always)]
-    fn write_rows<T: Real>(
+    fn write_columns<T: Real, S: Simd, const V: usize, const WHOLE: bool>(
         &self,
-        out: &mut [T],
-        rows: Range<usize>,
+        strip: &Strip<S, V, WHOLE>,
+        [mut grads]: [Part<T>; 1],
         model: usize,
         memory: &Memory<T>,
         _: &Step,
     ) {
-        let BatchNormReduce { x, stats, dgamma, dbeta, eps, .. } = self.reduce;
-        let n = T::of(x.rows as f64);
-        for block in blocks(x.cols) {
-            let columns = Columns::new(memory, stats, model, block.clone(), eps);
-            let given = [dgamma, dbeta, self.gamma].map(|row| &memory.row(row, model, 0)[block.clone()]);
-            let [dgamma, dbeta, gamma] = given;
-            let [mut xhat, mut scale] = [[T::zero(); BLOCK]; 2];
-            for ((scale, &gamma), &rstd) in scale.iter_mut().zip(gamma).zip(&columns.rstd) {
-                *scale = gamma * rstd;
-            }
-            for (dx, row) in rows_of(out, self.dx).zip(rows.clone()) {
-                let dx = &mut dx[block.clone()];
-                columns.normalize(&memory.row(x, model, row)[block.clone()], &mut xhat);
-                self.reduce.gradient(dx, memory, model, row, block.clone());
-                let of_column = dgamma.iter().zip(dbeta).zip(&scale);
-                for ((dx, &xhat), ((&dgamma, &dbeta), &scale)) in dx.iter_mut().zip(&xhat).zip(of_column) {
-                    *dx = scale * (*dx - (dbeta + xhat * dgamma) / n);
-                }
-            }
+        let normalizer = self.normalizer(strip, model, memory);
+        self.sums(strip, &normalizer, &mut grads, model, memory);
+    }
+}
+
+impl BatchNormBackward {
+    /// Writes some columns of dx.
+    #[inline(always)]
+    fn gradient<T: Real, S: Simd, const V: usize, const WHOLE: bool>(
+        &self,
+        strip: &Strip<S, V, WHOLE>,
+        normalizer: &Normalizer<T, S, V>,
+        sums: [Wide<T, S, V>; 2],
+        dx: &mut Part<T>,
+        model: usize,
+        memory: &Memory<T>,
+    ) {
+        let share = strip.all(T::of(self.dx.rows as f64).recip());
+        let [dgamma, dbeta] = sums.map(|sum| sum * share);
+        let scale = strip.load(memory.row(self.gamma, model, 0)) * normalizer.rstd;
+        for (row, given) in self.reduce.rows(model, memory).enumerate() {
+            let [xhat, g] = self.reduce.row(strip, normalizer, given);
+            let of_row = scale * (g - xhat.fused(dgamma, dbeta));
+            strip.store(dx, self.dx.at(model, row, 0), of_row);
         }
     }
 }
 
-impl BatchNormGradient {
-    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
-        memory.run(&self.0.reduce, step);
-        memory.run(&self.0, step);
+impl Columnwise<1> for BatchNormBackward {
+    fn outputs(&self) -> [Tensor; 1] {
+        [self.dx]
+    }
+
+    fn over(&self) -> Tensor {
+        self.dx
+    }
+
+    #[inline(always)]
+    fn write_columns<T: Real, S: Simd, const V: usize, const WHOLE: bool>(
+        &self,
+        strip: &Strip<S, V, WHOLE>,
+        [mut dx]: [Part<T>; 1],
+        model: usize,
+        memory: &Memory<T>,
+        _: &Step,
+    ) {
+        let normalizer = self.reduce.normalizer(strip, model, memory);
+        let BatchNormReduce { dgamma, dbeta, .. } = self.reduce;
+        let sums = [dgamma, dbeta].map(|sum| strip.load(memory.row(sum, model, 0)));
+        self.gradient(strip, &normalizer, sums, &mut dx, model, memory);
+    }
+}
+
+impl Columnwise<2> for BatchNormGradient {
+    fn outputs(&self) -> [Tensor; 2] {
+        [self.0.reduce.dgamma, self.0.dx]
+    }
+
+    fn over(&self) -> Tensor {
+        self.0.dx
+    }
+
+    #[inline(always)]
+    fn write_columns<T: Real, S: Simd, const V: usize, const WHOLE: bool>(
+        &self,
+        strip: &Strip<S, V, WHOLE>,
+        [mut grads, mut dx]: [Part<T>; 2],
+        model: usize,
+        memory: &Memory<T>,
+        _: &Step,
+    ) {
+        let normalizer = self.0.reduce.normalizer(strip, model, memory);
+        let sums = self.0.reduce.sums(strip, &normalizer, &mut grads, model, memory);
+        self.0.gradient(strip, &normalizer, sums, &mut dx, model, memory);
     }
 }
 
 impl BatchNormReduce {
-    /// The gradient of batch normalization's output in a row's block of columns.
-    #[inline(always)]
-    fn gradient<T: Real>(
-        &self,
-        g: &mut [T],
-        memory: &Memory<T>,
-        model: usize,
-        row: usize,
-        block: Range<usize>,
-    ) {
-        g.copy_from_slice(&memory.row(self.dy, model, row)[block.clone()]);
-        if let Some((function, y)) = self.slope {
-            function.chain(g, &memory.row(y, model, row)[block]);
-        }
-    }
-
     /// What all three read; without an activation the binding of y holds x again, unread.
     fn given(&self) -> [Operand; 4] {
         let y = self.slope.map_or(Tensor { rows: 0, ..self.x }, |(_, y)| y);

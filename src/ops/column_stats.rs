@@ -1,5 +1,7 @@
+use pulp::Simd;
+
 use super::{Describe, Dispatch, Operand, Step, Tensor, Variant, columnwise, read, words, write};
-use crate::cpu::{Memory, Real, Twin};
+use crate::cpu::{Columnwise, Memory, Part, Real, Strip, Wide};
 
 /// Mean and biased variance of each column of a minibatch, for batch normalization and the log.
 ///
@@ -19,40 +21,93 @@ pub struct ColumnStats {
     pub log: Tensor,
 }
 
-impl<T: Real> Twin<T, 2> for ColumnStats {
+/// Mean in two parts and variance of some columns.
+pub(super) struct Moments<T: Real, S: Simd, const V: usize> {
+    pub high: Wide<T, S, V>,
+    pub low: Wide<T, S, V>,
+    pub variance: Wide<T, S, V>,
+}
+
+impl<T: Real, S: Simd, const V: usize> Moments<T, S, V> {
+    /// Of a minibatch.
+    #[inline(always)]
+    pub fn of<const WHOLE: bool>(
+        x: Tensor,
+        strip: &Strip<S, V, WHOLE>,
+        model: usize,
+        memory: &Memory<T>,
+    ) -> Self {
+        let rows = memory.matrix(x, model).chunks_exact(x.ld());
+        let share = strip.all(T::of(x.rows as f64).recip());
+        let mut high = strip.all(T::zero());
+        for x in rows.clone() {
+            high = high + strip.load(x);
+        }
+        high = high * share;
+        let [mut low, mut variance] = [strip.all(T::zero()); 2];
+        for x in rows {
+            let d = strip.load(x) - high;
+            low = low + d;
+            variance = d.fused(d, variance);
+        }
+        low = low * share;
+        variance = variance * share - low * low;
+        for variance in variance.values() {
+            // Not max(): that would turn a NaN into 0.
+            *variance = if *variance < T::zero() { T::zero() } else { *variance };
+        }
+        Moments { high, low, variance }
+    }
+
+    /// Those that lie in the memory.
+    #[inline(always)]
+    pub fn read<const WHOLE: bool>(
+        stats: Tensor,
+        strip: &Strip<S, V, WHOLE>,
+        model: usize,
+        memory: &Memory<T>,
+    ) -> Self {
+        let [high, low, variance] = [0, 1, 2].map(|row| strip.load(memory.row(stats, model, row)));
+        Moments { high, low, variance }
+    }
+
+    /// Writes them to a tensor of three rows.
+    #[inline(always)]
+    pub fn write<const WHOLE: bool>(
+        &self,
+        strip: &Strip<S, V, WHOLE>,
+        out: &mut Part<T>,
+        stats: Tensor,
+        model: usize,
+        slot: u32,
+    ) {
+        for (row, values) in [self.high, self.low, self.variance].into_iter().enumerate() {
+            strip.store(out, stats.at(model, row, slot as usize), values);
+        }
+    }
+}
+
+impl Columnwise<2> for ColumnStats {
     fn outputs(&self) -> [Tensor; 2] {
         [self.stats, self.log]
     }
 
+    fn over(&self) -> Tensor {
+        self.x
+    }
+
     #[inline(always)]
-    fn write(&self, [stats, log]: [&mut [T]; 2], memory: &Memory<T>, step: &Step) {
-        let ld = self.stats.ld();
-        let n = T::of(self.x.rows as f64);
-        for model in 0..self.x.models {
-            let stats = &mut stats[self.stats.at(model, 0, 0)..][..3 * ld];
-            stats.fill(T::zero());
-            let (high, rest) = stats.split_at_mut(ld);
-            let (low, variance) = rest.split_at_mut(ld);
-            for x in memory.rows(self.x, model) {
-                high.iter_mut().zip(x).for_each(|(sum, &x)| *sum += x);
-            }
-            high.iter_mut().for_each(|sum| *sum /= n);
-            for x in memory.rows(self.x, model) {
-                for (((&x, &high), low), variance) in x.iter().zip(&*high).zip(&mut *low).zip(&mut *variance)
-                {
-                    let d = x - high;
-                    *low += d;
-                    *variance += d * d;
-                }
-            }
-            for (low, variance) in low.iter_mut().zip(variance) {
-                *low /= n;
-                let corrected = *variance / n - *low * *low;
-                // Not max(): that would turn a NaN into 0.
-                *variance = if corrected < T::zero() { T::zero() } else { corrected };
-            }
-            log[self.log.at(model, 0, step.slot as usize)..][..3 * ld].copy_from_slice(stats);
-        }
+    fn write_columns<T: Real, S: Simd, const V: usize, const WHOLE: bool>(
+        &self,
+        strip: &Strip<S, V, WHOLE>,
+        [mut stats, mut log]: [Part<T>; 2],
+        model: usize,
+        memory: &Memory<T>,
+        step: &Step,
+    ) {
+        let moments = Moments::of(self.x, strip, model, memory);
+        moments.write(strip, &mut stats, self.stats, model, 0);
+        moments.write(strip, &mut log, self.log, model, step.slot);
     }
 }
 

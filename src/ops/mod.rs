@@ -37,7 +37,7 @@ pub use matmul::{MatMul, Product};
 pub use optimizer::{Optimizer, Rule};
 pub use tile::Tile;
 
-use crate::cpu::{Memory, Real};
+use crate::cpu::{Down, Memory, Real};
 
 /// The buffers of a session. All programs of a session share them; only one program runs at a
 /// time, so they share `Scratch` too.
@@ -265,40 +265,49 @@ pub trait Describe {
 }
 
 macro_rules! ops {
-    (twins: $($twin:ident),*; of_several: $($several:ident),*;) => {
+    (twins: $($twin:ident),*; columnwise: $($columns:ident),*; of_several: $($several:ident),*;) => {
         /// An operation of a program.
         // A program has tens of them: their size does not matter.
         #[allow(clippy::large_enum_variant)]
         #[derive(Clone, Debug)]
-        pub enum Op { $($twin($twin),)* $($several($several)),* }
+        pub enum Op { $($twin($twin),)* $($columns($columns),)* $($several($several)),* }
 
         impl Op {
             /// The operation's own description.
             pub fn describe(&self) -> &dyn Describe {
-                match self { $(Op::$twin(op) => op,)* $(Op::$several(op) => op),* }
+                match self { $(Op::$twin(op) => op,)* $(Op::$columns(op) => op,)* $(Op::$several(op) => op),* }
             }
 
             /// Name of the operation.
             pub fn name(&self) -> &'static str {
-                match self { $(Op::$twin(_) => stringify!($twin),)* $(Op::$several(_) => stringify!($several)),* }
+                match self {
+                    $(Op::$twin(_) => stringify!($twin),)*
+                    $(Op::$columns(_) => stringify!($columns),)*
+                    $(Op::$several(_) => stringify!($several)),*
+                }
             }
 
             /// The CPU twin: the same meaning as the kernel, on host memory.
             pub fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
-                match self { $(Op::$twin(op) => memory.run(op, step),)* $(Op::$several(op) => op.run(memory, step)),* }
+                match self {
+                    $(Op::$twin(op) => memory.run(op, step),)*
+                    $(Op::$columns(op) => memory.run(&Down(op), step),)*
+                    $(Op::$several(op) => op.run(memory, step)),*
+                }
             }
         }
 
         $(impl From<$twin> for Op { fn from(op: $twin) -> Op { Op::$twin(op) } })*
+        $(impl From<$columns> for Op { fn from(op: $columns) -> Op { Op::$columns(op) } })*
         $(impl From<$several> for Op { fn from(op: $several) -> Op { Op::$several(op) } })*
     };
 }
 
 ops!(
-    twins: Gather, MatMul, ColumnStats, BatchNorm, BatchNormReduce, BatchNormBackward, Activation,
-        ActivationBackward, Dropout, Loss, LossTotal, ColumnSum, Optimizer;
+    twins: Gather, MatMul, Activation, ActivationBackward, Dropout, Loss, LossTotal, ColumnSum, Optimizer;
+    columnwise: ColumnStats, BatchNorm, BatchNormTrain, BatchNormReduce, BatchNormBackward, BatchNormGradient;
     // Their twins are those of their parts, one after the other.
-    of_several: BatchNormTrain, BatchNormGradient, Forward, Backward;
+    of_several: Forward, Backward;
 );
 
 impl Op {
