@@ -212,15 +212,17 @@ impl Engine {
         self.write(Space::Params, &all);
     }
 
-    /// Reads the parameters of each model, for networks as small as the plan's or smaller.
+    /// Reads what lies in [`Space::Params`], or in [`Space::Grads`] in the same places, of each model, for networks
+    /// as small as the plan's or smaller.
     ///
     /// # Errors
     /// [`Error::Device`] as for [`Gpu::run`].
     pub async fn read_parameters<'a>(
         &mut self,
+        space: Space,
         of_models: impl IntoIterator<Item = &'a Spec>,
     ) -> Result<Vec<Vec<Array2<f64>>>> {
-        let all = self.read(Space::Params).await?;
+        let all = self.read(space).await?;
         let layout = &self.plan().layout;
         let gather = |model: usize, parameter: Parameter| {
             let place = layout.parameter(&parameter.name);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use minilote::model::Statistics;
-use minilote::train::{Epoch, Observer, Progress, StepRecord, Validation};
+use minilote::train::{Epoch, Norms, Observer, Progress, StepRecord, Validation};
 use minilote::{Error, Result};
 use serde::Serialize;
 
@@ -56,6 +56,10 @@ enum Event<'a> {
     Statistics {
         epoch: usize,
         layers: Vec<Spread>,
+    },
+    Norms {
+        epoch: usize,
+        layers: &'a [Norms],
     },
 }
 
@@ -206,6 +210,16 @@ impl Observer for Watch {
         }
         Ok(())
     }
+
+    fn watches_norms(&self) -> bool {
+        true
+    }
+
+    fn norms(&mut self, epoch: &Epoch, norms: &[Norms]) -> Result<()> {
+        self.write(&Event::Norms { epoch: epoch.epoch, layers: norms })?;
+        self.flush()
+    }
+
     fn statistics(&mut self, epoch: &Epoch, statistics: &[Statistics]) -> Result<()> {
         let layers = statistics.iter().map(Spread::of).collect();
         self.write(&Event::Statistics { epoch: epoch.epoch, layers })?;

@@ -363,7 +363,21 @@ impl Group {
     /// # Errors
     /// [`Error::Device`].
     pub async fn parameters(&mut self) -> Result<Vec<Vec<Array2<f64>>>> {
-        self.engine.read_parameters(self.members.iter().map(|member| &member.spec)).await
+        let specs = self.members.iter().map(|member| &member.spec);
+        self.engine.read_parameters(Space::Params, specs).await
+    }
+
+    /// The gradients of each model's parameters in the last step: of the minibatch's mean loss, without L2. None
+    /// where steps run in stages, in which gradients of parameters never reach memory.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub async fn gradients(&mut self) -> Result<Option<Vec<Vec<Array2<f64>>>>> {
+        if !self.engine.plan().spaces.contains_key(&Space::Grads) {
+            return Ok(None);
+        }
+        let specs = self.members.iter().map(|member| &member.spec);
+        Ok(Some(self.engine.read_parameters(Space::Grads, specs).await?))
     }
 
     /// Overwrites the parameters of each model; the optimizer's state and the moving averages stay.

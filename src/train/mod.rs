@@ -20,7 +20,7 @@ pub use config::{Config, OptimizerKind, ScheduleKind};
 pub use data::{TrainingData, labels_beside, read_for};
 pub use group::Group;
 pub use predict::Predictor;
-pub use record::{Epoch, Rows, StepRecord, Validation};
+pub use record::{Epoch, Norms, Rows, StepRecord, Validation};
 pub use run::{End, Observer, Outcome, Progress, SourceReport, train, train_all};
 pub use score::{Scores, best_class, score};
 pub use trainer::Trainer;

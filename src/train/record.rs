@@ -52,6 +52,16 @@ pub struct Epoch {
     pub interrupted: bool,
 }
 
+/// Euclidean norms of a layer's weight at the end of an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Norms {
+    /// Of the weight.
+    pub weight: f64,
+    /// Of its gradient in the epoch's last step, see [`super::Group::gradients`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gradient: Option<f64>,
+}
+
 /// Means over rows that were evaluated with inference's statistics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Validation {

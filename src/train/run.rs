@@ -4,10 +4,10 @@ use ndarray::Array2;
 use serde::Serialize;
 
 use super::group::Group;
-use super::record::{Epoch, Rows, StepRecord, Validation};
+use super::record::{Epoch, Norms, Rows, StepRecord, Validation};
 use super::statistics::Pass;
 use super::trainer::Trainer;
-use crate::model::{Model, Source, Statistics};
+use crate::model::{Model, Source, Spec, Statistics};
 use crate::{Error, Result};
 
 /// Where a run is, after a chunk of steps.
@@ -47,6 +47,16 @@ pub trait Observer {
 
     /// After [`Observer::epoch`], where there is batch normalization: the moving average of each one's statistics.
     fn statistics(&mut self, _: &Epoch, _: &[Statistics]) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether to call [`Observer::norms`], for which parameters are read from the device after every epoch.
+    fn watches_norms(&self) -> bool {
+        false
+    }
+
+    /// After [`Observer::epoch`], where it is watched: the norms of each layer's weight.
+    fn norms(&mut self, _: &Epoch, _: &[Norms]) -> Result<()> {
         Ok(())
     }
 }
@@ -225,7 +235,17 @@ async fn train_epoch(
     progress.valid =
         seen.iter().map(|(_, valid, _)| *valid).min_by(|a, b| loss(*a).total_cmp(&loss(*b))).flatten();
     let better = seen.iter().any(|(.., better)| *better);
-    let mut parameters = if better { group.parameters().await? } else { vec![] };
+    let watched = observer.watches_norms() && !seen.is_empty();
+    let mut parameters = if better || watched { group.parameters().await? } else { vec![] };
+    let gradients = if watched { group.gradients().await? } else { None };
+    let norms: Vec<Vec<Norms>> = parameters
+        .iter()
+        .enumerate()
+        .map(|(model, parameters)| {
+            let gradients = gradients.as_ref().map(|gradients| &gradients[model][..]);
+            norms(&group.members[model].spec, parameters, gradients)
+        })
+        .collect();
     for (epoch, valid, better) in seen {
         let run = &mut runs[epoch.model];
         if better {
@@ -247,8 +267,23 @@ async fn train_epoch(
         if !statistics.is_empty() {
             observer.statistics(&epoch, &statistics)?;
         }
+        if watched {
+            observer.norms(&epoch, &norms[epoch.model])?;
+        }
     }
     Ok(interrupted)
+}
+
+/// The norms of the weights, and of their gradients where they are known.
+fn norms(spec: &Spec, parameters: &[Array2<f64>], gradients: Option<&[Array2<f64>]>) -> Vec<Norms> {
+    let norm = |values: &Array2<f64>| values.iter().map(|value| value * value).sum::<f64>().sqrt();
+    let all = spec.parameters().into_iter().zip(parameters).enumerate();
+    let weights = all.filter(|(_, (parameter, _))| parameter.decayed);
+    let of_weight = |(i, (_, weight)): (usize, (_, &Array2<f64>))| Norms {
+        weight: norm(weight),
+        gradient: gradients.map(|gradients| norm(&gradients[i])),
+    };
+    weights.map(of_weight).collect()
 }
 
 /// What epochs are compared by.

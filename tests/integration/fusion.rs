@@ -72,7 +72,9 @@ impl Net {
             all.extend(block_on(engine.run(&[(program, step(0))])).unwrap());
         }
         let specs = vec![&self.spec; self.models];
-        all.extend(block_on(engine.read_parameters(specs)).unwrap().into_iter().flatten().flatten());
+        all.extend(
+            block_on(engine.read_parameters(Space::Params, specs)).unwrap().into_iter().flatten().flatten(),
+        );
         all
     }
 

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use minilote::data::{Inputs, Standardize};
 use minilote::model::{Model, Norm, Source};
 use minilote::train::{
-    Batch, Config, End, Observer, Outcome, Part, Predictor, Progress, Rows, ScheduleKind, Sizes, StepRecord,
-    Trainer, TrainingData, train,
+    Batch, Config, End, Epoch, Norms, Observer, OptimizerKind, Outcome, Part, Predictor, Progress, Rows,
+    ScheduleKind, Sizes, StepRecord, Trainer, TrainingData, train,
 };
 use minilote::{Device, Error};
+use ndarray::Array2;
 use pollster::block_on;
 
 use crate::devices;
@@ -70,6 +71,47 @@ fn evaluation_never_changes_a_model() {
         let before = block_on(trainer.statistics(Source::Population)).unwrap();
         let again = block_on(trainer.statistics(Source::Population)).unwrap();
         assert_eq!(before, again, "{name}");
+    }
+}
+
+/// In full batch each epoch's step moves a weight by lr times its gradient.
+#[test]
+fn norms_are_those_of_weights_and_their_gradients() {
+    #[derive(Default)]
+    struct Watch(Vec<Vec<Norms>>);
+    impl Observer for Watch {
+        fn watches_norms(&self) -> bool {
+            true
+        }
+        fn norms(&mut self, _: &Epoch, norms: &[Norms]) -> minilote::Result<()> {
+            self.0.push(norms.to_vec());
+            Ok(())
+        }
+    }
+    let config = Config {
+        batch: Some(Batch::Full),
+        optimizer: OptimizerKind::Sgd,
+        valid: Part::Fraction(0.0),
+        epochs: 1,
+        ..cancer()
+    };
+    let norm = |values: &Array2<f64>| values.iter().map(|value| value * value).sum::<f64>().sqrt();
+    for (name, device) in devices() {
+        let mut trainer = trainer(&config, &device);
+        let start = block_on(trainer.parameters()).unwrap();
+        let mut watch = Watch::default();
+        let model = block_on(train(&mut trainer, &mut watch)).unwrap().model;
+        let weights = model.spec.parameters().into_iter().zip(model.parameters.iter().zip(&start));
+        let weights: Vec<_> = weights.filter(|(parameter, _)| parameter.decayed).collect();
+        assert_eq!((watch.0.len(), watch.0[0].len()), (1, weights.len()), "{name}");
+        for (norms, (parameter, (after, before))) in watch.0[0].iter().zip(weights) {
+            assert_eq!(norms.weight, norm(after), "{name}: {}", parameter.name);
+            let gradient = norm(&(after - before)) / config.learning_rate();
+            match norms.gradient {
+                Some(got) => assert!((got / gradient - 1.0).abs() < 1e-3, "{name}: {got}, not {gradient}"),
+                None => assert!(!matches!(device, Device::Cpu), "{name}: no gradient of {}", parameter.name),
+            }
+        }
     }
 }
 

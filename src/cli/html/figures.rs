@@ -202,6 +202,26 @@ pub fn statistics(run: &Run) -> Vec<Plot> {
     layers.flat_map(|layer| ["mean", "deviation"].map(|what| plot(layer, what))).collect()
 }
 
+/// The norms of each layer's weight, and of its gradient, by epoch.
+pub fn norms(run: &Run) -> Vec<Plot> {
+    let weights = run.model.spec.parameters().into_iter().filter(|parameter| parameter.decayed);
+    let names: Vec<String> = weights.map(|parameter| parameter.name).collect();
+    let plot = |(what, title): (&str, &str)| {
+        let points = |layer: usize| {
+            let key = format!("/layers/{layer}/{what}");
+            run.norms.iter().filter_map(|line| Some((at(line, "/epoch")?, at(line, &key)?))).collect()
+        };
+        let of_layer = |(layer, name): (usize, &String)| line(name, layer, points(layer));
+        let series: Vec<Series> = names.iter().enumerate().map(of_layer).collect();
+        let y = Axis::new("Euclidean norm", Spacing::Either);
+        Plot { title: title.into(), x: epochs_axis(), y, series, mark: None, diagonal: None }
+    };
+    let mut plots: Vec<Plot> =
+        [("weight", "Weights"), ("gradient", "Gradients of the last minibatch's loss")].map(plot).into();
+    plots.retain(|plot| plot.series.iter().any(|series| !series.points.is_empty()));
+    plots
+}
+
 /// Whether a norm of the weights before a batch normalization has no effect on the network's function.
 pub fn is_scale_free(config: &Config) -> bool {
     use minilote::model::Norm;

@@ -23,6 +23,7 @@ pub struct Run {
     /// The log's lines, by kind.
     pub epochs: Vec<Value>,
     pub statistics: Vec<Value>,
+    pub norms: Vec<Value>,
     /// Number, learning rate and loss of each update, if they were logged.
     pub steps: Vec<[f64; 3]>,
     pub model: Model,
@@ -49,6 +50,7 @@ impl Run {
             summary: json(&path(run::SUMMARY))?,
             epochs: vec![],
             statistics: vec![],
+            norms: vec![],
             steps: vec![],
             model,
             predictions,
@@ -65,6 +67,7 @@ impl Run {
             match line["event"].as_str() {
                 Some("epoch") => self.epochs.push(line),
                 Some("statistics") => self.statistics.push(line),
+                Some("norms") => self.norms.push(line),
                 Some("step") => {
                     self.steps.push(["/step", "/lr", "/loss"].map(|key| at(&line, key).unwrap_or(f64::NAN)));
                 }

@@ -122,6 +122,7 @@ fn one(runs: &[Run], run: &Run) -> String {
     body += &text::regularization(run);
     body += &paragraph(&text::norms(run));
     body += &tables::norms(run);
+    body += &grid(&figures::norms(run));
     body += &heading("Repeat the run");
     body += &text::commands(run);
     body + &details("All settings", &tables::configurations(runs))

@@ -5,7 +5,7 @@ use minilote::model::{Layer, Norm};
 use minilote::train::{Config, OptimizerKind, ScheduleKind};
 use serde_json::Value;
 
-use super::files::Run;
+use super::files::{Run, at};
 use super::page::escape;
 use crate::cli::report::{number, target};
 
@@ -180,6 +180,13 @@ pub fn norms(run: &Run) -> String {
     let mut text = "Euclidean norms, before the first update and of the model that was kept.".to_string();
     if run.train.config.init_weights.is_some() && run.start().is_none() {
         text += " The file of --init-weights can't be read any more, so the start is not known.";
+    }
+    if run.norms.is_empty() {
+        text += " This run did not log norms by epoch, as one of this version does.";
+    } else if run.norms.iter().all(|line| at(line, "/layers/0/gradient").is_none()) {
+        text += " A step ran in stages, in which gradients of weights never reach memory: there is no figure of them.";
+    } else {
+        text += " Below, after each epoch; gradients are those of the mean loss without L2.";
     }
     text
 }

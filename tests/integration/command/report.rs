@@ -6,6 +6,9 @@ use std::path::Path;
 
 use super::{DATA, directory, json, read, run, succeed, train};
 
+/// The figures of weights; on the CPU, steps leave gradients in memory.
+const NORMS: [&str; 2] = ["Weights", "Gradients of the last minibatch's loss"];
+
 /// Elements that stand alone in HTML; ours are closed all the same.
 fn elements(html: &str) -> Vec<&str> {
     let tags = html.split('<').skip(1).map(|part| part.split_once('>').expect("a tag ends").0);
@@ -73,7 +76,8 @@ fn a_binary_run_reports_its_curve_its_matrix_and_its_layers() {
     assert!(shown[3].starts_with("ROC curve of &quot;malignant&quot;, test rows: AUC 0."), "{}", shown[3]);
     let layers = ["Layer 1, batch norm of 8", "Layer 4, batch norm of 4"];
     let layers = layers.map(|layer| ["mean", "deviation"].map(|what| format!("{layer}: {what}")));
-    assert_eq!(shown[4..], layers.concat());
+    let rest: Vec<&str> = layers.iter().flatten().map(String::as_str).chain(NORMS).collect();
+    assert_eq!(shown[4..], rest);
     expect(
         &html,
         &[
@@ -81,6 +85,7 @@ fn a_binary_run_reports_its_curve_its_matrix_and_its_layers() {
             "30-8-4-1 with",
             "best: epoch",
             "minibatches of 32",
+            "<title>3.weight: epoch 3, Euclidean norm ",
             "<title>validation: epoch 3, cross-entropy (nats) ",
             "<title>minibatches: epoch ",
             "With batch normalization folded",
@@ -103,7 +108,8 @@ fn a_binary_run_reports_its_curve_its_matrix_and_its_layers() {
     // What a run of a version without these files and fields holds is shown all the same.
     fs::remove_file(at.join("run/predictions.csv")).unwrap();
     let log = read(at.join("run/log.jsonl"));
-    let old: Vec<&str> = log.lines().filter(|line| !line.contains("statistics")).collect();
+    let old: Vec<&str> =
+        log.lines().filter(|line| line.contains("epoch\",") || line.contains("step\",")).collect();
     fs::write(at.join("run/log.jsonl"), old.join("\n") + "\n").unwrap();
     assert_eq!(succeed(&at, "report run"), "report: run/report.html\n");
     let html = page(at.join("run/report.html"));
@@ -122,7 +128,7 @@ fn a_classification_and_a_regression_report_what_they_predict() {
     let flags = "--device cpu --epochs 2 --quiet";
     succeed(&at, &format!("train t.csv --target c --test 0 --norm none --lambda 1 --out classes {flags}"));
     let html = page(at.join("classes/report.html"));
-    assert_eq!(figures(&html), ["Loss", "Accuracy", "Learning rate"]);
+    assert_eq!(figures(&html), ["Loss", "Accuracy", "Learning rate", NORMS[0], NORMS[1]]);
     expect(
         &html,
         &["true \\ predicted", "recall", "&lt;b&gt;&amp;&quot;classes&quot;", "as there are no test rows"],
