@@ -19,7 +19,7 @@
 //! ```
 //!
 //! [`train`] is the loop and its configuration, [`sweep`] many models at once, [`data`] the files, [`model`] what is
-//! learned and its file, [`engine`] the choice of a device. Below them, [`program`] compiles a network into
+//! learned and its file, [`engine`] the choice of a device, [`plot`] figures. Below them, [`program`] compiles a network into
 //! operations ([`ops`]), which [`gpu`] and [`cpu`] run. ARCHITECTURE.md in the repository is the map.
 
 #![warn(missing_docs)]
@@ -33,6 +33,7 @@ pub mod gpu;
 pub mod model;
 pub mod ops;
 pub mod peak;
+pub mod plot;
 pub mod program;
 pub mod sweep;
 pub mod train;

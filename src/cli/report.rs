@@ -6,6 +6,7 @@ use std::path::Path;
 use minilote::data::{Inputs, Schema, TargetKind};
 use minilote::gpu::Tuning;
 use minilote::model::Model;
+pub use minilote::plot::significant;
 use minilote::train::{Predictor, Scores, TrainingData};
 use minilote::{Device, Error, Result, Task};
 use ndarray::{Array2, ArrayView1};
@@ -59,13 +60,6 @@ pub fn fold(fold: &Fold) -> String {
 pub fn number(value: f64) -> String {
     let size = value.abs();
     if size == 0.0 || (1e-3..1e6).contains(&size) { format!("{value:.4}") } else { format!("{value:.3e}") }
-}
-
-/// A number rounded to so many significant digits, as short as it goes.
-pub fn significant(value: f64, digits: usize) -> String {
-    let rounded: f64 = format!("{value:.0$e}", digits - 1).parse().unwrap_or(value);
-    let text = format!("{rounded:?}");
-    text.strip_suffix(".0").unwrap_or(&text).into()
 }
 
 pub fn percent(share: f64) -> String {

@@ -1,7 +1,8 @@
 //! The bench's report: one HTML file with all that it shows.
 
+use minilote::plot::{Axis, Plot, Series, Shape, Spacing};
+
 use super::page::{Cell, heading, page, paragraph, table};
-use super::plot::{Axis, Plot, Series, Shape, Spacing};
 use crate::cli::growth::{self, AXES, Point};
 
 /// What a report shows; the tables begin with their heads.

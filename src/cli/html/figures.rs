@@ -1,11 +1,11 @@
 //! The figures of one run, or of several laid over one another.
 
 use minilote::Task;
+use minilote::plot::{Axis, Plot, Series, Shape, Spacing};
 use minilote::train::{Config, ScheduleKind};
 use serde_json::Value;
 
 use super::files::{Run, at};
-use super::plot::{Axis, Plot, Series, Shape, Spacing};
 use crate::cli::predictions::classes;
 use crate::cli::report::number;
 

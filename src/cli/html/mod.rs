@@ -4,7 +4,6 @@ pub mod bench;
 mod figures;
 mod files;
 mod page;
-mod plot;
 mod tables;
 mod text;
 
@@ -12,12 +11,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use minilote::model::write_whole;
+use minilote::plot::Plot;
 use minilote::{Error, Result, Task};
 
 use super::{print, run};
 use files::Run;
 use page::{heading, page, paragraph};
-use plot::Plot;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -1,5 +1,7 @@
 //! A page that is one file: its head, its style in both themes and on paper, tables, text.
 
+pub use minilote::plot::escape;
+
 const STYLE: &str = include_str!("style.css");
 
 /// What tells our pages from others, near their beginning.
@@ -12,8 +14,9 @@ pub fn page(title: &str, body: &str) -> String {
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\" />\n{MARK}\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\" />\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\" />\n\
-         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n\
-         <body>\n<h1>{title}</h1>\n{body}</body>\n</html>\n"
+         <title>{title}</title>\n<style>\n{}{STYLE}</style>\n</head>\n\
+         <body>\n<h1>{title}</h1>\n{body}</body>\n</html>\n",
+        minilote::plot::STYLE
     )
 }
 
@@ -80,9 +83,4 @@ pub fn heading(text: &str) -> String {
 
 pub fn paragraph(text: &str) -> String {
     format!("<p>{}</p>\n", escape(text))
-}
-
-/// Text as HTML, in attributes too.
-pub fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

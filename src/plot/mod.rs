@@ -1,9 +1,28 @@
-//! A figure: lines or dots over two axes, as inline SVG whose colors come from the page around it.
+//! Figures: lines or dots over two axes, as inline SVG of an HTML page whose style holds [`STYLE`].
+//!
+//! ```
+//! use minilote::plot::{Axis, Plot, Series, Shape, Spacing};
+//!
+//! let points = (1..=10).map(|epoch| (f64::from(epoch), 1.0 / f64::from(epoch))).collect();
+//! let plot = Plot {
+//!     title: "Loss".into(),
+//!     x: Axis::new("epoch", Spacing::Linear),
+//!     y: Axis::new("cross-entropy (nats)", Spacing::Log),
+//!     series: vec![Series { name: "training".into(), style: 0, shape: Shape::Line, points }],
+//!     mark: Some((3.0, "best: epoch 3".into())),
+//!     diagonal: None,
+//! };
+//! assert!(plot.figure().contains("<figcaption>Loss</figcaption>"));
+//! ```
+
+mod scale;
 
 use std::fmt::Write;
 
-use super::page::escape;
-use crate::cli::report::significant;
+use scale::{Scale, label};
+
+/// What figures look like, as CSS: in a light and a dark theme and on paper.
+pub const STYLE: &str = include_str!("style.css");
 
 /// In units of the drawing; letters are 13 high, so that they can be read on a phone.
 const WIDTH: f64 = 420.0;
@@ -15,60 +34,72 @@ const RIGHT: f64 = 14.0;
 const TOP: f64 = 22.0;
 const BOTTOM: f64 = 44.0;
 
-/// Values beyond these have exponents on the axes.
-const PLAIN: std::ops::Range<f64> = 1e-3..1e5;
 /// Points of a line that show their values, at the most.
 const HITS: usize = 200;
 /// Shorter lines have visible points.
 const FEW: usize = 25;
-/// What differs less than this share of its size is the same.
-const FLAT: f64 = 1e-9;
-/// From this ratio of the largest value to the least on, [`Spacing::Either`] is logarithmic.
-const WIDE: f64 = 50.0;
 
-#[derive(Clone, Copy, PartialEq)]
+/// How values lie along an axis.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Spacing {
+    /// Evenly.
     Linear,
-    /// Logarithmic where all values are above 0.
+    /// By their logarithms where all are above 0, else evenly.
     Log,
-    /// Logarithmic where values lie far apart, too.
+    /// By their logarithms where all are above 0 and they lie far apart, else evenly.
     Either,
 }
 
-/// The name says the unit.
-#[derive(Clone)]
+/// An axis, whose range is that of the values.
+#[derive(Clone, Debug)]
 pub struct Axis {
+    /// With the unit.
     pub name: String,
+    /// How values lie along it.
     pub spacing: Spacing,
 }
 
 impl Axis {
+    /// Of such a name.
     pub fn new(name: &str, spacing: Spacing) -> Axis {
         Axis { name: name.into(), spacing }
     }
 }
 
-#[derive(Clone, Copy, PartialEq)]
+/// What points are drawn as.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Shape {
+    /// A line.
     Line,
     /// A line that stays behind others.
     Thin,
+    /// Dots.
     Dots,
 }
 
+/// Points that belong together.
+#[derive(Clone, Debug)]
 pub struct Series {
+    /// In the legend, and where the pointer rests on a point.
     pub name: String,
-    /// Which of the page's colors and dashes.
+    /// Which color of six and dashes of five: any number, from 0.
     pub style: usize,
+    /// What the points are drawn as.
     pub shape: Shape,
-    /// Those that are not finite are left out, and break the line.
+    /// x and y. Those that are not finite are left out, and break the line.
     pub points: Vec<(f64, f64)>,
 }
 
+/// A figure.
+#[derive(Clone, Debug)]
 pub struct Plot {
+    /// Above it.
     pub title: String,
+    /// Across.
     pub x: Axis,
+    /// Up.
     pub y: Axis,
+    /// Later ones lie over earlier ones.
     pub series: Vec<Series>,
     /// A vertical line, and what it says.
     pub mark: Option<(f64, String)>,
@@ -76,93 +107,8 @@ pub struct Plot {
     pub diagonal: Option<f64>,
 }
 
-/// An axis with its range, and where that lies in the drawing.
-struct Scale {
-    low: f64,
-    high: f64,
-    begin: f64,
-    end: f64,
-    log: bool,
-    /// Only whole numbers are shown.
-    whole: bool,
-}
-
-impl Scale {
-    /// The range of finite values and a margin; none without any.
-    fn of(axis: &Axis, values: impl Iterator<Item = f64> + Clone, (begin, end): (f64, f64)) -> Option<Scale> {
-        let finite = values.filter(|value| value.is_finite());
-        let low = finite.clone().fold(f64::INFINITY, f64::min);
-        let high = finite.clone().fold(f64::NEG_INFINITY, f64::max);
-        if low > high {
-            return None;
-        }
-        let whole = finite.clone().all(|value| value.fract() == 0.0);
-        let is_log = match axis.spacing {
-            Spacing::Linear => false,
-            Spacing::Log => low > 0.0,
-            Spacing::Either => low > 0.0 && high / low >= WIDE,
-        };
-        if is_log {
-            return Some(Scale { low: low / 1.15, high: high * 1.15, begin, end, log: true, whole });
-        }
-        let (size, largest) = (high - low, high.abs().max(low.abs()));
-        let margin = if size > FLAT * largest {
-            0.04 * size
-        } else if largest > 0.0 {
-            0.5 * largest
-        } else {
-            1.0
-        };
-        // An axis that begins near 0 begins there.
-        let low = if low >= 0.0 && low <= 0.4 * high.max(margin) { 0.0 } else { low - margin };
-        Some(Scale { low, high: high + margin, begin, end, log: false, whole })
-    }
-
-    /// From 0 to 1 along the axis.
-    fn share(&self, value: f64) -> f64 {
-        if self.log {
-            (value / self.low).ln() / (self.high / self.low).ln()
-        } else {
-            (value - self.low) / (self.high - self.low)
-        }
-    }
-
-    fn place(&self, value: f64) -> f64 {
-        self.begin + self.share(value) * (self.end - self.begin)
-    }
-
-    /// 1, 2 and 5 times powers of ten; on a long logarithmic axis those powers alone.
-    fn ticks(&self) -> Vec<f64> {
-        if self.log {
-            let (first, last) = (self.low.log10().floor() as i32, self.high.log10().ceil() as i32);
-            let long = self.high / self.low > 1e3;
-            let stride = ((last - first) / 6).max(1) as usize;
-            let factors: &[f64] = if long { &[1.0] } else { &[1.0, 2.0, 5.0] };
-            let decade = |power: i32| factors.iter().map(move |factor| factor * 10f64.powi(power));
-            let ticks = (first..=last).step_by(stride).flat_map(decade);
-            return ticks.filter(|tick| (self.low..=self.high).contains(tick)).collect();
-        }
-        let rough = (self.high - self.low) / 5.5;
-        let power = 10f64.powf(rough.log10().floor());
-        let factor = [1.0, 2.0, 5.0].into_iter().find(|factor| factor * power >= rough).unwrap_or(10.0);
-        let step = if self.whole { (factor * power).max(1.0) } else { factor * power };
-        let (first, last) = ((self.low / step).ceil() as i64, (self.high / step).floor() as i64);
-        // Ranges at the ends of f64 have no such step.
-        (first..=last).map(|i| i as f64 * step).filter(|tick| tick.is_finite()).take(12).collect()
-    }
-}
-
-/// A value on an axis.
-fn label(value: f64) -> String {
-    if value == 0.0 || PLAIN.contains(&value.abs()) {
-        significant(value, 5)
-    } else {
-        format!("{:e}", significant(value, 3).parse().unwrap_or(value))
-    }
-}
-
 impl Plot {
-    /// The figure with its legend.
+    /// The figure with its title and legend, as HTML.
     pub fn figure(&self) -> String {
         let caption = escape(&self.title);
         let key = |series: &Series| {
@@ -321,30 +267,21 @@ fn draw(svg: &mut String, x: &Scale, y: &Scale, series: &Series, (x_name, y_name
     }
 }
 
+/// Text as HTML and XML, in attributes too.
+pub fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// A number rounded to so many significant digits, as short as it goes.
+pub fn significant(value: f64, digits: usize) -> String {
+    let rounded: f64 = format!("{value:.0$e}", digits - 1).parse().unwrap_or(value);
+    let text = format!("{rounded:?}");
+    text.strip_suffix(".0").unwrap_or(&text).into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn ticks(values: &[f64], spacing: Spacing) -> Vec<String> {
-        let scale = Scale::of(&Axis::new("", spacing), values.iter().copied(), (0.0, 1.0)).unwrap();
-        let inside = |tick: &f64| (-1e-9..=1.0 + 1e-9).contains(&scale.share(*tick));
-        assert!(scale.ticks().iter().all(inside), "{values:?}");
-        scale.ticks().into_iter().map(label).collect()
-    }
-
-    #[test]
-    fn ticks_are_round_numbers_of_any_range() {
-        assert_eq!(ticks(&[1.0, 2.0, 37.0], Spacing::Linear), ["0", "10", "20", "30"]);
-        assert_eq!(ticks(&[1.0, 3.0], Spacing::Linear), ["0", "1", "2", "3"]);
-        assert_eq!(ticks(&[0.9, 0.98], Spacing::Linear), ["0.9", "0.92", "0.94", "0.96", "0.98"]);
-        assert_eq!(ticks(&[-2e6, 2e6], Spacing::Linear), ["-2e6", "-1e6", "0", "1e6", "2e6"]);
-        assert_eq!(ticks(&[0.003], Spacing::Linear), ["0.002", "0.003", "0.004"]);
-        assert_eq!(ticks(&[0.1, 6.0], Spacing::Either), ["0.1", "0.2", "0.5", "1", "2", "5"]);
-        assert_eq!(ticks(&[1e-3, f64::NAN, 20.0], Spacing::Either), ["0.001", "0.01", "0.1", "1", "10"]);
-        for extreme in [[0.0, 0.0], [0.0, 5e-324], [1.0, 1.0 + f64::EPSILON], [-1e308, 1e308]] {
-            assert!(ticks(&extreme, Spacing::Either).len() <= 12, "{extreme:?}");
-        }
-    }
 
     #[test]
     fn a_value_that_is_not_finite_breaks_the_line() {
