@@ -1,4 +1,4 @@
-//! Figures: lines or dots over two axes, as inline SVG of an HTML page whose style holds [`STYLE`].
+//! Figures: lines or dots over two axes, as inline SVG of an HTML page whose style holds [`STYLE`], or as SVG files.
 //!
 //! ```
 //! use minilote::plot::{Axis, Plot, Series, Shape, Spacing};
@@ -13,13 +13,17 @@
 //!     diagonal: None,
 //! };
 //! assert!(plot.figure().contains("<figcaption>Loss</figcaption>"));
+//! std::fs::write(std::env::temp_dir().join("loss.svg"), minilote::plot::sheet(&[plot], 1))?;
+//! # std::io::Result::Ok(())
 //! ```
 
 mod scale;
+mod sheet;
 
 use std::fmt::Write;
 
 use scale::{Scale, label};
+pub use sheet::sheet;
 
 /// What figures look like, as CSS: in a light and a dark theme and on paper.
 pub const STYLE: &str = include_str!("style.css");
@@ -48,6 +52,8 @@ pub enum Spacing {
     Log,
     /// By their logarithms where all are above 0 and they lie far apart, else evenly.
     Either,
+    /// Evenly, a unit as long as on the other axis.
+    Equal,
 }
 
 /// An axis, whose range is that of the values.
@@ -112,13 +118,8 @@ impl Plot {
     pub fn figure(&self) -> String {
         let caption = escape(&self.title);
         let key = |series: &Series| {
-            let (class, name) = (class(series), escape(&series.name));
-            let shape = if series.shape == Shape::Dots {
-                format!("<circle class=\"dot {class}\" cx=\"14\" cy=\"5\" r=\"3\"/>")
-            } else {
-                format!("<path class=\"line {class}\" d=\"M0 5H28\"/>")
-            };
-            format!("<li><svg viewBox=\"0 0 28 10\" aria-hidden=\"true\">{shape}</svg>{name}</li>\n")
+            let (sample, name) = (sample(series), escape(&series.name));
+            format!("<li><svg viewBox=\"0 0 28 10\" aria-hidden=\"true\">{sample}</svg>{name}</li>\n")
         };
         let keys: String = self.series.iter().map(key).collect();
         let legend = if self.series.len() > 1 {
@@ -126,25 +127,26 @@ impl Plot {
         } else {
             String::new()
         };
-        format!("<figure>\n<figcaption>{caption}</figcaption>\n{legend}{}</figure>\n", self.svg())
+        let svg = self.svg("");
+        format!("<figure>\n<figcaption>{caption}</figcaption>\n{legend}{svg}</figure>\n")
     }
 
-    fn svg(&self) -> String {
-        let points = self.series.iter().flat_map(|series| &series.points);
-        let (xs, ys) = (points.clone().map(|point| point.0), points.map(|point| point.1));
-        let height = if self.diagonal.is_some() { SQUARE } else { HEIGHT };
-        let (across, up) = ((LEFT, WIDTH - RIGHT), (height - BOTTOM, TOP));
-        let scales = if self.diagonal.is_some() {
-            let both = xs.chain(ys);
-            (Scale::of(&self.x, both.clone(), across), Scale::of(&self.y, both, up))
-        } else {
-            (Scale::of(&self.x, xs, across), Scale::of(&self.y, ys, up))
+    fn is_square(&self) -> bool {
+        self.diagonal.is_some() || [&self.x, &self.y].iter().any(|axis| axis.spacing == Spacing::Equal)
+    }
+
+    fn height(&self) -> f64 {
+        if self.is_square() { SQUARE } else { HEIGHT }
+    }
+
+    /// The drawing, with attributes that place it.
+    fn svg(&self, place: &str) -> String {
+        let (title, height) = (escape(&self.title), self.height());
+        let mut svg =
+            format!("<svg{place} viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{title}\">\n");
+        let Some((x, y)) = self.scales() else {
+            return svg + "<text x=\"14\" y=\"22\">no finite values</text>\n</svg>\n";
         };
-        let (Some(x), Some(y)) = scales else {
-            return "<p>no finite values</p>\n".into();
-        };
-        let title = escape(&self.title);
-        let mut svg = format!("<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{title}\">\n");
         self.frame(&mut svg, &x, &y);
         if let Some(factor) = self.diagonal {
             diagonal(&mut svg, &x, &y, factor);
@@ -156,6 +158,24 @@ impl Plot {
             draw(&mut svg, &x, &y, series, (&self.x.name, &self.y.name));
         }
         svg + "</svg>\n"
+    }
+
+    /// None without a finite value.
+    fn scales(&self) -> Option<(Scale, Scale)> {
+        let points = self.series.iter().flat_map(|series| &series.points);
+        let (xs, ys) = (points.clone().map(|point| point.0), points.map(|point| point.1));
+        let (across, up) = ((LEFT, WIDTH - RIGHT), (self.height() - BOTTOM, TOP));
+        if self.diagonal.is_some() {
+            let both = xs.chain(ys);
+            return Some((Scale::of(&self.x, both.clone(), across)?, Scale::of(&self.y, both, up)?));
+        }
+        let (mut x, mut y) = (Scale::of(&self.x, xs, across)?, Scale::of(&self.y, ys, up)?);
+        if self.is_square() {
+            let unit = x.unit().max(y.unit());
+            x.widen(unit);
+            y.widen(unit);
+        }
+        Some((x, y))
     }
 
     /// Grid, numbers, names of the axes.
@@ -227,6 +247,16 @@ fn mark(svg: &mut String, at: f64, bottom: f64, text: &str) {
     );
 }
 
+/// What stands for a series in a legend, 28 wide and 10 high.
+fn sample(series: &Series) -> String {
+    let class = class(series);
+    if series.shape == Shape::Dots {
+        format!("<circle class=\"dot {class}\" cx=\"14\" cy=\"5\" r=\"3\"/>")
+    } else {
+        format!("<path class=\"line {class}\" d=\"M0 5H28\"/>")
+    }
+}
+
 fn class(Series { style, shape, .. }: &Series) -> String {
     let thin = if *shape == Shape::Thin { " thin" } else { "" };
     format!("s{} d{}{thin}", style % 6, style % 5)
@@ -283,15 +313,49 @@ pub fn significant(value: f64, digits: usize) -> String {
 mod tests {
     use super::*;
 
+    fn plot(spacing: Spacing, points: Vec<(f64, f64)>) -> Plot {
+        let axis = |name| Axis::new(name, spacing);
+        let series = vec![Series { name: "a".into(), style: 0, shape: Shape::Line, points }];
+        Plot { title: "t".into(), x: axis("x"), y: axis("y"), series, mark: None, diagonal: None }
+    }
+
     #[test]
     fn a_value_that_is_not_finite_breaks_the_line() {
         let points = vec![(1.0, 1.0), (2.0, 2.0), (3.0, f64::NAN), (4.0, 1.0), (5.0, 2.0)];
-        let axis = || Axis::new("x", Spacing::Linear);
-        let series = vec![Series { name: "a".into(), style: 0, shape: Shape::Line, points }];
-        let plot = Plot { title: "t".into(), x: axis(), y: axis(), series, mark: None, diagonal: None };
-        let html = plot.figure();
+        let html = plot(Spacing::Linear, points).figure();
         let (_, path) = html.split_once("class=\"line s0 d0\" d=\"").unwrap();
         assert_eq!(path.split('"').next().unwrap().matches('M').count(), 2, "{path}");
         assert_eq!(html.matches("<title>").count(), 4);
+    }
+
+    #[test]
+    fn equal_axes_have_units_of_one_length() {
+        for points in [vec![(0.0, 5.0), (10.0, 6.0)], vec![(0.0, -5.0), (1.0, 90.0)]] {
+            let (x, y) = plot(Spacing::Equal, points.clone()).scales().unwrap();
+            let lengths = [x.place(1.0) - x.place(0.0), y.place(0.0) - y.place(1.0)];
+            assert!((lengths[0] / lengths[1] - 1.0).abs() < 1e-12, "{lengths:?}");
+            let inside = |(a, b)| (0.0..=1.0).contains(&x.share(a)) && (0.0..=1.0).contains(&y.share(b));
+            assert!(points.into_iter().all(inside));
+        }
+    }
+
+    #[test]
+    fn a_sheet_holds_its_figures_side_by_side() {
+        let one = || plot(Spacing::Linear, vec![(0.0, 0.0), (1.0, 1.0)]);
+        let none = plot(Spacing::Linear, vec![]);
+        let two = Plot { series: [one().series, one().series].concat(), ..one() };
+        let svg = sheet(&[one(), none, two], 2);
+        assert_eq!(svg.matches("<svg").count(), 4);
+        assert_eq!(svg.matches("</svg>").count(), 4);
+        assert_eq!(svg.matches("no finite values").count(), 1);
+        // The lower one has a legend.
+        assert!(svg.contains("translate(16 16)") && svg.contains("translate(452 16)"), "{svg}");
+        assert!(svg.contains("translate(16 344)"), "{svg}");
+        assert_eq!(svg.matches(">a</text>").count(), 2);
+        assert!(
+            svg.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"888\" height=\"690\""),
+            "{}",
+            &svg[..200]
+        );
     }
 }

@@ -35,7 +35,7 @@ impl Scale {
         }
         let whole = finite.clone().all(|value| value.fract() == 0.0);
         let is_log = match axis.spacing {
-            Spacing::Linear => false,
+            Spacing::Linear | Spacing::Equal => false,
             Spacing::Log => low > 0.0,
             Spacing::Either => low > 0.0 && high / low >= WIDE,
         };
@@ -53,6 +53,17 @@ impl Scale {
         // An axis that begins near 0 begins there.
         let low = if low >= 0.0 && low <= 0.4 * high.max(margin) { 0.0 } else { low - margin };
         Some(Scale { low, high: high + margin, begin, end, log: false, whole })
+    }
+
+    /// What a unit of the drawing is on a linear axis.
+    pub fn unit(&self) -> f64 {
+        (self.high - self.low) / (self.end - self.begin).abs()
+    }
+
+    /// Makes a unit of the drawing so much, about the middle of the range.
+    pub fn widen(&mut self, unit: f64) {
+        let more = (unit - self.unit()) * (self.end - self.begin).abs() / 2.0;
+        (self.low, self.high) = (self.low - more, self.high + more);
     }
 
     /// From 0 to 1 along the axis.
