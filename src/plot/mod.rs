@@ -4,17 +4,12 @@
 //! use minilote::plot::{Axis, Plot, Series, Shape, Spacing};
 //!
 //! let points = (1..=10).map(|epoch| (f64::from(epoch), 1.0 / f64::from(epoch))).collect();
-//! let plot = Plot {
-//!     title: "Loss".into(),
-//!     x: Axis::new("epoch", Spacing::Linear),
-//!     y: Axis::new("cross-entropy (nats)", Spacing::Log),
-//!     series: vec![Series { name: "training".into(), style: 0, shape: Shape::Line, points }],
-//!     mark: Some((3.0, "best: epoch 3".into())),
-//!     diagonal: None,
-//! };
+//! let series = vec![Series::new("training", 0, Shape::Line, points)];
+//! let (x, y) = (Axis::new("epoch", Spacing::Linear), Axis::new("cross-entropy (nats)", Spacing::Log));
+//! let plot = Plot::new("Loss", x, y, series);
 //! assert!(plot.figure().contains("<figcaption>Loss</figcaption>"));
-//! std::fs::write(std::env::temp_dir().join("loss.svg"), minilote::plot::sheet(&[plot], 1))?;
-//! # std::io::Result::Ok(())
+//! minilote::plot::save(&std::env::temp_dir().join("loss.svg"), &[plot], 1)?;
+//! # Ok::<(), minilote::Error>(())
 //! ```
 
 mod scale;
@@ -23,7 +18,7 @@ mod sheet;
 use std::fmt::Write;
 
 use scale::{Scale, label};
-pub use sheet::sheet;
+pub use sheet::{save, sheet};
 
 /// What figures look like, as CSS: in a light and a dark theme and on paper.
 pub const STYLE: &str = include_str!("style.css");
@@ -96,6 +91,13 @@ pub struct Series {
     pub points: Vec<(f64, f64)>,
 }
 
+impl Series {
+    /// See the fields.
+    pub fn new(name: &str, style: usize, shape: Shape, points: Vec<(f64, f64)>) -> Series {
+        Series { name: name.into(), style, shape, points }
+    }
+}
+
 /// A figure.
 #[derive(Clone, Debug)]
 pub struct Plot {
@@ -114,6 +116,11 @@ pub struct Plot {
 }
 
 impl Plot {
+    /// Without mark and diagonal.
+    pub fn new(title: &str, x: Axis, y: Axis, series: Vec<Series>) -> Plot {
+        Plot { title: title.into(), x, y, series, mark: None, diagonal: None }
+    }
+
     /// The figure with its title and legend, as HTML.
     pub fn figure(&self) -> String {
         let caption = escape(&self.title);
@@ -297,6 +304,21 @@ fn draw(svg: &mut String, x: &Scale, y: &Scale, series: &Series, (x_name, y_name
     }
 }
 
+/// The points p with `(p − center)ᵀ A (p − center) = level`, all around: a contour of a loss with the Hessian 2 A, such
+/// as that of a linear model's squared error. A is `[[a, b], [b, c]]`, positive definite.
+pub fn ellipse(center: (f64, f64), [[a, b], [_, c]]: [[f64; 2]; 2], level: f64) -> Vec<(f64, f64)> {
+    // A = L Lᵀ by Cholesky; p = center + √level L⁻ᵀ u over the unit circle's u.
+    let first = a.sqrt();
+    let below = b / first;
+    let last = (c - below * below).sqrt();
+    let point = |i: u32| {
+        let (sin, cos) = (f64::from(i) * std::f64::consts::TAU / 120.0).sin_cos();
+        let y = level.sqrt() * sin / last;
+        (center.0 + (level.sqrt() * cos - below * y) / first, center.1 + y)
+    };
+    (0..=120).map(point).collect()
+}
+
 /// Text as HTML and XML, in attributes too.
 pub fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
@@ -314,9 +336,8 @@ mod tests {
     use super::*;
 
     fn plot(spacing: Spacing, points: Vec<(f64, f64)>) -> Plot {
-        let axis = |name| Axis::new(name, spacing);
-        let series = vec![Series { name: "a".into(), style: 0, shape: Shape::Line, points }];
-        Plot { title: "t".into(), x: axis("x"), y: axis("y"), series, mark: None, diagonal: None }
+        let [x, y] = ["x", "y"].map(|name| Axis::new(name, spacing));
+        Plot::new("t", x, y, vec![Series::new("a", 0, Shape::Line, points)])
     }
 
     #[test]
@@ -336,6 +357,14 @@ mod tests {
             assert!((lengths[0] / lengths[1] - 1.0).abs() < 1e-12, "{lengths:?}");
             let inside = |(a, b)| (0.0..=1.0).contains(&x.share(a)) && (0.0..=1.0).contains(&y.share(b));
             assert!(points.into_iter().all(inside));
+        }
+    }
+
+    #[test]
+    fn an_ellipse_is_a_level_of_its_form() {
+        for (x, y) in ellipse((3.0, -1.0), [[5.0, 2.0], [2.0, 1.0]], 0.7) {
+            let (x, y) = (x - 3.0, y + 1.0);
+            assert!((5.0 * x * x + 4.0 * x * y + y * y - 0.7).abs() < 1e-12);
         }
     }
 

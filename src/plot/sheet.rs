@@ -1,8 +1,11 @@
 //! Figures as an SVG file.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use super::{Plot, STYLE, Series, WIDTH, escape, sample};
+use crate::Result;
+use crate::model::write_whole;
 
 /// Around figures and between them.
 const GAP: f64 = 16.0;
@@ -41,6 +44,14 @@ pub fn sheet(plots: &[Plot], columns: usize) -> String {
          <style>\n{STYLE}\n.title {{ font-weight: 600 }}\n.ground {{ fill: var(--ground) }}\n</style>\n\
          <rect class=\"ground\" width=\"{width}\" height=\"{top}\"/>\n{body}</svg>\n"
     )
+}
+
+/// Writes a [`sheet`].
+///
+/// # Errors
+/// [`crate::Error::File`] if it can't be written.
+pub fn save(path: &Path, plots: &[Plot], columns: usize) -> Result<()> {
+    write_whole(path, sheet(plots, columns).as_bytes())
 }
 
 /// Names of several series below the title, and how many rows they take.
