@@ -102,6 +102,21 @@ impl Spec {
         Spec { task, layers }
     }
 
+    /// The network in whose places this one and another of as many layers find room.
+    pub(crate) fn widest(mut self, other: &Spec) -> Spec {
+        use Layer::{BatchNorm, Linear};
+        for layers in self.layers.iter_mut().zip(&other.layers) {
+            match layers {
+                (Linear { inputs, outputs, .. }, Linear { inputs: a, outputs: b, .. }) => {
+                    (*inputs, *outputs) = (*a.max(inputs), *b.max(outputs));
+                }
+                (BatchNorm { features, .. }, BatchNorm { features: a, .. }) => *features = *a.max(features),
+                _ => {}
+            }
+        }
+        self
+    }
+
     /// Features of an example.
     pub fn inputs(&self) -> usize {
         let width = self.layers.iter().find_map(|layer| match *layer {

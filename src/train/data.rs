@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use ndarray::{Array1, Array2, Axis, concatenate};
 
 use super::config::Config;
+use super::record::Rows;
 use super::values::Part;
 use crate::data::{Dataset, Images, Inputs, Schema, Split, Standardizer, Table, TargetKind, is_idx, split};
 use crate::{Error, Result, Task};
@@ -176,6 +177,15 @@ impl TrainingData {
             bytes => bytes,
         };
         Ok(TrainingData { task, schema, standardizer, target, inputs, targets, split, notes })
+    }
+
+    /// The rows of a part.
+    pub fn rows(&self, part: Rows) -> &[u32] {
+        match part {
+            Rows::Train => &self.split.train,
+            Rows::Valid => &self.split.valid,
+            Rows::Test => &self.split.test,
+        }
     }
 
     /// Whether classes and the split are in range: kernels check no index.

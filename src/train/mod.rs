@@ -4,6 +4,7 @@
 mod config;
 mod data;
 mod group;
+mod measure;
 mod passes;
 mod planning;
 mod predict;
@@ -19,7 +20,8 @@ mod values;
 pub use config::{Config, OptimizerKind, ScheduleKind};
 pub use data::{TrainingData, labels_beside, read_for};
 pub use group::Group;
-pub use predict::Predictor;
+pub use measure::{Measured, measure};
+pub use predict::{Predictor, outputs_of_each};
 pub use record::{Epoch, Norms, Rows, StepRecord, Validation};
 pub use run::{End, Observer, Outcome, Progress, SourceReport, train, train_all};
 pub use score::{Scores, best_class, score};

@@ -52,11 +52,7 @@ impl Group {
         rows: Rows,
         statistics: impl IntoIterator<Item = &'a [Statistics]>,
     ) -> Result<Vec<Result<Validation>>> {
-        let rows = match rows {
-            Rows::Train => self.data.split.train.clone(),
-            Rows::Valid => self.data.split.valid.clone(),
-            Rows::Test => self.data.split.test.clone(),
-        };
+        let rows = self.data.rows(rows).to_vec();
         if rows.is_empty() {
             return Err(Error::Config("there are no rows to evaluate: see --valid and --test".into()));
         }

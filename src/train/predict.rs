@@ -5,15 +5,17 @@ use ndarray::Array2;
 
 use crate::data::Inputs;
 use crate::engine::{Device, Engine};
-use crate::model::Model;
+use crate::model::{Model, Spec};
 use crate::ops::{Rule, Step};
 use crate::program::{DataShape, Mode, Plan};
 use crate::{Error, Result};
 
 /// Rows of a minibatch in prediction.
 const ROWS: usize = 256;
+/// Outputs that are held on the host at once, unless one model has more.
+const ELEMENTS: usize = 1 << 24;
 
-/// A trained model on a device, with rows to predict.
+/// Trained models on a device, with rows to predict.
 pub struct Predictor {
     engine: Engine,
     rows: usize,
@@ -23,12 +25,16 @@ pub struct Predictor {
 impl Predictor {
     /// Compiles what predicts so many rows, which are kept as bytes or not, without a device.
     pub fn plan(model: &Model, rows: usize, bytes: bool) -> Plan {
+        Predictor::plan_of(&model.spec, 1, rows, bytes)
+    }
+
+    fn plan_of(spec: &Spec, models: usize, rows: usize, bytes: bool) -> Plan {
         let mut requests = BTreeSet::from([(Mode::Predict, rows.clamp(1, ROWS))]);
         if !rows.is_multiple_of(ROWS) {
             requests.insert((Mode::Predict, rows % ROWS));
         }
-        let data = DataShape { examples: rows, features: model.spec.inputs(), bytes, places: rows };
-        Plan::new(&model.spec, 1, data, Rule::Sgd, &requests, 64).fused()
+        let data = DataShape { examples: rows, features: spec.inputs(), bytes, places: rows };
+        Plan::new(spec, models, data, Rule::Sgd, &requests, 64).fused()
     }
 
     /// Loads a model and rows as they are in the table, `[rows, features]`, onto a device.
@@ -45,12 +51,23 @@ impl Predictor {
     /// # Errors
     /// As for [`Predictor::new`].
     pub async fn prepared(model: &Model, inputs: &Inputs, device: &Device) -> Result<Predictor> {
+        Predictor::side_by_side(&[model], &model.spec, inputs, device).await
+    }
+
+    /// [`Predictor::prepared`] for models that lie in the beginning of the places of one network, as in
+    /// [`super::Group`]; of the standardizers the first one's counts.
+    async fn side_by_side(
+        models: &[&Model],
+        spec: &Spec,
+        inputs: &Inputs,
+        device: &Device,
+    ) -> Result<Predictor> {
         let (rows, width) = (inputs.rows(), inputs.width());
-        if width != model.spec.inputs() || rows == 0 {
-            let wanted = model.spec.inputs();
+        if width != spec.inputs() || rows == 0 {
+            let wanted = spec.inputs();
             return Err(Error::Config(format!("{rows} rows of {width} features; the model takes {wanted}")));
         }
-        let plan = Predictor::plan(model, rows, matches!(inputs, Inputs::Bytes(_)));
+        let plan = Predictor::plan_of(spec, models.len(), rows, matches!(inputs, Inputs::Bytes(_)));
         let way_out = if matches!(device, Device::Gpu(_)) {
             "predict fewer rows at a time, or use --device cpu"
         } else {
@@ -58,12 +75,12 @@ impl Predictor {
         };
         device.check(&plan, way_out)?;
         let mut engine = Engine::new(device, plan).await?;
-        engine.write_inputs(inputs, &model.standardizer.affine());
-        engine.write_parameters([&model.parameters[..]]);
-        engine.write_statistics([&model.statistics[..]]);
+        engine.write_inputs(inputs, &models[0].standardizer.affine());
+        engine.write_parameters(models.iter().map(|model| &model.parameters[..]));
+        engine.write_statistics(models.iter().map(|model| &model.statistics[..]));
         let order: Vec<u32> = (0..rows as u32).collect();
-        engine.write_order([&order[..]]);
-        Ok(Predictor { engine, rows, outputs: model.spec.outputs() })
+        engine.write_order(vec![&order[..]; models.len()]);
+        Ok(Predictor { engine, rows, outputs: spec.outputs() })
     }
 
     /// The network's outputs for every row, `[rows, outputs]`: logits, or a standardized value.
@@ -71,7 +88,12 @@ impl Predictor {
     /// # Errors
     /// [`Error::Device`].
     pub async fn outputs(&mut self) -> Result<Array2<f64>> {
-        let mut all = Array2::zeros((self.rows, self.outputs));
+        Ok(self.of_models().await?.swap_remove(0))
+    }
+
+    /// [`Predictor::outputs`] of each model.
+    async fn of_models(&mut self) -> Result<Vec<Array2<f64>>> {
+        let mut all = vec![Array2::zeros((self.rows, self.outputs)); self.engine.plan().models];
         let starts: Vec<usize> = (0..self.rows).step_by(ROWS).collect();
         for chunk in starts.chunks(self.engine.plan().slots) {
             let plan = self.engine.plan();
@@ -80,19 +102,48 @@ impl Predictor {
                 (program, Step { first: first as u32, slot: slot as u32, ..Step::default() })
             };
             let steps: Vec<_> = chunk.iter().enumerate().map(step).collect();
-            let record = plan.record;
+            let (record, models) = (plan.record, plan.models);
             let log = self.engine.run(&steps).await?;
             let ld = self.outputs.next_multiple_of(4);
-            for (&first, record) in chunk.iter().zip(log.chunks(record)) {
-                for (row, values) in record.chunks(ld).take(self.rows - first).take(ROWS).enumerate() {
-                    for (output, &value) in values[..self.outputs].iter().enumerate() {
-                        all[(first + row, output)] = value;
+            for (&first, of_step) in chunk.iter().zip(log.chunks(record * models)) {
+                for (all, record) in all.iter_mut().zip(of_step.chunks(record)) {
+                    for (row, values) in record.chunks(ld).take(self.rows - first).take(ROWS).enumerate() {
+                        for (output, &value) in values[..self.outputs].iter().enumerate() {
+                            all[(first + row, output)] = value;
+                        }
                     }
                 }
             }
         }
         Ok(all)
     }
+}
+
+/// [`Predictor::outputs`] of each of several models for the same rows, which [`Model::prepare`] gave: as many side by
+/// side as fit the device, each given to `take` with its number. They differ in hidden sizes at the most, as in
+/// [`super::Group`], and not even in those with sigmoid.
+///
+/// # Errors
+/// As for [`Predictor::prepared`].
+pub async fn outputs_of_each(
+    models: &[&Model],
+    inputs: &Inputs,
+    device: &Device,
+    mut take: impl FnMut(usize, &Array2<f64>),
+) -> Result<()> {
+    let Some(first) = models.first() else { return Ok(()) };
+    let spec = models.iter().fold(first.spec.clone(), |spec, model| spec.widest(&model.spec));
+    let (rows, bytes) = (inputs.rows(), matches!(inputs, Inputs::Bytes(_)));
+    let fits = |count: usize| device.check(&Predictor::plan_of(&spec, count, rows, bytes), "").is_ok();
+    let mut count = (ELEMENTS / (rows * spec.outputs()).max(1)).clamp(1, models.len());
+    while count > 1 && !fits(count) {
+        count = count.div_ceil(2);
+    }
+    for (chunk, some) in models.chunks(count).enumerate() {
+        let outputs = Predictor::side_by_side(some, &spec, inputs, device).await?.of_models().await?;
+        outputs.iter().enumerate().for_each(|(model, outputs)| take(chunk * count + model, outputs));
+    }
+    Ok(())
 }
 
 impl Model {

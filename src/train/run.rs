@@ -108,6 +108,8 @@ pub struct Outcome {
     pub valid: Option<Validation>,
     /// Empty without batch normalization.
     pub sources: Vec<SourceReport>,
+    /// Training and validation loss of each epoch that had both.
+    pub history: Vec<[f64; 2]>,
 }
 
 /// The best weights so far, with the moving averages that belong to them.
@@ -125,6 +127,7 @@ struct Run {
     epochs: usize,
     best: Option<Best>,
     end: Option<End>,
+    history: Vec<[f64; 2]>,
 }
 
 /// Trains as long as the configuration says, keeps the weights of the best epoch (by validation loss;
@@ -227,6 +230,7 @@ async fn train_epoch(
                     .best
                     .as_ref()
                     .is_none_or(|best| epoch.complete && (valid.is_none() || loss(valid) < loss(best.valid)));
+                run.history.extend(valid.map(|valid| [epoch.loss, valid.loss]));
                 seen.push((epoch, valid, better));
             }
             Err(error) => run.end = Some(End::Diverged(error)),
@@ -374,19 +378,19 @@ fn outcome(group: &Group, model: usize, run: Run, finished: Result<Finished>) ->
             _ => Error::Config("no epoch was trained: --epochs is 0".into()),
         });
     };
-    let (epochs, best_epoch) = (run.epochs, best.epoch);
+    let (epochs, best_epoch, history) = (run.epochs, best.epoch, run.history);
     match finished {
         Ok(Finished { statistics, valid, sources, .. }) => {
             let model = group.model_of(model, best.parameters, statistics, group.config(0).stats);
             let end = run.end.unwrap_or(End::Finished);
-            Ok(Outcome { model, end, epochs, best_epoch, valid, sources })
+            Ok(Outcome { model, end, epochs, best_epoch, valid, sources, history })
         }
         Err(error) => {
             let source = live(group);
             let statistics = if source == Source::Pytorch { best.pytorch } else { best.ema };
             let model = group.model_of(model, best.parameters, statistics, source);
             let end = if let Error::Device(_) = error { End::Lost(error) } else { End::Diverged(error) };
-            Ok(Outcome { model, end, epochs, best_epoch, valid: best.valid, sources: vec![] })
+            Ok(Outcome { model, end, epochs, best_epoch, valid: best.valid, sources: vec![], history })
         }
     }
 }
