@@ -18,8 +18,9 @@
 //! # }
 //! ```
 //!
-//! [`train`] is the loop and its configuration, [`sweep`] many models at once, [`data`] the files, [`model`] what is
-//! learned and its file, [`engine`] the choice of a device, [`plot`] figures. Below them, [`program`] compiles a network into
+//! [`train`] is the loop and its configuration, [`sweep`] many models at once, [`diagnosis`] the verdict on
+//! them, [`data`] the files, [`model`] what is learned and its file, [`engine`] the choice of a device, [`plot`]
+//! figures. Below them, [`program`] compiles a network into
 //! operations ([`ops`]), which [`gpu`] and [`cpu`] run. ARCHITECTURE.md in the repository is the map.
 
 #![warn(missing_docs)]
@@ -27,6 +28,7 @@
 pub mod cache;
 pub mod cpu;
 pub mod data;
+pub mod diagnosis;
 pub mod engine;
 pub mod error;
 pub mod gpu;

@@ -17,6 +17,7 @@ mod projection;
 mod report;
 mod run;
 mod shared;
+mod summary;
 mod sweep;
 mod train;
 

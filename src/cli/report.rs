@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use minilote::data::{Inputs, Schema, TargetKind};
+use minilote::diagnosis::Diagnosis;
 use minilote::gpu::Tuning;
 use minilote::model::Model;
 pub use minilote::plot::significant;
@@ -69,6 +70,13 @@ pub fn percent(share: f64) -> String {
 /// A loss and the accuracy, where there is one: `0.0712 (97.4 %)`.
 pub fn loss(loss: f64, accuracy: Option<f64>) -> String {
     number(loss) + &accuracy.map_or(String::new(), |accuracy| format!(" ({})", percent(accuracy)))
+}
+
+/// The verdict, its evidence, and what to try next.
+pub fn diagnosis(diagnosis: &Diagnosis) -> String {
+    let mut text = format!("verdict: {}\n", diagnosis.verdict);
+    diagnosis.evidence.iter().for_each(|line| text += &format!("  {line}\n"));
+    text + &format!("try: {}\n  {}\n", diagnosis.next, diagnosis.command)
 }
 
 /// One line on a data set.

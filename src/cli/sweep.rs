@@ -4,20 +4,22 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
+use minilote::diagnosis::{Diagnosis, Setup};
 use minilote::gpu::Tuning;
 use minilote::model::{Model, write_whole};
 use minilote::sweep::{Grid, Leaderboard, Mean, Row, label, passes, sweep};
 use minilote::train::{
     Config, End, Epoch, Observer, Predictor, Progress, Scores, Sizes, StepRecord, TrainingData, Validation,
 };
-use minilote::{Device, Error, Result};
+use minilote::{Device, Error, Result, Task};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::progress::{bar, catch_interrupts, interrupted};
 use super::report::{self, number, percent};
 use super::shared::Shared;
-use super::train::{environment, scores_of};
+use super::summary::scores_of;
+use super::train::environment;
 use super::{note, print, print_json, run};
 
 const EXAMPLES: &str = "\
@@ -113,6 +115,7 @@ fn sizes(text: &str) -> Result<Sizes, String> {
 #[derive(Serialize)]
 struct Summary<'a> {
     data: String,
+    task: Task,
     /// finished, interrupted or lost.
     end: &'static str,
     /// Of all, those that were trained.
@@ -126,6 +129,8 @@ struct Summary<'a> {
     best_seed: u64,
     /// Of the best model, on the test rows.
     test: Option<Scores>,
+    /// Of the best combination.
+    diagnosis: Option<&'a Diagnosis>,
     #[serde(flatten)]
     leaderboard: &'a Leaderboard,
 }
@@ -187,9 +192,15 @@ impl Sweep {
         let done = sweep(&data, &configs, &passes, &device, &mut watch).await;
         watch.finish();
         let done = done?;
-        let leaderboard = Leaderboard::new(&done.trained);
+        let leaderboard = Leaderboard::new(&done.trained, &data);
+        let named = self.path.display().to_string();
+        let diagnosis = leaderboard.rows.first().map(|row| {
+            let (config, seeds) = (&row.config, self.seeds);
+            Diagnosis::new(&row.evidence, &Setup { data: &named, device: &self.device, config, seeds })
+        });
         let best = leaderboard.best.map(|best| &done.trained[best]);
         let Some((best, Ok(outcome))) = best.map(|best| (best, &best.outcome)) else {
+            diagnosis.iter().for_each(|diagnosis| note(report::diagnosis(diagnosis).trim_end()));
             // All diverged: any of them says how.
             return Err(done
                 .trained
@@ -202,7 +213,8 @@ impl Sweep {
         outcome.model.save(&path)?;
         write_whole(&directory.join(run::LEADERBOARD_CSV), leaderboard.csv().as_bytes())?;
         let summary = Summary {
-            data: self.path.display().to_string(),
+            data: named.clone(),
+            task: data.task,
             end: match done.broken {
                 None => "finished",
                 Some(End::Lost(_)) => "lost",
@@ -220,6 +232,7 @@ impl Sweep {
             } else {
                 test(&outcome.model, &data, &device).await?
             },
+            diagnosis: diagnosis.as_ref(),
             leaderboard: &leaderboard,
         };
         run::write_json(&directory.join(run::LEADERBOARD), &summary)?;
@@ -263,6 +276,7 @@ fn text(best: &Model, summary: &Summary) -> String {
         "train",
         "parameters",
         "epochs",
+        "verdict",
     ];
     let mut rows = vec![header.map(String::from)];
     let shown = |mean: Option<Mean>, show: &dyn Fn(f64) -> String| {
@@ -285,6 +299,7 @@ fn text(best: &Model, summary: &Summary) -> String {
             shown(row.train_accuracy, &percent),
             row.parameters.map_or("diverged".into(), |count| count.to_string()),
             shown(row.epochs, &|epochs| format!("{epochs:.0}")),
+            row.verdict.to_string(),
         ]);
     }
     text += &report::table(&rows, 0);
@@ -295,7 +310,7 @@ fn text(best: &Model, summary: &Summary) -> String {
     if let Some(test) = &summary.test {
         text += &format!("best, test: {}", report::scores(best, test));
     }
-    text
+    text + &summary.diagnosis.map_or(String::new(), report::diagnosis)
 }
 
 /// The observer of a sweep.

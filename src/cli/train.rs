@@ -1,20 +1,18 @@
 use std::path::{Path, PathBuf};
 
-use minilote::data::Inputs;
+use minilote::diagnosis::Setup;
 use minilote::gpu::Tuning;
-use minilote::model::{Model, Source, write_whole};
+use minilote::model::{Model, write_whole};
 use minilote::program::Mode;
-use minilote::train::{
-    Config, End, Outcome, Scores, SourceReport, Trainer, TrainingData, Validation, score, train,
-};
+use minilote::sweep::Trained;
+use minilote::train::{Config, End, Trainer, TrainingData, train};
 use minilote::{Device, Error, Result};
-use ndarray::{Array1, Array2};
 use serde::Serialize;
 use serde_json::json;
 
 use super::progress::{Watch, catch_interrupts};
-use super::report::{self, Fold};
-use super::{config, html, note, predictions, print, print_json, run};
+use super::summary::{Judged, Summary, summary, text};
+use super::{config, html, note, print, print_json, report, run};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -79,36 +77,6 @@ enum Log {
     Epoch,
 }
 
-/// What `summary.json` holds.
-#[derive(Serialize)]
-struct Summary {
-    /// finished, stopped (early), interrupted or diverged.
-    end: &'static str,
-    epochs: usize,
-    best_epoch: usize,
-    updates: u64,
-    valid: Option<Validation>,
-    test: Option<Scores>,
-    statistics: Source,
-    sources: Vec<SourceReport>,
-    fold: Option<Fold>,
-    /// Rows of each part.
-    rows: Parts,
-    /// Rows of a whole minibatch.
-    batch: usize,
-    /// The part that predictions.csv is of: test, or valid, or train.
-    scored: &'static str,
-    seconds: f64,
-    examples_per_second: f64,
-}
-
-#[derive(Serialize)]
-struct Parts {
-    train: usize,
-    valid: usize,
-    test: usize,
-}
-
 /// What --json prints.
 #[derive(Serialize)]
 struct Printed<'a> {
@@ -155,14 +123,26 @@ impl Train {
         catch_interrupts()?;
         let outcome = train(&mut trainer, &mut watch).await;
         watch.finish();
-        let outcome = outcome?;
-        outcome.model.save(&directory.join(run::MODEL))?;
-        if let End::Lost(error) = outcome.end {
-            note(&format!("the best model so far is saved: {}", directory.join(run::MODEL).display()));
-            return Err(error);
+        if let Ok(outcome) = &outcome {
+            outcome.model.save(&directory.join(run::MODEL))?;
+            if let End::Lost(error) = &outcome.end {
+                note(&format!("the best model so far is saved: {}", directory.join(run::MODEL).display()));
+                return Err(error.clone());
+            }
         }
         let batch = batch(&trainer);
-        let summary = summary(&outcome, trainer.into_data(), batch, &device, &watch, &directory).await?;
+        let data = trainer.into_data();
+        let outcome = [(self.config.clone(), outcome)];
+        let trained = Trained::measure(&data, outcome, &device).await?.swap_remove(0);
+        let named = path.display().to_string();
+        let setup = Setup { data: &named, device: &self.device, config: &self.config, seeds: 1 };
+        let judged = Judged::new(&trained, &data, &setup);
+        let outcome = trained.outcome.inspect_err(|error| {
+            if matches!(error, Error::Diverged { .. }) {
+                note(report::diagnosis(&judged.diagnosis).trim_end());
+            }
+        })?;
+        let summary = summary(&outcome, judged, data, batch, &device, &watch, &directory).await?;
         run::write_json(&directory.join(run::SUMMARY), &summary)?;
         html::write(&directory)?;
         self.report(&outcome.model, &summary, &directory, path)?;
@@ -207,91 +187,4 @@ pub fn environment(device: &Device, line: &str, tuning: &Tuning) -> serde_json::
 fn batch(trainer: &Trainer) -> usize {
     let programs = trainer.engine().plan().programs.iter();
     programs.filter(|program| program.mode == Mode::Train).map(|program| program.rows).max().unwrap_or(0)
-}
-
-/// Measures the trained model on the test rows, or where there are none on others, and writes its predictions.
-async fn summary(
-    outcome: &Outcome,
-    data: TrainingData,
-    batch: usize,
-    device: &Device,
-    watch: &Watch,
-    directory: &Path,
-) -> Result<Summary> {
-    let model = &outcome.model;
-    let split = &data.split;
-    let parts = [("test", &split.test), ("valid", &split.valid), ("train", &split.train)];
-    let (scored, rows) = parts.into_iter().find(|(_, rows)| !rows.is_empty()).unwrap_or(parts[2]);
-    let inputs: Inputs = data.inputs.select(rows);
-    let (outputs, fold) = report::outputs(model, &inputs, device).await?;
-    let targets = targets_of(model, &data, rows);
-    predictions::write(&directory.join(run::PREDICTIONS), model, &outputs, &targets)?;
-    let test = (scored == "test").then(|| score(model, &outputs, &targets));
-    Ok(Summary {
-        end: match outcome.end {
-            End::Finished => "finished",
-            End::Stopped => "stopped",
-            End::Interrupted => "interrupted",
-            End::Diverged(_) => "diverged",
-            End::Lost(_) => "lost",
-        },
-        epochs: outcome.epochs,
-        best_epoch: outcome.best_epoch,
-        updates: model.updates,
-        valid: outcome.valid,
-        test,
-        statistics: model.source,
-        sources: outcome.sources.clone(),
-        fold,
-        rows: Parts { train: split.train.len(), valid: split.valid.len(), test: split.test.len() },
-        batch,
-        scored,
-        seconds: watch.elapsed(),
-        examples_per_second: watch.rows as f64 / watch.seconds.max(1e-9),
-    })
-}
-
-/// The scores of a model with these outputs for some rows of the data that it was trained with.
-pub fn scores_of(model: &Model, data: &TrainingData, rows: &[u32], outputs: &Array2<f64>) -> Scores {
-    score(model, outputs, &targets_of(model, data, rows))
-}
-
-/// Targets in the table's own units.
-fn targets_of(model: &Model, data: &TrainingData, rows: &[u32]) -> Array1<f64> {
-    let own = |&row: &u32| match &model.target {
-        Some(target) => target.invert_value(0, data.targets[row as usize]),
-        None => data.targets[row as usize],
-    };
-    rows.iter().map(own).collect()
-}
-
-/// The summary for people.
-fn text(model: &Model, summary: &Summary, epochs: usize) -> String {
-    let (epoch, best) = (summary.epochs, summary.best_epoch);
-    let mut text = match summary.end {
-        "finished" => format!("finished {epoch} epochs"),
-        "stopped" => format!("stopped early after epoch {epoch} of {epochs}, as validation got no better"),
-        end => format!("{end} in epoch {epoch} of {epochs}"),
-    };
-    text += &format!(
-        " ({:.1} s, {:.0} examples/s); the model is that of epoch {best}\n",
-        summary.seconds, summary.examples_per_second
-    );
-    if let Some(valid) = &summary.valid {
-        text += &format!("valid: loss {}\n", report::loss(valid.loss, valid.accuracy));
-    }
-    if let Some(test) = &summary.test {
-        text += &format!("test: {}", report::scores(model, test));
-    }
-    if !summary.sources.is_empty() {
-        let of = |report: &SourceReport| {
-            let name = format!("{:?}", report.source).to_lowercase();
-            let used = if report.source == summary.statistics { " (used)" } else { "" };
-            format!("{name} {}{used}", report::number(report.loss))
-        };
-        let all: Vec<String> = summary.sources.iter().map(of).collect();
-        let rows = if summary.valid.is_some() { "validation" } else { "training" };
-        text += &format!("{rows} loss by statistics: {}\n", all.join(", "));
-    }
-    text + &summary.fold.as_ref().map_or(String::new(), report::fold)
 }

@@ -1,7 +1,8 @@
 use serde::Serialize;
 
 use super::{Trained, grid};
-use crate::train::{Config, Validation};
+use crate::diagnosis::{Evidence, Finding, Rivals, Verdict};
+use crate::train::{Config, Measured, TrainingData, Validation};
 
 /// What the seeds of a combination have on average.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -36,7 +37,7 @@ pub struct Seed {
     /// On the validation rows.
     pub valid: Option<Validation>,
     /// On the training rows.
-    pub train: Option<Validation>,
+    pub train: Option<Measured>,
 }
 
 /// A combination of settings, and what its models came to.
@@ -64,8 +65,18 @@ pub struct Row {
     pub train_accuracy: Option<Mean>,
     /// Epochs that were begun.
     pub epochs: Option<Mean>,
+    /// On the combination: see [`crate::diagnosis`].
+    pub verdict: Verdict,
+    /// Why.
+    pub finding: Finding,
     /// Each seed.
     pub seeds: Vec<Seed>,
+    /// The settings of the first seed.
+    #[serde(skip)]
+    pub config: Config,
+    /// What the verdict is judged by.
+    #[serde(skip)]
+    pub evidence: Evidence,
 }
 
 /// The combinations of a sweep, the best first: by mean validation loss, those with fewer diverged seeds before
@@ -81,17 +92,18 @@ pub struct Leaderboard {
 }
 
 impl Leaderboard {
-    /// Of the models of a sweep.
-    pub fn new(trained: &[Trained]) -> Leaderboard {
+    /// Of the models of a sweep over a data set.
+    pub fn new(trained: &[Trained], data: &TrainingData) -> Leaderboard {
         let alone = |config: &Config| Config { seed: 0, ..config.clone() };
         let mut rows: Vec<(Row, Option<usize>)> = vec![];
         let mut from = 0;
         for models in trained.chunk_by(|a, b| alone(&a.config) == alone(&b.config)) {
             let losses = models.iter().enumerate().filter_map(|(i, model)| Some((i, loss(model)?)));
             let best = losses.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(i, _)| from + i);
-            rows.push((row(models), best));
+            rows.push((row(models, Evidence::new(data, models)), best));
             from += models.len();
         }
+        compare(&mut rows);
         let mean = |row: &Row| row.valid_loss.map_or(f64::INFINITY, |loss| loss.mean);
         rows.sort_by(|(a, _), (b, _)| a.diverged.cmp(&b.diverged).then(mean(a).total_cmp(&mean(b))));
         let best = rows.first().and_then(|(_, best)| *best);
@@ -101,16 +113,19 @@ impl Leaderboard {
 
     /// A table with a line for each combination, each mean with its sample standard deviation beside it.
     pub fn csv(&self) -> String {
-        let mut text = "rank,hidden,lambda,lr,parameters,seeds,diverged".to_string();
+        let mut text = "rank,hidden,lambda,lr,parameters,seeds,diverged,verdict".to_string();
         for name in ["valid_loss", "valid_accuracy", "train_loss", "train_accuracy", "epochs"] {
             text += &format!(",{name},{name}_sd");
         }
         text.push('\n');
         let cell = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
         for row in &self.rows {
-            let Row { rank, hidden, lambda, lr, diverged, .. } = row;
+            let Row { rank, hidden, lambda, lr, diverged, verdict, .. } = row;
             let parameters = cell(row.parameters.map(|count| count as f64));
-            text += &format!("{rank},{hidden},{lambda},{lr},{parameters},{},{diverged}", row.seeds.len());
+            text += &format!(
+                "{rank},{hidden},{lambda},{lr},{parameters},{},{diverged},{verdict}",
+                row.seeds.len()
+            );
             for mean in [row.valid_loss, row.valid_accuracy, row.train_loss, row.train_accuracy, row.epochs] {
                 let deviation = mean.and_then(|mean| mean.deviation);
                 text += &format!(",{},{}", cell(mean.map(|mean| mean.mean)), cell(deviation));
@@ -126,8 +141,28 @@ fn loss(model: &Trained) -> Option<f64> {
     Some(model.outcome.as_ref().ok()?.valid?.loss)
 }
 
+/// Judges each combination again beside those of as many parameters and as little L2 or more and less.
+fn compare(rows: &mut [(Row, Option<usize>)]) {
+    let all: Vec<_> = rows
+        .iter()
+        .map(|(row, _)| (row.parameters, row.lambda, row.lr, row.valid_loss.map(|loss| loss.mean)))
+        .collect();
+    for (row, _) in rows {
+        let own = (row.parameters, row.lambda);
+        let rivals = all.iter().filter(|(parameters, lambda, lr, _)| {
+            *lr == row.lr && *parameters >= own.0 && *lambda <= own.1 && (*parameters, *lambda) != own
+        });
+        let unit = row.evidence.unit();
+        let loss = row.valid_loss.map_or(f64::INFINITY, |loss| loss.mean);
+        row.evidence.rivals = Some(Rivals::of(rivals.map(|rival| rival.3), loss, unit));
+        row.finding = Finding::of(&row.evidence);
+        row.verdict = row.finding.verdict();
+    }
+}
+
 /// The models of one combination.
-fn row(models: &[Trained]) -> Row {
+fn row(models: &[Trained], evidence: Evidence) -> Row {
+    let finding = Finding::of(&evidence);
     let config = &models[0].config;
     let seed = |model: &Trained| {
         let of_run = model.outcome.as_ref().ok();
@@ -154,6 +189,10 @@ fn row(models: &[Trained]) -> Row {
         train_loss: mean(&|seed| Some(seed.train?.loss)),
         train_accuracy: mean(&|seed| seed.train?.accuracy),
         epochs: mean(&|seed| (seed.epochs > 0).then_some(seed.epochs as f64)),
+        verdict: finding.verdict(),
+        finding,
         seeds,
+        config: config.clone(),
+        evidence,
     }
 }

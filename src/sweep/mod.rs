@@ -8,21 +8,56 @@ use std::ops::ControlFlow;
 pub use grid::{Grid, label, name, passes, room};
 pub use leaderboard::{Leaderboard, Mean, Row, Seed};
 
+use crate::model::Model;
 use crate::train::{
-    Config, End, Epoch, Group, Observer, Outcome, Progress, Rows, StepRecord, TrainingData, Validation,
-    train_all,
+    Config, End, Epoch, Group, Measured, Observer, Outcome, Progress, Rows, StepRecord, TrainingData,
+    Validation, measure, train_all,
 };
 use crate::{Device, Error, Result};
 
-/// A model of a sweep that was trained.
+/// A model that was trained.
 #[derive(Debug)]
 pub struct Trained {
     /// Its settings.
     pub config: Config,
     /// As alone: [`Error::Diverged`] before the first good epoch, or what was learned.
     pub outcome: Result<Outcome>,
-    /// Of the best epoch's weights on the training rows, with the model's own statistics.
-    pub train: Option<Validation>,
+    /// Of the best epoch's weights on the training rows, with the model's own statistics; none where the outcome is
+    /// an error or the device was lost.
+    pub train: Option<Measured>,
+    /// The same on the validation rows, where there are any.
+    pub valid: Option<Measured>,
+}
+
+impl Trained {
+    /// Measures models that were trained with these settings, of as many layers each.
+    ///
+    /// # Errors
+    /// As for [`measure`].
+    pub async fn measure(
+        data: &TrainingData,
+        models: impl IntoIterator<Item = (Config, Result<Outcome>)>,
+        device: &Device,
+    ) -> Result<Vec<Trained>> {
+        let new = |(config, outcome)| Trained { config, outcome, train: None, valid: None };
+        let mut all: Vec<Trained> = models.into_iter().map(new).collect();
+        let lost = |trained: &Trained| matches!(&trained.outcome, Ok(Outcome { end: End::Lost(_), .. }));
+        if all.iter().any(lost) {
+            return Ok(all);
+        }
+        let learned: Vec<&Model> =
+            all.iter().flat_map(|trained| &trained.outcome).map(|outcome| &outcome.model).collect();
+        let train = measure(&learned, data, Rows::Train, device).await?;
+        let valid = match data.rows(Rows::Valid) {
+            [] => vec![None; train.len()],
+            _ => measure(&learned, data, Rows::Valid, device).await?.into_iter().map(Some).collect(),
+        };
+        let measured = all.iter_mut().filter(|trained| trained.outcome.is_ok());
+        for (trained, (train, valid)) in measured.zip(train.into_iter().zip(valid)) {
+            (trained.train, trained.valid) = (Some(train), valid);
+        }
+        Ok(all)
+    }
 }
 
 /// What a sweep came to.
@@ -88,24 +123,10 @@ async fn train_pass(
         End::Lost(error) => Some(End::Lost(error.clone())),
         _ => None,
     });
-    let of_model = |outcome: &Result<Outcome>| {
-        outcome.as_ref().map_or(vec![], |outcome| outcome.model.statistics.clone())
-    };
-    let statistics: Vec<_> = outcomes.iter().map(of_model).collect();
-    let measured: Vec<Option<Validation>> = match broken {
-        Some(End::Lost(_)) => vec![None; outcomes.len()],
-        _ => {
-            let measured = group.evaluate(Rows::Train, statistics.iter().map(Vec::as_slice)).await?;
-            measured.into_iter().map(Result::ok).collect()
-        }
-    };
-    let all = configs.into_iter().zip(outcomes).zip(measured);
-    let trained = all.map(|((config, outcome), train)| Trained {
-        config,
-        train: train.filter(|_| outcome.is_ok()),
-        outcome,
-    });
-    Ok((trained.collect(), broken))
+    // The device's memory is free for what measures them.
+    drop(group);
+    let trained = Trained::measure(data, configs.into_iter().zip(outcomes), device).await?;
+    Ok((trained, broken))
 }
 
 /// Shows a pass to the observer of the whole sweep.

@@ -66,7 +66,9 @@ fn train(out: &str, rest: &str) -> String {
 fn a_run_writes_its_files_and_its_configuration_repeats_it() {
     let at = directory("repeat");
     let text = succeed(&at, &train("one", "--log step"));
-    for words in ["finished 3 epochs", "accuracy", "malignant", "recall", "fold", "minilote predict one"] {
+    for words in
+        ["finished 3 epochs", "accuracy", "malignant", "recall", "fold", "verdict: ", "minilote predict one"]
+    {
         assert!(text.contains(words), "{words:?} is not in {text}");
     }
     let log: Vec<Value> = read(at.join("one/log.jsonl")).lines().map(json).collect();
@@ -81,6 +83,13 @@ fn a_run_writes_its_files_and_its_configuration_repeats_it() {
     let summary = json(&read(at.join("one/summary.json")));
     assert_eq!((&summary["end"], &summary["updates"]), (&"finished".into(), &36.into()));
     assert_eq!(summary["sources"].as_array().unwrap().len(), 4);
+    let diagnosis = &summary["diagnosis"];
+    assert!(text.contains(&format!("verdict: {}\n", diagnosis["verdict"].as_str().unwrap())), "{diagnosis}");
+    assert!(
+        text.contains(diagnosis["command"].as_str().unwrap()) && text.contains("with one seed"),
+        "{text}"
+    );
+    assert_eq!(summary["evidence"]["fits"].as_array().unwrap().len(), 1);
     assert!(summary["fold"]["max_difference"].as_f64().unwrap() < 1e-4);
 
     let again = json(&succeed(&at, "train --config one/config.toml --out two --json --quiet"));

@@ -2,6 +2,7 @@
 
 mod arena;
 mod command;
+mod diagnosis;
 mod fusion;
 mod gradients;
 mod kernels;

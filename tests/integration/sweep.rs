@@ -333,7 +333,7 @@ fn an_interrupted_sweep_keeps_what_was_trained() {
     let done = sweep_all(&configs, &mut Impatient(20));
     assert!(matches!(done.broken, Some(End::Interrupted)), "{:?}", done.broken);
     assert_eq!(done.trained.len(), 2);
-    let leaderboard = Leaderboard::new(&done.trained);
+    let leaderboard = Leaderboard::new(&done.trained, &data());
     assert_eq!((leaderboard.rows.len(), leaderboard.rows[0].hidden.as_str()), (1, "none"));
 }
 
@@ -348,7 +348,7 @@ fn a_combination_is_ranked_by_the_mean_of_its_seeds() {
     let configs = grid.configs(&Config { norm: Norm::None, ..cancer() }).unwrap();
     let done = sweep_all(&configs, &mut ());
     assert!(done.broken.is_none() && done.trained.iter().map(|model| &model.config).eq(&configs));
-    let leaderboard = Leaderboard::new(&done.trained);
+    let leaderboard = Leaderboard::new(&done.trained, &data());
     let (good, bad) = leaderboard.rows.split_at(6);
     assert!(bad.len() == 6 && bad.iter().all(|row| (row.diverged, row.lr) == (3, 1e30)));
     assert!(good.iter().all(|row| row.diverged == 0 && row.seeds.len() == 3));

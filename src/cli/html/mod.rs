@@ -13,10 +13,11 @@ use std::path::{Path, PathBuf};
 use minilote::model::write_whole;
 use minilote::plot::Plot;
 use minilote::{Error, Result, Task};
+use serde_json::Value;
 
 use super::{print, run};
 use files::Run;
-use page::{heading, page, paragraph};
+use page::{escape, heading, page, paragraph};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -100,6 +101,7 @@ fn several(runs: &[Run]) -> String {
 
 fn one(runs: &[Run], run: &Run) -> String {
     let mut body = page::words(&text::words(run));
+    body += &diagnosis(&run.summary["diagnosis"]);
     body += &heading("Scores");
     body += &tables::scores(runs);
     body += &heading("Curves");
@@ -125,6 +127,21 @@ fn one(runs: &[Run], run: &Run) -> String {
     body += &heading("Repeat the run");
     body += &text::commands(run);
     body + &details("All settings", &tables::configurations(runs))
+}
+
+/// The verdict with its evidence, and the next experiment; nothing in runs of versions without them.
+fn diagnosis(of: &Value) -> String {
+    let text = |key: &str| of[key].as_str();
+    let (Some(verdict), Some(next), Some(command)) = (text("verdict"), text("next"), text("command")) else {
+        return String::new();
+    };
+    let evidence = of["evidence"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let items: String = evidence.map(|line| format!("<li>{}</li>\n", escape(line))).collect();
+    let (next, command) = (escape(next), escape(command));
+    format!(
+        "<h2>Diagnosis: {}</h2>\n<ul>\n{items}</ul>\n<p>Next: {next}.</p>\n<pre>{command}</pre>\n",
+        escape(verdict)
+    )
 }
 
 fn grid(plots: &[Plot]) -> String {

@@ -82,9 +82,11 @@ pub fn scores(runs: &[Run]) -> String {
     };
     let real = |value: Option<f64>| value.map(|value| shown(Some(value)));
     push("end", &|run| run.summary["end"].as_str().map(String::from));
+    push("verdict", &|run| run.summary["diagnosis"]["verdict"].as_str().map(String::from));
     push("epochs", &count("/epochs"));
     push("best epoch", &count("/best_epoch"));
-    push("training loss, best epoch", &|run| real(best(run, "/loss")));
+    push("training loss", &|run| real(run.score("/train/loss").or_else(|| best(run, "/loss"))));
+    push("training accuracy", &share("/train/accuracy"));
     push("validation loss", &|run| real(summary("/valid/loss")(run)));
     push("validation accuracy", &share("/valid/accuracy"));
     push("test rows", &count("/test/rows"));

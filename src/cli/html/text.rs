@@ -1,8 +1,9 @@
 //! A run in words.
 
 use minilote::Task;
+use minilote::diagnosis::{flags, quoted};
 use minilote::model::{Layer, Norm};
-use minilote::train::{Config, OptimizerKind, ScheduleKind};
+use minilote::train::{OptimizerKind, ScheduleKind};
 use serde_json::Value;
 
 use super::files::{Run, at};
@@ -215,28 +216,12 @@ pub fn regularization(run: &Run) -> String {
 pub fn commands(run: &Run) -> String {
     let config = run.directory.join(crate::cli::run::CONFIG);
     let data = run.train.data.as_ref().map_or(String::new(), |data| quoted(&data.display().to_string()));
-    let mut command = format!("minilote train {data} --device {}", quoted(&run.train.device));
-    let defaults = serde_json::to_value(Config::default()).unwrap_or_default();
-    let own = serde_json::to_value(&run.train.config).unwrap_or_default();
-    for (key, value) in own.as_object().into_iter().flatten().filter(|(key, value)| defaults[*key] != **value)
-    {
-        let text = value.as_str().map_or_else(|| value.to_string(), String::from);
-        command += &format!(" {}", quoted(&format!("--{key}={text}")));
-    }
+    let device = quoted(&run.train.device);
+    let command = format!("minilote train {data} --device {device}{}", flags(&run.train.config, &[]));
     let short = format!("minilote train --config {}", quoted(&config.display().to_string()));
     format!(
         "<p>In the folder where it was started, either of:</p>\n<pre>{}</pre>\n<pre>{}</pre>\n",
         escape(&short),
         escape(&command)
     )
-}
-
-/// A word of a shell.
-fn quoted(word: &str) -> String {
-    let plain = |letter: char| letter.is_alphanumeric() || "-_./=,:+".contains(letter);
-    if word.chars().all(plain) && !word.is_empty() {
-        word.into()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
 }

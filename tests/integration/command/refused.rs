@@ -112,7 +112,11 @@ const TRAINING: &[(&str, i32, &[&str])] = &[
     ("good.csv --target c --out full", 6, &["full", "not empty"]),
     ("good.csv --target c --out run", 6, &["run", "--force"]),
     ("good.csv --target c --out good.csv", 6, &["good.csv"]),
-    ("good.csv --target c --optimizer sgd --lr 1e30 --norm none --out lost", 5, &["diverged", "lower --lr"]),
+    (
+        "good.csv --target c --optimizer sgd --lr 1e30 --norm none --out lost",
+        5,
+        &["diverged", "lower --lr", "verdict: diverged", "--lr=1e+29"],
+    ),
     ("", 2, &["DATA is missing"]),
     // Configuration files.
     ("good.csv --config key.toml", 2, &["key.toml, line 2", "\"epocs\"", "did you mean \"epochs\"?"]),

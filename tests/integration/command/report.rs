@@ -88,6 +88,8 @@ fn a_binary_run_reports_its_curve_its_matrix_and_its_layers() {
             "<title>3.weight: epoch 3, Euclidean norm ",
             "<title>validation: epoch 3, cross-entropy (nats) ",
             "<title>minibatches: epoch ",
+            "<h2>Diagnosis: ",
+            "with one seed, how much",
             "With batch normalization folded",
             "population (used)",
             "arXiv:1706.05350",
@@ -114,6 +116,11 @@ fn a_binary_run_reports_its_curve_its_matrix_and_its_layers() {
     assert_eq!(succeed(&at, "report run"), "report: run/report.html\n");
     let html = page(at.join("run/report.html"));
     assert_eq!(figures(&html), ["Loss", "Accuracy", "Learning rate"]);
+    let summary = read(at.join("run/summary.json")).replace("\"verdict\"", "\"unknown\"");
+    fs::write(at.join("run/summary.json"), summary).unwrap();
+    succeed(&at, "report run");
+    let html = page(at.join("run/report.html"));
+    assert!(!html.contains("Diagnosis"));
     expect(&html, &["There is no predictions.csv in this run", "did not log", "true \\ predicted"]);
 }
 

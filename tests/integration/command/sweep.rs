@@ -10,13 +10,22 @@ fn sweep(out: &str, rest: &str) -> String {
 fn a_sweep_writes_its_leaderboard_and_an_ordinary_model() {
     let at = directory("sweep");
     let text = succeed(&at, &sweep("one", "--hidden 4,8x3 --lambda 0,1 --lr 0.01 --seeds 2"));
-    for words in ["finished: 8 of 8 models", "±", "8x3", "best, test: 114 rows", "minilote predict one/best"]
-    {
+    for words in [
+        "finished: 8 of 8 models",
+        "±",
+        "8x3",
+        "verdict",
+        "best, test: 114 rows",
+        "minilote predict one/best",
+    ] {
         assert!(text.contains(words), "{words:?} is not in {text}");
     }
     let board = json(&read(at.join("one/leaderboard.json")));
     let rows = board["rows"].as_array().unwrap();
     assert_eq!((rows.len(), &board["models"]), (4, &8.into()));
+    let verdict = rows[0]["verdict"].as_str().unwrap();
+    assert!(board["diagnosis"]["verdict"] == verdict && text.contains(&format!("verdict: {verdict}\n")));
+    assert!(text.contains(board["diagnosis"]["command"].as_str().unwrap()), "{text}");
     assert_eq!(board["grid"]["hidden"], serde_json::json!(["4", "8,3"]));
     assert!(board["settings"]["hidden"].is_null() && board["settings"]["epochs"] == 3);
     let csv = read(at.join("one/leaderboard.csv"));
@@ -81,7 +90,11 @@ fn a_bad_grid_is_refused() {
         ("--optimiser sgd", 2, &["--optimizer"]),
         ("--batch 1", 2, &["--norm none"]),
         ("--hidden 16000000x16000000", 7, &["TiB", "smaller layers"]),
-        ("--lr 1e30 --norm none --optimizer sgd --out lost", 5, &["diverged", "lower --lr"]),
+        (
+            "--lr 1e30 --norm none --optimizer sgd --out lost",
+            5,
+            &["diverged", "lower --lr", "verdict: diverged", "--lr 1e29"],
+        ),
     ];
     let mut failures = vec![];
     for (arguments, code, words) in cases {

@@ -1,0 +1,161 @@
+//! What a run came to: summary.json, and the same for people.
+
+use std::path::Path;
+
+use minilote::data::Inputs;
+use minilote::diagnosis::{Diagnosis, Evidence, Setup};
+use minilote::model::{Model, Source};
+use minilote::sweep::Trained;
+use minilote::train::{End, Measured, Outcome, Scores, SourceReport, TrainingData, Validation, score};
+use minilote::{Device, Result};
+use ndarray::{Array1, Array2};
+use serde::Serialize;
+
+use super::progress::Watch;
+use super::report::{self, Fold};
+use super::{predictions, run};
+
+/// What `summary.json` holds.
+#[derive(Serialize)]
+pub struct Summary {
+    /// finished, stopped (early), interrupted or diverged.
+    end: &'static str,
+    epochs: usize,
+    best_epoch: usize,
+    updates: u64,
+    #[serde(flatten)]
+    judged: Judged,
+    valid: Option<Validation>,
+    test: Option<Scores>,
+    statistics: Source,
+    sources: Vec<SourceReport>,
+    fold: Option<Fold>,
+    /// Rows of each part.
+    rows: Parts,
+    /// Rows of a whole minibatch.
+    batch: usize,
+    /// The part that predictions.csv is of: test, or valid, or train.
+    scored: &'static str,
+    seconds: f64,
+    examples_per_second: f64,
+}
+
+/// What the model is judged by, and how.
+#[derive(Serialize)]
+pub struct Judged {
+    /// On the training rows.
+    train: Option<Measured>,
+    pub diagnosis: Diagnosis,
+    evidence: Evidence,
+}
+
+impl Judged {
+    pub fn new(trained: &Trained, data: &TrainingData, setup: &Setup) -> Judged {
+        let evidence = Evidence::new(data, std::slice::from_ref(trained));
+        let diagnosis = Diagnosis::new(&evidence, setup);
+        Judged { train: trained.train, diagnosis, evidence }
+    }
+}
+
+#[derive(Serialize)]
+pub struct Parts {
+    train: usize,
+    valid: usize,
+    test: usize,
+}
+
+/// Measures a trained model on the test rows, or where there are none on others, and writes its predictions.
+///
+/// # Errors
+/// As for [`minilote::train::Predictor::prepared`]; [`minilote::Error::File`].
+pub async fn summary(
+    outcome: &Outcome,
+    judged: Judged,
+    data: TrainingData,
+    batch: usize,
+    device: &Device,
+    watch: &Watch,
+    directory: &Path,
+) -> Result<Summary> {
+    let model = &outcome.model;
+    let split = &data.split;
+    let parts = [("test", &split.test), ("valid", &split.valid), ("train", &split.train)];
+    let (scored, rows) = parts.into_iter().find(|(_, rows)| !rows.is_empty()).unwrap_or(parts[2]);
+    let inputs: Inputs = data.inputs.select(rows);
+    let (outputs, fold) = report::outputs(model, &inputs, device).await?;
+    let targets = targets_of(model, &data, rows);
+    predictions::write(&directory.join(run::PREDICTIONS), model, &outputs, &targets)?;
+    let test = (scored == "test").then(|| score(model, &outputs, &targets));
+    Ok(Summary {
+        end: match outcome.end {
+            End::Finished => "finished",
+            End::Stopped => "stopped",
+            End::Interrupted => "interrupted",
+            End::Diverged(_) => "diverged",
+            End::Lost(_) => "lost",
+        },
+        epochs: outcome.epochs,
+        best_epoch: outcome.best_epoch,
+        updates: model.updates,
+        judged,
+        valid: outcome.valid,
+        test,
+        statistics: model.source,
+        sources: outcome.sources.clone(),
+        fold,
+        rows: Parts { train: split.train.len(), valid: split.valid.len(), test: split.test.len() },
+        batch,
+        scored,
+        seconds: watch.elapsed(),
+        examples_per_second: watch.rows as f64 / watch.seconds.max(1e-9),
+    })
+}
+
+/// The scores of a model with these outputs for some rows of the data that it was trained with.
+pub fn scores_of(model: &Model, data: &TrainingData, rows: &[u32], outputs: &Array2<f64>) -> Scores {
+    score(model, outputs, &targets_of(model, data, rows))
+}
+
+/// Targets in the table's own units.
+fn targets_of(model: &Model, data: &TrainingData, rows: &[u32]) -> Array1<f64> {
+    let own = |&row: &u32| match &model.target {
+        Some(target) => target.invert_value(0, data.targets[row as usize]),
+        None => data.targets[row as usize],
+    };
+    rows.iter().map(own).collect()
+}
+
+/// The summary for people.
+pub fn text(model: &Model, summary: &Summary, epochs: usize) -> String {
+    let (epoch, best) = (summary.epochs, summary.best_epoch);
+    let mut text = match summary.end {
+        "finished" => format!("finished {epoch} epochs"),
+        "stopped" => format!("stopped early after epoch {epoch} of {epochs}, as validation got no better"),
+        end => format!("{end} in epoch {epoch} of {epochs}"),
+    };
+    text += &format!(
+        " ({:.1} s, {:.0} examples/s); the model is that of epoch {best}\n",
+        summary.seconds, summary.examples_per_second
+    );
+    if let Some(train) = &summary.judged.train {
+        text += &format!("train: loss {}\n", report::loss(train.loss, train.accuracy));
+    }
+    if let Some(valid) = &summary.valid {
+        text += &format!("valid: loss {}\n", report::loss(valid.loss, valid.accuracy));
+    }
+    if let Some(test) = &summary.test {
+        text += &format!("test: {}", report::scores(model, test));
+    }
+    if !summary.sources.is_empty() {
+        let of = |report: &SourceReport| {
+            let name = format!("{:?}", report.source).to_lowercase();
+            let used = if report.source == summary.statistics { " (used)" } else { "" };
+            format!("{name} {}{used}", report::number(report.loss))
+        };
+        let all: Vec<String> = summary.sources.iter().map(of).collect();
+        let rows = if summary.valid.is_some() { "validation" } else { "training" };
+        text += &format!("{rows} loss by statistics: {}\n", all.join(", "));
+    }
+    text += &summary.fold.as_ref().map_or(String::new(), report::fold);
+    text + &report::diagnosis(&summary.judged.diagnosis)
+}

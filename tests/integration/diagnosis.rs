@@ -1,0 +1,211 @@
+//! Verdicts on models that were trained on data sets built to cause them, and on real ones.
+
+use std::path::Path;
+
+use minilote::data::{Feature, FeatureKind, Inputs, Missing, Schema, Split, Standardize, Target, TargetKind};
+use minilote::diagnosis::{Diagnosis, Evidence, Finding, Setup, Verdict};
+use minilote::model::Norm;
+use minilote::sweep::{Grid, Leaderboard, passes, sweep};
+use minilote::train::{Config, Sizes, TrainingData};
+use minilote::{Device, Task};
+use ndarray::{Array1, Array2};
+use pollster::block_on;
+
+/// Uniform in [−1, 1), the same in every run.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> f64 {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.0 >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+    }
+}
+
+/// Rows to train, rows to validate, and columns, of which `target` sees a row and more randomness.
+fn made(
+    [train, valid, columns]: [usize; 3],
+    task: Task,
+    target: impl Fn(&[f64], &mut Random) -> f64,
+) -> TrainingData {
+    let mut random = Random(7);
+    let rows = train + valid;
+    let inputs = Array2::from_shape_fn((rows, columns), |_| random.next());
+    let of_row = |row| target(inputs.row(row).as_slice().unwrap(), &mut random);
+    let targets = Array1::from_iter((0..rows).map(of_row));
+    let kind = match task {
+        Task::Regression => TargetKind::Value,
+        _ => TargetKind::Classes(vec!["no".into(), "yes".into()]),
+    };
+    let feature = |column| Feature { name: format!("x{column}"), kind: FeatureKind::Numeric { fill: None } };
+    let schema = Schema {
+        features: (0..columns).map(feature).collect(),
+        target: Target { name: "y".into(), kind },
+        missing: Missing::Refuse,
+    };
+    let rows: Vec<u32> = (0..rows as u32).collect();
+    let split = Split { train: rows[..train].to_vec(), valid: rows[train..].to_vec(), test: vec![] };
+    TrainingData::new(task, schema, Inputs::Real(inputs), targets, split, Standardize::Standard, vec![])
+        .unwrap()
+}
+
+fn example(name: &str, target: &str) -> TrainingData {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data").join(name);
+    TrainingData::read(&path, &Config { target: Some(target.into()), ..Config::default() }).unwrap()
+}
+
+/// The best combination of a grid first, each with its finding.
+fn board(
+    data: &TrainingData,
+    config: &Config,
+    hidden: &[&[usize]],
+    lambda: &[f64],
+    seeds: usize,
+) -> Leaderboard {
+    let hidden = hidden.iter().map(|sizes| Sizes(sizes.to_vec())).collect();
+    let grid = Grid { hidden, lambda: lambda.into(), lr: vec![], seeds };
+    let configs = grid.configs(config).unwrap();
+    let passes = passes(data, &configs, &Device::Cpu).unwrap();
+    let done = block_on(sweep(data, &configs, &passes, &Device::Cpu, &mut ())).unwrap();
+    Leaderboard::new(&done.trained, data)
+}
+
+/// What is found about one combination, with its command, which has these words.
+fn diagnose(data: &TrainingData, config: &Config, seeds: usize, words: &[&str]) -> (Finding, Evidence) {
+    let rows = board(data, config, &[&config.hidden.0], &[config.lambda], seeds).rows;
+    let setup = Setup { data: "t.csv", device: "cpu", config: &rows[0].config, seeds };
+    let evidence = rows[0].evidence.clone();
+    let all = Diagnosis::new(&evidence, &setup);
+    println!("{} ({:?}): {:#?}\n{}: {}", all.verdict, all.finding, all.evidence, all.next, all.command);
+    for word in words {
+        assert!(all.command.contains(word), "{word:?} is not in {}", all.command);
+    }
+    assert!(all.evidence.len() >= 3 || all.verdict == Verdict::Diverged);
+    (all.finding, evidence)
+}
+
+fn config(hidden: &[usize]) -> Config {
+    Config { hidden: Sizes(hidden.into()), epochs: 60, patience: 12, ..Config::default() }
+}
+
+fn exclusive_or(row: &[f64], _: &mut Random) -> f64 {
+    f64::from(row[0] * row[1] > 0.0)
+}
+
+#[test]
+fn a_linear_model_underfits_what_is_not_linear() {
+    let data = made([400, 400, 2], Task::Binary, exclusive_or);
+    let (linear, _) = diagnose(&data, &config(&[]), 3, &["--hidden none,16,32", "--seeds 5"]);
+    assert_eq!(linear, Finding::High);
+    let held = Config { lambda: 400.0, norm: Norm::None, ..config(&[16]) };
+    let (held, _) = diagnose(&data, &held, 3, &["--hidden 16", "--lambda 0,40,400"]);
+    assert_eq!(held, Finding::High);
+    let (wide, evidence) = diagnose(&data, &config(&[16]), 3, &["--learning-curve", "--hidden=16"]);
+    assert_eq!(wide, Finding::Close);
+    assert!((evidence.trivial.train.loss - 2f64.ln()).abs() < 0.01);
+}
+
+#[test]
+fn a_run_that_ends_too_early_underfits() {
+    let data = made([400, 400, 2], Task::Binary, exclusive_or);
+    let short = Config { epochs: 12, lr: Some(0.001), ..config(&[16]) };
+    assert_eq!(diagnose(&data, &short, 1, &["minilote train", "--epochs=36"]).0, Finding::CutShort);
+}
+
+/// Two columns matter, and 60 rows do not show which.
+fn few_rows(row: &[f64], random: &mut Random) -> f64 {
+    f64::from(row[0] + row[1] + 0.3 * random.next() > 0.0)
+}
+
+#[test]
+fn a_large_network_on_few_rows_overfits() {
+    let data = made([60, 500, 30], Task::Binary, few_rows);
+    let words = ["--hidden 8,16,32", "--lambda 0,0.1,1,10"];
+    assert_eq!(diagnose(&data, &config(&[32]), 3, &words).0, Finding::Gap);
+    assert_eq!(diagnose(&data, &config(&[32]), 1, &words).0, Finding::Gap);
+}
+
+/// So few rows to validate do not show that the gap is large, but the trend on the same rows does.
+#[test]
+fn a_network_that_goes_on_to_learn_noise_overfits() {
+    let noisy = |row: &[f64], random: &mut Random| row[0] + row[1] + 1.4 * random.next();
+    let data = made([150, 25, 8], Task::Regression, noisy);
+    let long = Config { patience: 25, ..config(&[64, 32]) };
+    let (finding, evidence) = diagnose(&data, &long, 3, &["--hidden 16x8,32x16,64x32"]);
+    assert_eq!(finding, Finding::Growing);
+    assert!(evidence.gap().unwrap().mean < evidence.bound());
+}
+
+#[test]
+fn a_network_of_the_right_size_fits_well() {
+    let data = made([800, 400, 4], Task::Binary, few_rows);
+    let (finding, _) = diagnose(&data, &config(&[8]), 1, &["minilote train t.csv", "--learning-curve"]);
+    assert_eq!(finding, Finding::Close);
+}
+
+/// Two thirds of the variance is noise. A linear model alone may lack units; beside larger ones it lacks none.
+#[test]
+fn a_sweep_tells_noise_from_a_network_too_small() {
+    let noisy = |row: &[f64], random: &mut Random| row[0] + row[1] + 2.0 * random.next();
+    let data = made([1500, 500, 3], Task::Regression, noisy);
+    assert_eq!(diagnose(&data, &config(&[]), 3, &["--hidden none,16,32"]).0, Finding::High);
+    let leaderboard = board(&data, &config(&[]), &[&[], &[4], &[8]], &[0.0], 3);
+    let linear = leaderboard.rows.iter().find(|row| row.hidden == "none").unwrap();
+    assert_eq!((linear.finding, linear.verdict), (Finding::Exhausted, Verdict::GoodFit));
+    assert_eq!(linear.evidence.rivals.map(|rivals| rivals.count), Some(2));
+    assert!(leaderboard.csv().contains(",good fit,"));
+}
+
+#[test]
+fn a_seed_that_diverges_decides() {
+    let data = made([100, 100, 2], Task::Binary, exclusive_or);
+    let wild = Config { lr: Some(1e30), norm: Norm::None, ..config(&[8]) };
+    assert_eq!(diagnose(&data, &wild, 1, &["minilote train", "--lr=1e+29"]).0, Finding::Diverged);
+    assert_eq!(diagnose(&data, &wild, 2, &["minilote sweep", "--lr 1e29"]).0, Finding::Diverged);
+}
+
+#[test]
+fn few_validation_rows_decide_nothing() {
+    let data = made([300, 8, 4], Task::Binary, few_rows);
+    let (finding, evidence) = diagnose(&data, &config(&[8]), 3, &["--valid=0.3", "--seeds 5"]);
+    assert_eq!(finding, Finding::FewRows);
+    let (seeds, rows) = evidence.bounds();
+    assert!(seeds.unwrap() < rows);
+}
+
+#[test]
+fn two_seeds_decide_little() {
+    let data = made([50, 3000, 4], Task::Binary, few_rows);
+    let rough = Config { epochs: 200, lr: Some(0.01), ..config(&[6]) };
+    let (finding, evidence) = diagnose(&data, &rough, 2, &["--seeds 10"]);
+    assert_eq!(finding, Finding::FewSeeds);
+    let (seeds, rows) = evidence.bounds();
+    assert!(seeds.unwrap() > rows);
+}
+
+#[test]
+fn without_validation_rows_there_is_no_verdict() {
+    let mut data = made([60, 1, 4], Task::Binary, few_rows);
+    data.split.valid.clear();
+    let outcome = block_on(async {
+        let config = Config { epochs: 3, ..config(&[4]) };
+        let mut trainer = minilote::train::Trainer::new(data.clone(), config.clone(), &Device::Cpu).await?;
+        let outcome = minilote::train::train(&mut trainer, &mut ()).await;
+        minilote::sweep::Trained::measure(&data, [(config, outcome)], &Device::Cpu).await
+    });
+    let evidence = Evidence::new(&data, &outcome.unwrap());
+    assert_eq!(Finding::of(&evidence), Finding::Unvalidated);
+}
+
+#[test]
+fn real_data_have_the_verdicts_that_their_curves_show() {
+    for (file, target, verdict) in [
+        ("breast_cancer.csv", "diagnosis", Verdict::GoodFit),
+        ("digits.csv", "digit", Verdict::GoodFit),
+        ("diabetes.csv", "progression", Verdict::Overfit),
+    ] {
+        let data = example(file, target);
+        let (finding, evidence) = diagnose(&data, &Config::default(), 3, &[]);
+        assert_eq!(finding.verdict(), verdict, "{file}: {finding:?}");
+        assert!(evidence.valid().unwrap().mean < evidence.trivial.valid.unwrap().loss, "{file}");
+    }
+}
