@@ -4,6 +4,7 @@
 mod bench;
 mod columns;
 mod config;
+mod curve;
 mod devices;
 mod evaluate;
 mod growth;

@@ -101,6 +101,7 @@ pub struct Watch {
     log_steps: bool,
     display: Display,
     started: Instant,
+    ended: Option<Instant>,
     best: Option<(usize, Validation)>,
     /// Rows trained so far, and the time that their epochs took.
     pub rows: usize,
@@ -122,7 +123,7 @@ impl Watch {
             Display::Lines { epochs: epochs.div_ceil(10), last: None, unsaid: None }
         };
         let started = Instant::now();
-        Ok(Watch { path, log, log_steps, display, started, best: None, rows: 0, seconds: 0.0 })
+        Ok(Watch { path, log, log_steps, display, started, ended: None, best: None, rows: 0, seconds: 0.0 })
     }
 
     fn write(&mut self, event: &Event) -> Result<()> {
@@ -135,13 +136,14 @@ impl Watch {
         self.log.flush().map_err(|error| Error::file(&self.path, error))
     }
 
-    /// Seconds since the log was started.
+    /// Seconds from the start of the log to the end of the run, or so far.
     pub fn elapsed(&self) -> f64 {
-        self.started.elapsed().as_secs_f64()
+        (self.ended.unwrap_or_else(Instant::now) - self.started).as_secs_f64()
     }
 
-    /// Takes the bar away, or says the last line.
+    /// The run ends: takes the bar away, or says the last line.
     pub fn finish(&mut self) {
+        self.ended = Some(Instant::now());
         match &mut self.display {
             Display::Bar(bar) => bar.finish_and_clear(),
             Display::Lines { unsaid, .. } => unsaid.take().iter().for_each(|line| note(line)),

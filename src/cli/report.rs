@@ -8,6 +8,7 @@ use minilote::diagnosis::Diagnosis;
 use minilote::gpu::Tuning;
 use minilote::model::Model;
 pub use minilote::plot::significant;
+use minilote::sweep::Mean;
 use minilote::train::{Predictor, Scores, TrainingData};
 use minilote::{Device, Error, Result, Task};
 use ndarray::{Array2, ArrayView1};
@@ -77,6 +78,15 @@ pub fn diagnosis(diagnosis: &Diagnosis) -> String {
     let mut text = format!("verdict: {}\n", diagnosis.verdict);
     diagnosis.evidence.iter().for_each(|line| text += &format!("  {line}\n"));
     text + &format!("try: {}\n  {}\n", diagnosis.next, diagnosis.command)
+}
+
+/// A mean with its deviation: `0.0611 ± 0.0098`.
+pub fn spread(mean: Option<Mean>, show: &dyn Fn(f64) -> String) -> String {
+    let text = |mean: Mean| match mean.deviation {
+        Some(deviation) => format!("{} ± {}", show(mean.mean), show(deviation)),
+        None => show(mean.mean),
+    };
+    mean.map_or("-".to_string(), text)
 }
 
 /// One line on a data set.

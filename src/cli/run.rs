@@ -17,9 +17,21 @@ pub const BEST: &str = "best.safetensors";
 pub const LEADERBOARD: &str = "leaderboard.json";
 pub const LEADERBOARD_CSV: &str = "leaderboard.csv";
 pub const PREDICTIONS: &str = "predictions.csv";
+pub const LEARNING_CURVE: &str = "learning_curve.csv";
 pub const REPORT: &str = "report.html";
-const FILES: [&str; 10] =
-    [CONFIG, ENVIRONMENT, LOG, MODEL, SUMMARY, BEST, LEADERBOARD, LEADERBOARD_CSV, PREDICTIONS, REPORT];
+const FILES: [&str; 11] = [
+    CONFIG,
+    ENVIRONMENT,
+    LOG,
+    MODEL,
+    SUMMARY,
+    BEST,
+    LEADERBOARD,
+    LEADERBOARD_CSV,
+    PREDICTIONS,
+    LEARNING_CURVE,
+    REPORT,
+];
 
 /// Whether a run may use this directory: a new or empty one, or with `force` one that holds a run.
 ///

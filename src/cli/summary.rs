@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use minilote::data::Inputs;
-use minilote::diagnosis::{Diagnosis, Evidence, Setup};
+use minilote::diagnosis::{Curve, Diagnosis, Evidence, Setup};
 use minilote::model::{Model, Source};
 use minilote::sweep::Trained;
 use minilote::train::{End, Measured, Outcome, Scores, SourceReport, TrainingData, Validation, score};
@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::progress::Watch;
 use super::report::{self, Fold};
-use super::{predictions, run};
+use super::{curve, predictions, run};
 
 /// What `summary.json` holds.
 #[derive(Serialize)]
@@ -47,13 +47,16 @@ pub struct Judged {
     train: Option<Measured>,
     pub diagnosis: Diagnosis,
     evidence: Evidence,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    learning_curve: Option<Curve>,
 }
 
 impl Judged {
-    pub fn new(trained: &Trained, data: &TrainingData, setup: &Setup) -> Judged {
-        let evidence = Evidence::new(data, std::slice::from_ref(trained));
+    pub fn new(trained: &Trained, curve: Option<Curve>, data: &TrainingData, setup: &Setup) -> Judged {
+        let mut evidence = Evidence::new(data, std::slice::from_ref(trained));
+        evidence.curve = curve.as_ref().and_then(|curve| curve.doubling);
         let diagnosis = Diagnosis::new(&evidence, setup);
-        Judged { train: trained.train, diagnosis, evidence }
+        Judged { train: trained.train, diagnosis, evidence, learning_curve: curve }
     }
 }
 
@@ -157,5 +160,6 @@ pub fn text(model: &Model, summary: &Summary, epochs: usize) -> String {
         text += &format!("{rows} loss by statistics: {}\n", all.join(", "));
     }
     text += &summary.fold.as_ref().map_or(String::new(), report::fold);
+    text += &summary.judged.learning_curve.as_ref().map_or(String::new(), curve::text);
     text + &report::diagnosis(&summary.judged.diagnosis)
 }

@@ -7,7 +7,7 @@ use indicatif::ProgressBar;
 use minilote::diagnosis::{Diagnosis, Setup};
 use minilote::gpu::Tuning;
 use minilote::model::{Model, write_whole};
-use minilote::sweep::{Grid, Leaderboard, Mean, Row, label, passes, sweep};
+use minilote::sweep::{Grid, Leaderboard, Row, label, passes, sweep};
 use minilote::train::{
     Config, End, Epoch, Observer, Predictor, Progress, Scores, Sizes, StepRecord, TrainingData, Validation,
 };
@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::progress::{bar, catch_interrupts, interrupted};
-use super::report::{self, number, percent};
+use super::report::{self, number, percent, spread};
 use super::shared::Shared;
 use super::summary::scores_of;
 use super::train::environment;
@@ -279,13 +279,6 @@ fn text(best: &Model, summary: &Summary) -> String {
         "verdict",
     ];
     let mut rows = vec![header.map(String::from)];
-    let shown = |mean: Option<Mean>, show: &dyn Fn(f64) -> String| {
-        let text = |mean: Mean| match mean.deviation {
-            Some(deviation) => format!("{} ± {}", show(mean.mean), show(deviation)),
-            None => show(mean.mean),
-        };
-        mean.map_or("-".to_string(), text)
-    };
     for row in summary.leaderboard.rows.iter().take(SHOWN) {
         let Row { rank, hidden, lambda, lr, .. } = row;
         rows.push([
@@ -293,12 +286,12 @@ fn text(best: &Model, summary: &Summary) -> String {
             hidden.clone(),
             lambda.to_string(),
             lr.to_string(),
-            shown(row.valid_loss, &number),
-            shown(row.valid_accuracy, &percent),
-            shown(row.train_loss, &number),
-            shown(row.train_accuracy, &percent),
+            spread(row.valid_loss, &number),
+            spread(row.valid_accuracy, &percent),
+            spread(row.train_loss, &number),
+            spread(row.train_accuracy, &percent),
             row.parameters.map_or("diverged".into(), |count| count.to_string()),
-            shown(row.epochs, &|epochs| format!("{epochs:.0}")),
+            spread(row.epochs, &|epochs| format!("{epochs:.0}")),
             row.verdict.to_string(),
         ]);
     }
@@ -313,8 +306,8 @@ fn text(best: &Model, summary: &Summary) -> String {
     text + &summary.diagnosis.map_or(String::new(), report::diagnosis)
 }
 
-/// The observer of a sweep.
-struct Watch<'a> {
+/// The observer of models side by side.
+pub struct Watch<'a> {
     configs: &'a [Config],
     best: Option<(usize, Validation)>,
     bar: Option<ProgressBar>,
@@ -324,12 +317,12 @@ struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    fn new(configs: &[Config], quiet: bool) -> Watch<'_> {
+    pub fn new(configs: &[Config], quiet: bool) -> Watch<'_> {
         let bar = (!quiet && std::io::stderr().is_terminal()).then(|| bar(0));
         Watch { configs, best: None, bar, quiet, last: Instant::now() }
     }
 
-    fn finish(&self) {
+    pub fn finish(&self) {
         self.bar.iter().for_each(ProgressBar::finish_and_clear);
     }
 

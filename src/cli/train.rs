@@ -5,11 +5,12 @@ use minilote::gpu::Tuning;
 use minilote::model::{Model, write_whole};
 use minilote::program::Mode;
 use minilote::sweep::Trained;
-use minilote::train::{Config, End, Trainer, TrainingData, train};
+use minilote::train::{Config, End, Outcome, Trainer, TrainingData, train};
 use minilote::{Device, Error, Result};
 use serde::Serialize;
 use serde_json::json;
 
+use super::curve::LearningCurve;
 use super::progress::{Watch, catch_interrupts};
 use super::summary::{Judged, Summary, summary, text};
 use super::{config, html, note, print, print_json, report, run};
@@ -19,10 +20,12 @@ Examples:
   minilote train flowers.csv --target species
   minilote train houses.csv --target price --task regression --hidden 128,64 --optimizer adamw
   minilote train train-images-idx3-ubyte.gz --test 0 --batch 256
+  minilote train houses.csv --target price --learning-curve
   minilote train --config runs/flowers-1/config.toml --lr 0.001
 
 A run directory holds config.toml (repeats the run), environment.json, log.jsonl, model.safetensors
-(the best epoch), summary.json, predictions.csv (of the rows that it is scored on) and report.html. Ctrl-C ends a run with its best model; a second one quits at once.";
+(the best epoch), summary.json, predictions.csv (of the rows that it is scored on), report.html and, where
+it was asked for, learning_curve.csv. Ctrl-C ends a run with its best model; a second one quits at once.";
 
 /// Train a network on a CSV table or IDX images
 #[derive(clap::Args)]
@@ -66,6 +69,9 @@ pub struct Train {
     quiet: bool,
 
     #[command(flatten)]
+    curve: LearningCurve,
+
+    #[command(flatten)]
     pub config: Config,
 }
 
@@ -102,6 +108,7 @@ impl Train {
             data.notes.iter().for_each(|line| note(line));
             note(&report::data(&data));
         }
+        let curve = self.curve.plan(&data, &self.config, &device)?;
         let mut trainer = Trainer::new(data, self.config.clone(), &device).await?;
         if !self.quiet {
             trainer.tuning().notes.iter().for_each(|line| note(line));
@@ -136,7 +143,14 @@ impl Train {
         let trained = Trained::measure(&data, outcome, &device).await?.swap_remove(0);
         let named = path.display().to_string();
         let setup = Setup { data: &named, device: &self.device, config: &self.config, seeds: 1 };
-        let judged = Judged::new(&trained, &data, &setup);
+        let curve = match (curve, &trained.outcome) {
+            (Some(planned), Ok(Outcome { end: End::Finished | End::Stopped, .. })) => {
+                Some(planned.run(&data, &device, self.quiet, &directory).await?)
+            }
+            _ => None,
+        };
+        let (curve, broken) = curve.map_or((None, None), |curve| (curve.as_ref().ok().cloned(), curve.err()));
+        let judged = Judged::new(&trained, curve, &data, &setup);
         let outcome = trained.outcome.inspect_err(|error| {
             if matches!(error, Error::Diverged { .. }) {
                 note(report::diagnosis(&judged.diagnosis).trim_end());
@@ -146,7 +160,7 @@ impl Train {
         run::write_json(&directory.join(run::SUMMARY), &summary)?;
         html::write(&directory)?;
         self.report(&outcome.model, &summary, &directory, path)?;
-        match outcome.end {
+        match broken.unwrap_or(outcome.end) {
             End::Finished | End::Stopped => Ok(0),
             End::Interrupted => Ok(130),
             End::Diverged(error) | End::Lost(error) => Err(error),

@@ -17,9 +17,9 @@ mod tests;
 
 pub use dataset::{Dataset, Inputs};
 pub use idx::{Images, is_idx};
-pub use order::{Order, epoch_order};
+pub use order::{Order, epoch_order, repeated_order};
 pub use schema::{Feature, FeatureKind, Missing, Schema, Target, TargetKind, Task};
-pub use split::{Split, split};
+pub use split::{Split, fraction, split};
 pub use standardize::{Standardize, Standardizer};
 pub use table::{Table, is_missing};
 

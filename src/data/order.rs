@@ -26,9 +26,39 @@ pub fn epoch_order(rows: &[u32], order: Order, seed: u64, epoch: usize) -> Vec<u
     rows
 }
 
+/// So many rows for an epoch: the rows in the order of one epoch, of the next, and so on, begun where the epoch before
+/// left off. With as many as there are rows it is [`epoch_order`].
+pub fn repeated_order(rows: &[u32], order: Order, seed: u64, epoch: usize, count: usize) -> Vec<u32> {
+    if rows.is_empty() {
+        return vec![];
+    }
+    let (seen, of) = (epoch as u128 * count as u128, rows.len() as u128);
+    let (first, offset) = ((seen / of) as usize, (seen % of) as usize);
+    let passes = (0..).flat_map(|pass| epoch_order(rows, order, seed, first.wrapping_add(pass)));
+    passes.skip(offset).take(count).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn repeated_orders_go_through_all_rows_before_they_repeat_one() {
+        let rows: Vec<u32> = (0..7).collect();
+        for order in [Order::Shuffled, Order::Sequential] {
+            let draws: Vec<u32> =
+                (0..14).flat_map(|epoch| repeated_order(&rows, order, 3, epoch, 10)).collect();
+            for pass in draws.chunks(7) {
+                let mut pass = pass.to_vec();
+                pass.sort_unstable();
+                assert_eq!(pass, rows);
+            }
+            for epoch in [0, 5, usize::MAX - 2] {
+                assert_eq!(repeated_order(&rows, order, 3, epoch, 7), epoch_order(&rows, order, 3, epoch));
+            }
+        }
+        assert!(repeated_order(&[], Order::Shuffled, 0, 1, 5).is_empty());
+    }
 
     #[test]
     fn an_order_is_a_pure_permutation() {

@@ -66,6 +66,28 @@ pub fn split(targets: &Array1<f64>, task: Task, valid: f64, test: f64, seed: u64
     Ok(Split { train, valid, test })
 }
 
+/// The first `max(1, round(fraction * rows))` rows of a random order in which every class is spread evenly, so that a
+/// smaller fraction's rows are among a larger one's and classes keep their proportions; in rising order.
+pub fn fraction(rows: &[u32], targets: &Array1<f64>, task: Task, fraction: f64, seed: u64) -> Vec<u32> {
+    let mut classes: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
+    for &row in rows {
+        let class = if task == Task::Regression { 0 } else { targets[row as usize] as usize };
+        classes.entry(class).or_default().push(row);
+    }
+    let mut generator = generator(seed, u64::MAX - 1);
+    let mut order: Vec<(f64, u32)> = vec![];
+    for rows in classes.values_mut() {
+        rows.shuffle(&mut generator);
+        let place = |i: usize| (i as f64 + 0.5) / rows.len() as f64;
+        order.extend(rows.iter().enumerate().map(|(i, &row)| (place(i), row)));
+    }
+    order.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let count = ((rows.len() as f64 * fraction).round() as usize).max(1);
+    let mut part: Vec<u32> = order.into_iter().take(count).map(|(_, row)| row).collect();
+    part.sort_unstable();
+    part
+}
+
 /// How many rows each class gives to a part, at most `spare` of each.
 fn shares(sizes: &[usize], spare: &[usize], fraction: f64) -> Vec<usize> {
     if fraction == 0.0 {
@@ -122,6 +144,22 @@ mod tests {
         assert_eq!((parts.train.len(), parts.valid.len(), parts.test.len()), (3, 1, 1));
         let parts = split(&Array1::zeros(1), Task::Regression, 0.4, 0.4, 0).unwrap();
         assert_eq!((parts.train.len(), parts.valid.len(), parts.test.len()), (1, 0, 0));
+    }
+
+    #[test]
+    fn fractions_are_nested_and_keep_the_classes() {
+        let targets = Array1::from_iter((0..1000).map(|row| if row % 10 == 0 { 1.0 } else { 0.0 }));
+        let rows: Vec<u32> = (200..700).collect();
+        let part = |share, seed| fraction(&rows, &targets, Task::Binary, share, seed);
+        for (share, count, rare) in [(0.1, 50, 5), (0.5, 250, 25), (0.999, 500, 50), (1.0, 500, 50)] {
+            let part = part(share, 3);
+            let ones = part.iter().filter(|row| targets[**row as usize] == 1.0).count();
+            assert_eq!((part.len(), ones, part.is_sorted()), (count, rare, true), "{share}");
+        }
+        assert!(part(0.1, 3).iter().all(|row| part(0.2, 3).contains(row)));
+        assert_ne!(part(0.1, 3), part(0.1, 4));
+        assert_eq!(part(1.0, 9), rows);
+        assert_eq!(fraction(&rows, &targets, Task::Regression, 1e-9, 0).len(), 1);
     }
 
     proptest! {

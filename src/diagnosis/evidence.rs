@@ -246,6 +246,20 @@ impl Evidence {
         })
     }
 
+    /// Whether more rows would help: validation loss falls by more than [`FALL`] of the trivial predictor's as they are
+    /// doubled, and by more than its bound; or surely by less. None where that is not decided or not measured.
+    pub fn helps(&self) -> Option<bool> {
+        let Doubling { change, bound } = self.curve?;
+        let least = FALL * self.unit();
+        if -change > least.max(bound) {
+            Some(true)
+        } else if bound - change < least {
+            Some(false)
+        } else {
+            None
+        }
+    }
+
     /// Whether most seeds were still getting better as their epochs ended.
     pub fn cut_short(&self) -> bool {
         let falls = |fit: &&Fit| {

@@ -21,6 +21,7 @@
 //! docs/diagnosis.md in the repository says why.
 
 mod command;
+mod curve;
 mod evidence;
 mod next;
 mod words;
@@ -30,6 +31,7 @@ use std::fmt;
 use serde::Serialize;
 
 pub use command::{Setup, flags, quoted};
+pub use curve::{Curve, Fractions, Point};
 pub use evidence::{Doubling, Evidence, Fit, Rivals, Slope, Trend, Trivial, bound};
 
 /// From this share of the trivial predictor's loss on, a training loss is high.

@@ -1,6 +1,6 @@
 //! The experiment that tells more about what was found.
 
-use super::{Evidence, FALL, Finding, Setup};
+use super::{Evidence, Finding, Setup};
 use crate::train::{Config, Part, Sizes};
 
 /// Seeds that are asked for.
@@ -40,7 +40,7 @@ pub fn experiment(finding: Finding, evidence: &Evidence, setup: &Setup) -> (Stri
             let what = "more units; if they do no better, what is left is noise, or wants other columns";
             (what.into(), setup.sweep(config, &hidden, &[config.lambda], seeds))
         }
-        Finding::Gap | Finding::Growing | Finding::Close if helps(evidence) == Some(true) => {
+        Finding::Gap | Finding::Growing | Finding::Close if evidence.helps() == Some(true) => {
             let what = "more rows in the file, since the learning curve still falls; then the same again";
             (what.into(), setup.train(config))
         }
@@ -81,19 +81,6 @@ fn fewer(setup: &Setup, seeds: usize) -> (String, String) {
             ", read with care: under batch normalization L2 acts mainly through the effective learning rate";
     }
     (what, setup.sweep(config, &hidden, &lambda, seeds))
-}
-
-/// Whether more rows would help, where it was measured: none where that is not decided.
-pub fn helps(evidence: &Evidence) -> Option<bool> {
-    let curve = evidence.curve?;
-    let least = FALL * evidence.unit();
-    if -curve.change > least && -curve.change > curve.bound {
-        Some(true)
-    } else if curve.bound - curve.change < least {
-        Some(false)
-    } else {
-        None
-    }
 }
 
 fn scaled(sizes: &Sizes, factor: f64) -> Sizes {

@@ -1,6 +1,6 @@
 //! Evidence in sentences.
 
-use super::{Evidence, FALL, Finding, GAP, Rivals, TREND, UNDERFIT, next};
+use super::{Evidence, FALL, Finding, GAP, Rivals, TREND, UNDERFIT};
 use crate::sweep::Mean;
 
 /// The deciding one first.
@@ -126,7 +126,7 @@ fn trend(evidence: &Evidence) -> Option<String> {
 /// Whether more data would help, where it was measured.
 fn curve(evidence: &Evidence) -> Option<String> {
     let curve = evidence.curve?;
-    let verdict = match next::helps(evidence) {
+    let verdict = match evidence.helps() {
         Some(true) => "more data would help",
         Some(false) => "more data would hardly help",
         None => "whether more data would help is not decided",

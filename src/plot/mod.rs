@@ -76,6 +76,8 @@ pub enum Shape {
     Thin,
     /// Dots.
     Dots,
+    /// Error bars: points come in pairs, the lower and the upper end of each.
+    Bars,
 }
 
 /// Points that belong together.
@@ -128,11 +130,13 @@ impl Plot {
             let (sample, name) = (sample(series), escape(&series.name));
             format!("<li><svg viewBox=\"0 0 28 10\" aria-hidden=\"true\">{sample}</svg>{name}</li>\n")
         };
-        let keys: String = self.series.iter().map(key).collect();
-        let legend = if self.series.len() > 1 {
-            format!("<ul class=\"legend\">\n{keys}</ul>\n")
-        } else {
-            String::new()
+        let named = named(&self.series);
+        let legend = match named.as_slice() {
+            [] | [_] => String::new(),
+            named => format!(
+                "<ul class=\"legend\">\n{}</ul>\n",
+                named.iter().copied().map(key).collect::<String>()
+            ),
         };
         let svg = self.svg("");
         format!("<figure>\n<figcaption>{caption}</figcaption>\n{legend}{svg}</figure>\n")
@@ -254,6 +258,11 @@ fn mark(svg: &mut String, at: f64, bottom: f64, text: &str) {
     );
 }
 
+/// Those that a legend tells apart.
+fn named(series: &[Series]) -> Vec<&Series> {
+    series.iter().filter(|series| series.shape != Shape::Bars).collect()
+}
+
 /// What stands for a series in a legend, 28 wide and 10 high.
 fn sample(series: &Series) -> String {
     let class = class(series);
@@ -272,6 +281,16 @@ fn class(Series { style, shape, .. }: &Series) -> String {
 fn draw(svg: &mut String, x: &Scale, y: &Scale, series: &Series, (x_name, y_name): (&str, &str)) {
     let class = class(series);
     let count = series.points.len();
+    if series.shape == Shape::Bars {
+        let bar = |ends: &[(f64, f64)]| {
+            let [at, low, high] = [x.place(ends[0].0), y.place(ends[0].1), y.place(ends[1].1)];
+            format!("M{:.1} {low:.1}h6m-3 0V{high:.1}m-3 0h6", at - 3.0)
+        };
+        let finite = |ends: &&[(f64, f64)]| ends.iter().all(|(a, b)| a.is_finite() && b.is_finite());
+        let path: String = series.points.chunks_exact(2).filter(finite).map(bar).collect();
+        let _ = writeln!(svg, "<path class=\"bar s{}\" d=\"{path}\"/>", series.style % 6);
+        return;
+    }
     if series.shape != Shape::Dots {
         let mut path = String::new();
         let mut pen = 'M';

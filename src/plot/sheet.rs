@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use super::{Plot, STYLE, Series, WIDTH, escape, sample};
+use super::{Plot, STYLE, Series, WIDTH, escape, named, sample};
 use crate::Result;
 use crate::model::write_whole;
 
@@ -57,10 +57,11 @@ pub fn save(path: &Path, plots: &[Plot], columns: usize) -> Result<()> {
 /// Names of several series below the title, and how many rows they take.
 fn legend(series: &[Series]) -> (String, f64) {
     let (mut text, mut left, mut row) = (String::new(), 0.0, 1.0);
-    if series.len() < 2 {
+    let named = named(series);
+    if named.len() < 2 {
         return (text, 0.0);
     }
-    for series in series {
+    for series in named {
         let width = 34.0 + LETTER * series.name.chars().count() as f64;
         if left > 0.0 && left + width > WIDTH {
             (left, row) = (0.0, row + 1.0);

@@ -45,8 +45,10 @@ impl Trained {
         if all.iter().any(lost) {
             return Ok(all);
         }
-        let learned: Vec<&Model> =
-            all.iter().flat_map(|trained| &trained.outcome).map(|outcome| &outcome.model).collect();
+        let mut learned: Vec<(&Model, &Config)> = vec![];
+        for trained in &all {
+            learned.extend(trained.outcome.as_ref().map(|outcome| (&outcome.model, &trained.config)));
+        }
         let train = measure(&learned, data, Rows::Train, device).await?;
         let valid = match data.rows(Rows::Valid) {
             [] => vec![None; train.len()],

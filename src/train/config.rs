@@ -90,6 +90,14 @@ pub struct Config {
     #[cfg_attr(feature = "cli", arg(long, value_name = "ROWS|full", help_heading = "Training"))]
     pub batch: Option<Batch>,
 
+    /// Train on this share of the training rows, the first of an order that the seed gives and in which classes keep
+    /// their proportions. An epoch has as many updates as with all rows, which it repeats
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "SHARE", default_value_t = Config::default().fraction, help_heading = "Training")
+    )]
+    pub fraction: f64,
+
     /// The order of the training rows: new in each epoch, or that of the file
     #[cfg_attr(
         feature = "cli",
@@ -230,6 +238,7 @@ impl Default for Config {
             init: Init::He,
             init_weights: None,
             batch: None,
+            fraction: 1.0,
             order: Order::Shuffled,
             epochs: 100,
             patience: 20,
@@ -318,6 +327,9 @@ impl Config {
             if epochs == 0 || epochs > u32::MAX as usize {
                 return refuse(format!("{flag} {epochs} must be from 1 to {}", u32::MAX));
             }
+        }
+        if !(self.fraction > 0.0 && self.fraction <= 1.0) {
+            return refuse(format!("--fraction {} must be above 0 and at most 1", self.fraction));
         }
         if self.nesterov && self.optimizer != OptimizerKind::Momentum {
             return refuse("--nesterov goes with --optimizer momentum".into());

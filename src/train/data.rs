@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use ndarray::{Array1, Array2, Axis, concatenate};
@@ -5,7 +6,10 @@ use ndarray::{Array1, Array2, Axis, concatenate};
 use super::config::Config;
 use super::record::Rows;
 use super::values::Part;
-use crate::data::{Dataset, Images, Inputs, Schema, Split, Standardizer, Table, TargetKind, is_idx, split};
+use crate::data::{
+    Dataset, Images, Inputs, Schema, Split, Standardizer, Table, TargetKind, fraction, is_idx, split,
+};
+use crate::model::Norm;
 use crate::{Error, Result, Task};
 
 /// A data set ready to be trained on: encoded, split and standardized.
@@ -186,6 +190,44 @@ impl TrainingData {
             Rows::Valid => &self.split.valid,
             Rows::Test => &self.split.test,
         }
+    }
+
+    /// The training rows that a configuration's fraction leaves, in rising order.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if a class loses all its rows, or batch normalization all rows but one.
+    pub fn training_rows(&self, config: &Config) -> Result<Cow<'_, [u32]>> {
+        let all = &self.split.train;
+        if config.fraction >= 1.0 {
+            return Ok(Cow::Borrowed(all));
+        }
+        let part = fraction(all, &self.targets, self.task, config.fraction, config.seed);
+        if part.len() < 2 && config.norm != Norm::None {
+            return Err(Error::Config(format!(
+                "--fraction {} of {} training rows is one row, which can't be batch normalized: use a larger one",
+                config.fraction,
+                all.len()
+            )));
+        }
+        if let TargetKind::Classes(classes) = &self.schema.target.kind {
+            let count = |rows: &[u32]| {
+                let mut counts = vec![0; classes.len()];
+                rows.iter().for_each(|&row| counts[self.targets[row as usize] as usize] += 1);
+                counts
+            };
+            let (of_all, of_part) = (count(all), count(&part));
+            if let Some(lost) = (0..classes.len()).find(|&class| of_all[class] > 0 && of_part[class] == 0) {
+                return Err(Error::Config(format!(
+                    "class {:?} has {} of {} training rows, and none in a fraction of {}: use more rows, or larger \
+                     fractions, as in --learning-curve=0.4,0.7,1",
+                    classes[lost],
+                    of_all[lost],
+                    all.len(),
+                    config.fraction
+                )));
+            }
+        }
+        Ok(Cow::Owned(part))
     }
 
     /// Whether classes and the split are in range: kernels check no index.

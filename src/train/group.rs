@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -6,14 +6,14 @@ use ndarray::Array2;
 
 use super::config::Config;
 use super::data::TrainingData;
+use super::member::Member;
 use super::planning::{CHUNK, batch_rows, evaluation_rows, plan, spec, way_out};
 use super::record::{Epoch, StepRecord, checked};
 use super::schedule;
 use super::statistics::Moving;
-use crate::data::epoch_order;
 use crate::engine::{Device, Engine};
 use crate::gpu::Tuning;
-use crate::model::{Model, Source, Spec, Statistics, initialize, read_weights};
+use crate::model::{Model, Source, Statistics, initialize, read_weights};
 use crate::ops::{Function, Space, Step};
 use crate::program::{Mode, Plan};
 use crate::{Error, Result, Task};
@@ -21,25 +21,9 @@ use crate::{Error, Result, Task};
 /// A chunk is made as long as fits into this, so that progress shows and a driver's watchdog sleeps.
 const CHUNK_SECONDS: f64 = 0.5;
 
-/// What the host keeps of one of the models.
-pub(super) struct Member {
-    pub config: Config,
-    pub spec: Spec,
-    pub moving: Vec<Moving>,
-    /// Updates until it was frozen.
-    pub frozen: Option<usize>,
-}
-
-impl Member {
-    /// The moving averages so far.
-    pub fn statistics(&self, source: Source) -> Vec<Statistics> {
-        self.moving.iter().map(|moving| moving.statistics(source)).collect()
-    }
-}
-
 /// Networks in training side by side on a device, in the same kernels along the tensors' axis of models.
 ///
-/// They share the data set and all settings but hidden sizes, learning rate, L2, weight decay and seed. A network
+/// They share the data set and all settings but hidden sizes, learning rate, L2, weight decay, fraction and seed. A network
 /// narrower than the others lies in the beginning of their places, and the units that it lacks stay 0: with
 /// relu and tanh a unit whose weights, gamma and beta are 0 has an output of 0 and so has gradients of 0.
 pub struct Group {
@@ -67,15 +51,17 @@ impl Group {
             hidden: first.hidden.clone(),
             lr: first.lr,
             lambda: first.lambda,
+            fraction: first.fraction,
             weight_decay: first.weight_decay,
             seed: first.seed,
             ..config.clone()
         };
         for config in configs {
             spec(data, config, &config.hidden.0)?;
+            data.training_rows(config)?;
             if shared(config) != *first {
                 return refuse(
-                    "models side by side differ in hidden sizes, --lr, --lambda, --weight-decay and --seed alone",
+                    "models side by side differ in hidden sizes, --lr, --lambda, --weight-decay, --fraction and --seed alone",
                 );
             }
             let sizes = &config.hidden.0;
@@ -131,7 +117,11 @@ impl Group {
             };
             parameters.push(initial);
             let moving = start.into_iter().map(Moving::new).collect();
-            members.push(Member { config, spec, moving, frozen: None });
+            let rows = match data.training_rows(&config)? {
+                Cow::Borrowed(_) => None,
+                Cow::Owned(rows) => Some(rows),
+            };
+            members.push(Member { config, spec, rows, moving, frozen: None });
         }
         let (plan, tuning) = device.tune(compiled, members[0].config.autotune).await?;
         let mut engine = Engine::new(device, plan).await?;
@@ -145,12 +135,13 @@ impl Group {
 
     /// Learning rate, L2, weight decay and dropout key of each model, as the optimizer and dropout read them.
     pub(super) fn write_hyper(&mut self) {
-        let rows = self.data.split.train.len() as f64;
-        let of_model = |Member { config, frozen, .. }: &Member| {
+        let all = self.data.split.train.len();
+        let of_model = |Member { config, rows, frozen, .. }: &Member| {
+            let rows = rows.as_ref().map_or(all, Vec::len);
             // 24 bits, which an f32 holds exactly.
             let key = (config.seed ^ config.seed >> 24 ^ config.seed >> 48) & 0xff_ffff;
             let rates = match frozen {
-                None => [config.learning_rate(), config.lambda / rows, config.decay()],
+                None => [config.learning_rate(), config.lambda / rows as f64, config.decay()],
                 Some(_) => [0.0; 3],
             };
             [rates[0], rates[1], rates[2], key as f64]
@@ -198,17 +189,8 @@ impl Group {
         self.data.split.train.len().div_ceil(self.batch)
     }
 
-    /// For each model the order of the training rows in an epoch, which its seed gives.
-    pub(super) fn orders(&self, epoch: usize) -> Vec<Vec<u32>> {
-        let mut by_seed: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
-        let of_model = |Member { config, .. }: &Member| {
-            let order = || epoch_order(&self.data.split.train, config.order, config.seed, epoch);
-            by_seed.entry(config.seed).or_insert_with(order).clone()
-        };
-        self.members.iter().map(of_model).collect()
-    }
-
-    /// Trains one epoch: for each model all training rows once, in the order that its seed and the epoch give.
+    /// Trains one epoch: for each model all training rows once, in the order that its seed and the epoch give. A
+    /// model of a fraction of the rows takes as many updates, and goes through its rows again and again.
     ///
     /// `observe` sees the records of each chunk of steps, one of each model and step, and may end the epoch. The
     /// result is an epoch for each model, or [`Error::Diverged`] where a loss or a statistic was not finite; with

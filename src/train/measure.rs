@@ -1,6 +1,9 @@
+use std::collections::HashMap;
+
 use ndarray::Array2;
 use serde::Serialize;
 
+use super::config::Config;
 use super::data::TrainingData;
 use super::predict::outputs_of_each;
 use super::record::Rows;
@@ -41,23 +44,32 @@ impl Measured {
     }
 }
 
-/// Measures models, side by side, on a part of the data set that they were trained with: see [`outputs_of_each`]
-/// for what they may differ in.
+/// Measures models, side by side, on a part of the data set that they were trained with; with their configurations,
+/// as a model of a fraction of the training rows is measured on its own. See [`outputs_of_each`] for what they may
+/// differ in.
 ///
 /// # Errors
-/// As for [`super::Predictor::prepared`]; a part without rows has no measure.
+/// As for [`super::Predictor::prepared`] and [`TrainingData::training_rows`]; [`crate::Error::Config`] for a part without
+/// rows.
 pub async fn measure(
-    models: &[&Model],
+    models: &[(&Model, &Config)],
     data: &TrainingData,
     part: Rows,
     device: &Device,
 ) -> Result<Vec<Measured>> {
     let rows = data.rows(part);
+    let own = |(_, config): &(&Model, &Config)| match part {
+        Rows::Train => data.training_rows(config),
+        _ => Ok(rows.into()),
+    };
+    let own: Vec<_> = models.iter().map(own).collect::<Result<_>>()?;
+    let places: HashMap<u32, usize> = rows.iter().enumerate().map(|(place, &row)| (row, place)).collect();
     let mut all = vec![Measured::default(); models.len()];
     let take = |model: usize, outputs: &Array2<f64>| {
-        let targets = rows.iter().map(|&row| data.targets[row as usize]);
-        all[model] = Measured::of(models[model], outputs, targets.enumerate());
+        let targets = own[model].iter().map(|row| (places[row], data.targets[*row as usize]));
+        all[model] = Measured::of(models[model].0, outputs, targets);
     };
-    outputs_of_each(models, &data.inputs.select(rows), device, take).await?;
+    let of: Vec<&Model> = models.iter().map(|(model, _)| *model).collect();
+    outputs_of_each(&of, &data.inputs.select(rows), device, take).await?;
     Ok(all)
 }

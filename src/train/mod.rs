@@ -5,6 +5,7 @@ mod config;
 mod data;
 mod group;
 mod measure;
+mod member;
 mod passes;
 mod planning;
 mod predict;

@@ -101,6 +101,29 @@ fn a_run_writes_its_files_and_its_configuration_repeats_it() {
 }
 
 #[test]
+fn a_learning_curve_is_a_table_a_file_and_evidence() {
+    let at = directory("curve");
+    let text = succeed(&at, &train("run", "--hidden 8 --learning-curve=0.1,0.3,0.6,1 --curve-seeds 2"));
+    for words in ["learning curve, means and deviations of 2 seeds", "more data", " 60.0 %   222  "] {
+        assert!(text.contains(words), "{words:?} is not in {text}");
+    }
+    let csv = read(at.join("run/learning_curve.csv"));
+    let rows: Vec<&str> = csv.lines().skip(1).map(|line| line.split(',').nth(1).unwrap()).collect();
+    assert_eq!(rows, ["37", "111", "222", "370"]);
+    let summary = json(&read(at.join("run/summary.json")));
+    assert_eq!(summary["learning_curve"]["points"].as_array().unwrap().len(), 4);
+    assert!(summary["evidence"]["curve"]["bound"].as_f64() > Some(0.0));
+    let html = read(at.join("run/report.html"));
+    for words in
+        ["Learning curve: loss", "Learning curve: accuracy", "class=\"bar s1\"", "statistics of all training"]
+    {
+        assert!(html.contains(words), "{words:?} is not in the report");
+    }
+    succeed(&at, &train("run", "--force --quiet"));
+    assert!(!at.join("run/learning_curve.csv").exists());
+}
+
+#[test]
 fn runs_without_a_name_are_numbered() {
     let at = directory("numbered");
     fs::copy(format!("{DATA}/diabetes.csv"), at.join("diabetes.csv")).unwrap();

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use minilote::data::{Feature, FeatureKind, Inputs, Missing, Schema, Split, Standardize, Target, TargetKind};
-use minilote::diagnosis::{Diagnosis, Evidence, Finding, Setup, Verdict};
+use minilote::diagnosis::{Curve, Diagnosis, Evidence, Finding, Fractions, Setup, Verdict};
 use minilote::model::Norm;
-use minilote::sweep::{Grid, Leaderboard, passes, sweep};
+use minilote::sweep::{Grid, Leaderboard, Trained, passes, sweep};
 use minilote::train::{Config, Sizes, TrainingData};
 use minilote::{Device, Task};
 use ndarray::{Array1, Array2};
@@ -190,10 +190,71 @@ fn without_validation_rows_there_is_no_verdict() {
         let config = Config { epochs: 3, ..config(&[4]) };
         let mut trainer = minilote::train::Trainer::new(data.clone(), config.clone(), &Device::Cpu).await?;
         let outcome = minilote::train::train(&mut trainer, &mut ()).await;
-        minilote::sweep::Trained::measure(&data, [(config, outcome)], &Device::Cpu).await
+        Trained::measure(&data, [(config, outcome)], &Device::Cpu).await
     });
     let evidence = Evidence::new(&data, &outcome.unwrap());
     assert_eq!(Finding::of(&evidence), Finding::Unvalidated);
+}
+
+fn curve(data: &TrainingData, config: &Config, seeds: usize) -> (Vec<Trained>, Curve) {
+    let configs = "0.1,0.2,0.4,0.6,0.8,1".parse::<Fractions>().unwrap().configs(data, config, seeds).unwrap();
+    let passes = passes(data, &configs, &Device::Cpu).unwrap();
+    let done = block_on(sweep(data, &configs, &passes, &Device::Cpu, &mut ())).unwrap();
+    let curve = Curve::new(data, &done.trained).unwrap();
+    (done.trained, curve)
+}
+
+#[test]
+fn more_data_help_where_the_curve_falls() {
+    for (rows, columns, helps, words) in
+        [(300, 30, Some(true), "more data would help"), (1500, 2, Some(false), "more data would hardly help")]
+    {
+        let data = made([rows, 500, columns], Task::Binary, few_rows);
+        let (trained, curve) = curve(&data, &config(&[16]), 5);
+        let mut evidence = board(&data, &config(&[16]), &[&[16]], &[0.0], 5).rows[0].evidence.clone();
+        let last = curve.points.last().unwrap();
+        let valid = [last.valid_loss, evidence.valid()].map(|mean| mean.unwrap().mean);
+        assert!((valid[0] - valid[1]).abs() < 1e-12, "all rows are what a sweep trains on: {valid:?}");
+        assert!(trained.iter().all(|model| model.outcome.as_ref().unwrap().model.updates > 0));
+        evidence.curve = curve.doubling;
+        println!("{curve:#?}");
+        assert_eq!(evidence.helps(), helps);
+        let base = config(&[16]);
+        let setup = Setup { data: "t.csv", device: "cpu", config: &base, seeds: 5 };
+        let all = Diagnosis::new(&evidence, &setup);
+        assert!(all.evidence.iter().any(|line| line.contains(words)), "{:?}", all.evidence);
+        assert!(helps != Some(true) || all.next.contains("more rows"), "{}", all.next);
+        assert!(!all.command.contains("--learning-curve"));
+    }
+}
+
+/// What other rows hold does not matter to a model of a fraction, on any device, and its training loss is of its own.
+#[test]
+fn a_model_of_a_fraction_sees_its_rows_alone() {
+    let data = made([90, 30, 3], Task::Regression, |row, random| row[0] + random.next());
+    let half = Config { fraction: 0.37, epochs: 4, lambda: 1.0, seed: 3, ..config(&[5]) };
+    let own = data.training_rows(&half).unwrap().into_owned();
+    assert_eq!(own.len(), 33);
+    let mut other = data.clone();
+    other
+        .split
+        .train
+        .iter()
+        .filter(|row| !own.contains(row))
+        .for_each(|&row| other.targets[row as usize] = 9.0);
+    for (name, device) in crate::devices() {
+        let models = [&data, &other].map(|data| {
+            let whole = Config { fraction: 1.0, ..half.clone() };
+            let configs = vec![half.clone(), whole];
+            let passes = passes(data, &configs, &device).unwrap();
+            block_on(sweep(data, &configs, &passes, &device, &mut ())).unwrap().trained
+        });
+        let [first, second] = models.each_ref().map(|models| models[0].outcome.as_ref().unwrap());
+        assert_eq!(first.model.parameters, second.model.parameters, "{name}");
+        assert_eq!(models[0][0].train, models[1][0].train, "{name}");
+        assert_ne!(models[0][1].train, models[1][1].train, "{name}: all rows matter to the other model");
+        assert_eq!(first.model.updates, models[0][1].outcome.as_ref().unwrap().model.updates, "{name}");
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ const DOTS: usize = 1000;
 const NAME: usize = 22;
 
 /// What the loss is, with its unit.
-fn loss_name(task: Task) -> &'static str {
+pub fn loss_name(task: Task) -> &'static str {
     match task {
         Task::Regression => "squared error (standardized)",
         Task::Binary | Task::Classification => "cross-entropy (nats)",

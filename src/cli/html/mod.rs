@@ -1,6 +1,7 @@
 //! Reports of runs and of the bench, each an HTML file that needs nothing beside it; `minilote report`.
 
 pub mod bench;
+mod curves;
 mod figures;
 mod files;
 mod page;
@@ -104,6 +105,11 @@ fn one(runs: &[Run], run: &Run) -> String {
     body += &diagnosis(&run.summary["diagnosis"]);
     body += &heading("Scores");
     body += &tables::scores(runs);
+    if let Some(points) = run.summary["learning_curve"]["points"].as_array() {
+        body += &heading("Learning curve");
+        body += &paragraph(text::LEARNING_CURVE);
+        body += &grid(&curves::learning(points, run.model.spec.task));
+    }
     body += &heading("Curves");
     body += &paragraph(&format!("{} {}", text::axis(run), text::AVERAGES));
     body += &grid(&figures::curves(runs));

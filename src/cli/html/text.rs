@@ -22,6 +22,13 @@ pub const SOURCES: &str = "Loss on the validation rows, or the training rows whe
                            the average over the training minibatches with the final weights, pooled the exact \
                            statistics of all those rows, pytorch PyTorch's moving average.";
 
+pub const LEARNING_CURVE: &str = "Means over seeds, and one deviation up and down, of models that were trained on a \
+                                  share of the training rows: each share's rows are among those of the larger ones, \
+                                  classes keep their proportions, and every model takes as many updates, so that few \
+                                  rows are seen more often. Columns, and a value to predict, are scaled by the \
+                                  statistics of all training rows. Training values are of a model's own rows, \
+                                  validation values of the same rows for all.";
+
 /// Names and sentences.
 pub fn words(run: &Run) -> Vec<(&'static str, String)> {
     let mut all = vec![("Data", data(run)), ("Network", network(run)), ("Training", training(run))];

@@ -18,6 +18,7 @@ fn write_bad_files(at: &Path) {
     csv("huge.csv", "1e400,2,a\n");
     csv("once.csv", "1,2,z\n");
     csv("typo.csv", "1o,2,a\n");
+    csv("rare.csv", "1,2,r\n1,3,r\n1,4,r\n");
     write("empty.csv", b"");
     write("header.csv", b"x,y,c\n");
     write("duplicate.csv", b"x,x,c\n1,2,a\n");
@@ -102,6 +103,13 @@ const TRAINING: &[(&str, i32, &[&str])] = &[
     ("good.csv --target c --lr nan", 2, &["--lr NaN"]),
     ("good.csv --target c --lr 1e999", 2, &["--lr inf"]),
     ("good.csv --target c --dropout 1", 2, &["--dropout 1"]),
+    ("good.csv --target c --fraction 0", 2, &["--fraction 0 must be above 0"]),
+    ("good.csv --target c --fraction 1.5", 2, &["--fraction 1.5 must"]),
+    ("good.csv --target c --fraction 1e-9", 2, &["--fraction 0.000000001 of 39", "one row"]),
+    ("rare.csv --target c --learning-curve", 2, &["class \"r\" has 2 of", "--learning-curve=0.4,0.7,1"]),
+    ("good.csv --target c --learning-curve=0.5,1", 2, &["three or more", "0.25,0.5,1"]),
+    ("good.csv --target c --learning-curve --valid 0", 2, &["--valid above 0"]),
+    ("good.csv --target c --learning-curve --curve-seeds 0", 2, &["--curve-seeds"]),
     ("good.csv --target c --valid 1.5", 2, &["1.5 is no fraction"]),
     ("good.csv --target c --valid absent.csv", 6, &["absent.csv"]),
     ("good.csv --target c --nesterov", 2, &["--optimizer momentum"]),

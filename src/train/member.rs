@@ -1,0 +1,40 @@
+use std::collections::BTreeMap;
+
+use super::config::Config;
+use super::group::Group;
+use super::statistics::Moving;
+use crate::data::repeated_order;
+use crate::model::{Source, Spec, Statistics};
+
+/// What the host keeps of one of the models of a group.
+pub struct Member {
+    pub config: Config,
+    pub spec: Spec,
+    /// The training rows that it is trained on, if not all.
+    pub rows: Option<Vec<u32>>,
+    pub moving: Vec<Moving>,
+    /// Updates until it was frozen.
+    pub frozen: Option<usize>,
+}
+
+impl Member {
+    /// The moving averages so far.
+    pub fn statistics(&self, source: Source) -> Vec<Statistics> {
+        self.moving.iter().map(|moving| moving.statistics(source)).collect()
+    }
+}
+
+impl Group {
+    /// For each model the order of its training rows in an epoch, which its seed gives; as many as there are training
+    /// rows in all.
+    pub(super) fn orders(&self, epoch: usize) -> Vec<Vec<u32>> {
+        let all = &self.data.split.train;
+        let mut known: BTreeMap<(u64, usize), Vec<u32>> = BTreeMap::new();
+        let of_model = |Member { config, rows, .. }: &Member| {
+            let rows = rows.as_ref().unwrap_or(all);
+            let order = || repeated_order(rows, config.order, config.seed, epoch, all.len());
+            known.entry((config.seed, rows.len())).or_insert_with(order).clone()
+        };
+        self.members.iter().map(of_model).collect()
+    }
+}
