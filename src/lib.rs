@@ -26,6 +26,7 @@
 #![warn(missing_docs)]
 
 pub mod cache;
+mod checksum;
 pub mod cpu;
 pub mod data;
 pub mod diagnosis;

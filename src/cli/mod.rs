@@ -2,6 +2,7 @@
 //! standard error.
 
 mod bench;
+mod checkpoints;
 mod columns;
 mod config;
 mod curve;
@@ -76,11 +77,11 @@ fn run(arguments: Vec<OsString>) -> Result<u8> {
     let parse = |arguments| Cli::try_parse_from(arguments).unwrap_or_else(|error| error.exit());
     let mut command = parse(arguments.clone()).command;
     if let Command::Train(train) = &command
-        && let Some(file) = &train.config_file
+        && let Some(file) = train.settings_file()
     {
         // Behind `minilote train` and before the person's own flags, of which the last one wins.
         let mut all = arguments;
-        all.splice(2..2, config::arguments(file)?);
+        all.splice(2..2, config::arguments(&file)?);
         command = parse(all).command;
     }
     match command {

@@ -1,20 +1,21 @@
 //! Who watches a run: the log, the progress on standard error, and Ctrl-C.
 
 use std::fs::File;
-use std::io::{BufWriter, IsTerminal, Write};
+use std::io::{BufWriter, IsTerminal, Seek, SeekFrom, Write};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use minilote::model::Statistics;
-use minilote::train::{Epoch, Norms, Observer, Progress, StepRecord, Validation};
+use minilote::train::{Checkpoint, Epoch, Norms, Observer, Progress, StepRecord, Validation};
 use minilote::{Error, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::note;
+use super::checkpoints::{Checkpoints, Every};
 use super::report::{loss, number, significant};
+use super::{note, run};
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
@@ -94,13 +95,41 @@ enum Display {
     Nothing,
 }
 
+/// What the flags ask of it.
+#[derive(Clone)]
+pub struct Settings {
+    pub log_steps: bool,
+    pub quiet: bool,
+    pub every: Every,
+    pub max_time: Option<Duration>,
+}
+
+/// What a checkpoint notes beside the run: bytes of the log, seconds, rows, seconds of epochs, the device.
+#[derive(Serialize, Deserialize)]
+struct Note {
+    log: u64,
+    seconds: f64,
+    rows: usize,
+    epoch_seconds: f64,
+    device: String,
+}
+
 /// The observer of a run.
 pub struct Watch {
     path: PathBuf,
     log: BufWriter<File>,
-    log_steps: bool,
+    settings: Settings,
+    checkpoints: Checkpoints,
+    device: String,
     display: Display,
+    /// Of this process; and seconds of those before it.
     started: Instant,
+    before: f64,
+    updates: usize,
+    /// Whether the run is to end here.
+    ending: bool,
+    /// Whether --max-time is why.
+    pub time_is_up: bool,
     ended: Option<Instant>,
     best: Option<(usize, Validation)>,
     /// Rows trained so far, and the time that their epochs took.
@@ -109,21 +138,55 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Starts the log. `steps` and `epochs` are those of the whole run.
+    /// Starts the log, or goes on with it from a checkpoint. `steps` and `epochs` are those of the whole run.
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn new(path: PathBuf, log_steps: bool, quiet: bool, steps: usize, epochs: usize) -> Result<Watch> {
-        let log = BufWriter::new(File::create(&path).map_err(|error| Error::file(&path, error))?);
-        let display = if quiet {
+    pub fn new(
+        directory: &Path,
+        settings: &Settings,
+        (steps, epochs): (usize, usize),
+        device: &str,
+        from: Option<&Checkpoint>,
+    ) -> Result<Watch> {
+        let path = directory.join(run::LOG);
+        let noted = from.map(|from| Note::deserialize(from.note())).transpose();
+        let noted =
+            noted.map_err(|error| Error::file(directory, format!("the checkpoint's note: {error}")))?;
+        let log = open_log(&path, noted.as_ref().map(|noted| noted.log))?;
+        let display = if settings.quiet {
             Display::Nothing
         } else if std::io::stderr().is_terminal() {
             Display::Bar(bar(steps))
         } else {
             Display::Lines { epochs: epochs.div_ceil(10), last: None, unsaid: None }
         };
-        let started = Instant::now();
-        Ok(Watch { path, log, log_steps, display, started, ended: None, best: None, rows: 0, seconds: 0.0 })
+        if let (Some(from), Some(noted), false) = (from, &noted, settings.quiet) {
+            note(&format!("going on from update {} of {steps}, in epoch {}", from.updates(), from.epoch()));
+            if noted.device != device {
+                note(&format!("the run began on another device ({}): last digits may differ", noted.device));
+            }
+        }
+        let updates = from.map_or(0, Checkpoint::updates);
+        let (before, rows, seconds) =
+            noted.map_or((0.0, 0, 0.0), |noted| (noted.seconds, noted.rows, noted.epoch_seconds));
+        Ok(Watch {
+            path,
+            log: BufWriter::new(log),
+            settings: settings.clone(),
+            checkpoints: Checkpoints::new(directory, settings.every, updates),
+            device: device.into(),
+            display,
+            started: Instant::now(),
+            before,
+            updates,
+            ending: false,
+            time_is_up: false,
+            ended: None,
+            best: from.and_then(Checkpoint::best).and_then(|(epoch, valid)| Some((epoch, valid?))),
+            rows,
+            seconds,
+        })
     }
 
     fn write(&mut self, event: &Event) -> Result<()> {
@@ -138,7 +201,7 @@ impl Watch {
 
     /// Seconds from the start of the log to the end of the run, or so far.
     pub fn elapsed(&self) -> f64 {
-        (self.ended.unwrap_or_else(Instant::now) - self.started).as_secs_f64()
+        self.before + (self.ended.unwrap_or_else(Instant::now) - self.started).as_secs_f64()
     }
 
     /// The run ends: takes the bar away, or says the last line.
@@ -163,6 +226,21 @@ impl Watch {
     }
 }
 
+/// The log of a new run, or of one that goes on from so many bytes of it.
+fn open_log(path: &Path, bytes: Option<u64>) -> Result<File> {
+    let open = || {
+        let Some(bytes) = bytes else { return File::create(path) };
+        let mut log = File::options().write(true).open(path)?;
+        if log.metadata()?.len() < bytes {
+            return Err(std::io::Error::other("it is shorter than when the checkpoint was made"));
+        }
+        log.set_len(bytes)?;
+        log.seek(SeekFrom::End(0))?;
+        Ok(log)
+    };
+    open().map_err(|error| Error::file(path, error))
+}
+
 /// A bar of so many steps on standard error.
 pub fn bar(steps: usize) -> ProgressBar {
     let style = ProgressStyle::with_template(BAR).unwrap_or_else(|_| ProgressStyle::default_bar());
@@ -172,7 +250,8 @@ pub fn bar(steps: usize) -> ProgressBar {
 impl Observer for Watch {
     fn steps(&mut self, records: &[StepRecord], progress: &Progress) -> Result<ControlFlow<()>> {
         self.rows += records.iter().map(|record| record.rows).sum::<usize>();
-        if self.log_steps {
+        self.updates = progress.step;
+        if self.settings.log_steps {
             records.iter().try_for_each(|record| self.write(&Event::Step(record)))?;
         }
         if let Display::Bar(bar) = &self.display {
@@ -185,9 +264,24 @@ impl Observer for Watch {
         if interrupted() {
             self.finish();
             note("interrupted: saving the best model so far; Ctrl-C again quits at once");
-            return Ok(ControlFlow::Break(()));
+            self.ending = true;
+        } else if self.settings.max_time.is_some_and(|time| self.started.elapsed() >= time) {
+            (self.ending, self.time_is_up) = (true, true);
         }
-        Ok(ControlFlow::Continue(()))
+        Ok(if self.ending { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+
+    fn wants_checkpoint(&mut self) -> bool {
+        self.ending || self.checkpoints.due(self.updates)
+    }
+
+    fn checkpoint(&mut self, mut checkpoint: Checkpoint) -> Result<()> {
+        self.flush()?;
+        let log = self.log.get_mut().stream_position().map_err(|error| Error::file(&self.path, error))?;
+        let (seconds, rows, epoch_seconds) = (self.elapsed(), self.rows, self.seconds);
+        let noted = Note { log, seconds, rows, epoch_seconds, device: self.device.clone() };
+        checkpoint.set_note(serde_json::to_value(noted).map_err(|error| Error::file(&self.path, error))?);
+        self.checkpoints.save(&checkpoint)
     }
 
     fn epoch(&mut self, epoch: &Epoch, valid: Option<&Validation>, best: bool) -> Result<()> {

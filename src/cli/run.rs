@@ -1,5 +1,6 @@
 //! The directory of a run.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -7,6 +8,8 @@ use std::path::{Path, PathBuf};
 use minilote::model::write_whole;
 use minilote::{Error, Result};
 use serde::Serialize;
+
+use super::checkpoints;
 
 pub const CONFIG: &str = "config.toml";
 pub const ENVIRONMENT: &str = "environment.json";
@@ -33,19 +36,43 @@ const FILES: [&str; 11] = [
     REPORT,
 ];
 
+/// The file of a checkpoint.
+pub fn checkpoint(updates: usize) -> String {
+    format!("checkpoint-{updates:09}.safetensors")
+}
+
+/// The updates of a checkpoint's file, if it is one.
+pub fn updates_of(name: &OsStr) -> Option<usize> {
+    name.to_str()?.strip_prefix("checkpoint-")?.strip_suffix(".safetensors")?.parse().ok()
+}
+
+/// Whether a run writes files of this name, or was killed while it wrote one.
+fn is_of_run(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    let whole = if is_part(&name) { name.rsplitn(3, '.').last().unwrap_or_default() } else { &*name };
+    FILES.contains(&whole) || updates_of(OsStr::new(whole)).is_some()
+}
+
+/// Whether a file of this name is one that was not written to its end: see [`write_whole`].
+pub fn is_part(name: &str) -> bool {
+    let number = name.strip_suffix(".part").and_then(|name| name.rsplit('.').next());
+    number.is_some_and(|number| number.parse::<u32>().is_ok())
+}
+
 /// Whether a run may use this directory: a new or empty one, or with `force` one that holds a run.
 ///
 /// # Errors
 /// [`Error::File`] that says what is in the way.
 pub fn check(out: &Path, force: bool) -> Result<()> {
-    let mut entries = match fs::read_dir(out) {
+    let entries = match fs::read_dir(out) {
         Ok(entries) => entries,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(Error::file(out, error)),
     };
-    // Other programs have files of the other names, too.
-    let ours = out.join(ENVIRONMENT).exists();
-    match (entries.next().is_some(), ours, force) {
+    let names: Vec<OsString> = entries.flatten().map(|entry| entry.file_name()).collect();
+    // Other programs have files of the other names, too, but not these alone, as where a run was killed at its start.
+    let ours = out.join(ENVIRONMENT).exists() || names.iter().all(|name| is_of_run(name));
+    match (!names.is_empty(), ours, force) {
         (false, ..) | (_, true, true) => Ok(()),
         (_, true, false) => Err(Error::file(
             out,
@@ -85,6 +112,7 @@ pub fn create(out: Option<&Path>, data: &Path, force: bool) -> Result<PathBuf> {
             _ => {}
         }
     }
+    checkpoints::clear(out)?;
     Ok(out.into())
 }
 

@@ -1,17 +1,19 @@
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use minilote::diagnosis::Setup;
 use minilote::gpu::Tuning;
 use minilote::model::{Model, write_whole};
 use minilote::program::Mode;
 use minilote::sweep::Trained;
-use minilote::train::{Config, End, Outcome, Trainer, TrainingData, train};
+use minilote::train::{Config, End, Outcome, Trainer, TrainingData, resume, train};
 use minilote::{Device, Error, Result};
 use serde::Serialize;
 use serde_json::json;
 
+use super::checkpoints::{self, Every};
 use super::curve::LearningCurve;
-use super::progress::{Watch, catch_interrupts};
+use super::progress::{Settings, Watch, catch_interrupts};
 use super::summary::{Judged, Summary, summary, text};
 use super::{config, html, note, print, print_json, report, run};
 
@@ -22,10 +24,12 @@ Examples:
   minilote train train-images-idx3-ubyte.gz --test 0 --batch 256
   minilote train houses.csv --target price --learning-curve
   minilote train --config runs/flowers-1/config.toml --lr 0.001
+  minilote train --resume runs/flowers-1
 
 A run directory holds config.toml (repeats the run), environment.json, log.jsonl, model.safetensors
 (the best epoch), summary.json, predictions.csv (of the rows that it is scored on), report.html and, where
-it was asked for, learning_curve.csv. Ctrl-C ends a run with its best model; a second one quits at once.";
+it was asked for, learning_curve.csv. Ctrl-C ends a run with its best model and a checkpoint, from which --resume
+goes on; a second one quits at once.";
 
 /// Train a network on a CSV table or IDX images
 #[derive(clap::Args)]
@@ -59,6 +63,20 @@ pub struct Train {
     /// What log.jsonl has a line for
     #[arg(long, value_enum, default_value = "epoch")]
     log: Log,
+
+    /// Go on with a run that was interrupted or killed, from its newest checkpoint, with its own data, settings and
+    /// device: it ends with the same bits as without the stop
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["config_file", "out", "force"])]
+    resume: Option<PathBuf>,
+
+    /// How often to save a checkpoint that --resume goes on from: steps, or a time as 90s, 10m or 1h; 0 for none
+    /// but at an interruption
+    #[arg(long, value_name = "STEPS|TIME", default_value = "10m")]
+    checkpoint_every: Every,
+
+    /// End training after this time, as after Ctrl-C but with success: 90s, 10m or 1.5h
+    #[arg(long, value_name = "TIME", value_parser = checkpoints::time)]
+    max_time: Option<Duration>,
 
     /// Print the summary as JSON
     #[arg(long)]
@@ -101,6 +119,7 @@ impl Train {
         if let Some(out) = &self.out {
             run::check(out, self.force)?;
         }
+        let checkpoint = self.resume.as_ref().map(|run| checkpoints::newest(run)).transpose()?;
         let (device, device_line) = Device::choose(&self.device).await?;
         let data = TrainingData::read(path, &self.config)?;
         if !self.quiet {
@@ -117,18 +136,17 @@ impl Train {
         }
 
         // All that can be wrong with the request has been found: from here on there is a directory.
-        let config = config::resolved(&self.config, path, &self.device)?;
-        let directory = run::create(self.out.as_deref(), path, self.force)?;
-        write_whole(&directory.join(run::CONFIG), config.as_bytes())?;
-        run::write_json(
-            &directory.join(run::ENVIRONMENT),
-            &environment(&device, &device_line, trainer.tuning()),
-        )?;
-        let steps = trainer.steps_per_epoch() * self.config.epochs;
-        let log = directory.join(run::LOG);
-        let mut watch = Watch::new(log, self.log == Log::Step, self.quiet, steps, self.config.epochs)?;
+        let directory = match &self.resume {
+            Some(run) => run.clone(),
+            None => self.begin(path, environment(&device, &device_line, trainer.tuning()))?,
+        };
+        let length = (trainer.steps_per_epoch() * self.config.epochs, self.config.epochs);
+        let mut watch = Watch::new(&directory, &self.settings(), length, &device_line, checkpoint.as_ref())?;
         catch_interrupts()?;
-        let outcome = train(&mut trainer, &mut watch).await;
+        let outcome = match checkpoint {
+            Some(checkpoint) => resume(&mut trainer, checkpoint, &mut watch).await,
+            None => train(&mut trainer, &mut watch).await,
+        };
         watch.finish();
         if let Ok(outcome) = &outcome {
             outcome.model.save(&directory.join(run::MODEL))?;
@@ -160,11 +178,36 @@ impl Train {
         run::write_json(&directory.join(run::SUMMARY), &summary)?;
         html::write(&directory)?;
         self.report(&outcome.model, &summary, &directory, path)?;
+        if let End::Finished | End::Stopped = outcome.end {
+            checkpoints::clear(&directory)?;
+        } else if !self.quiet {
+            note(&format!("to go on: minilote train --resume {}", directory.display()));
+        }
         match broken.unwrap_or(outcome.end) {
             End::Finished | End::Stopped => Ok(0),
+            End::Interrupted if watch.time_is_up => Ok(0),
             End::Interrupted => Ok(130),
             End::Diverged(error) | End::Lost(error) => Err(error),
         }
+    }
+
+    /// The configuration file that stands before the flags.
+    pub fn settings_file(&self) -> Option<PathBuf> {
+        self.resume.as_ref().map(|run| run.join(run::CONFIG)).or(self.config_file.clone())
+    }
+
+    fn settings(&self) -> Settings {
+        let (every, max_time) = (self.checkpoint_every, self.max_time);
+        Settings { log_steps: self.log == Log::Step, quiet: self.quiet, every, max_time }
+    }
+
+    /// Makes the directory of a new run.
+    fn begin(&self, path: &Path, environment: serde_json::Value) -> Result<PathBuf> {
+        let config = config::resolved(&self.config, path, &self.device)?;
+        let directory = run::create(self.out.as_deref(), path, self.force)?;
+        write_whole(&directory.join(run::CONFIG), config.as_bytes())?;
+        run::write_json(&directory.join(run::ENVIRONMENT), &environment)?;
+        Ok(directory)
     }
 
     fn report(&self, model: &Model, summary: &Summary, directory: &Path, data: &Path) -> Result<()> {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
+use crate::checksum::checksum;
 use crate::{Result, cache};
 
 /// A driver's cache of pipelines, and the file that keeps it: a checksum, then the driver's data.
@@ -15,12 +16,8 @@ pub struct Compiled {
     saved: Mutex<Option<u64>>,
 }
 
-/// FNV-1a. wgpu looks at the header alone, and not all drivers look at the rest.
-fn checksum(data: &[u8]) -> u64 {
-    data.iter().fold(0xcbf29ce484222325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x100000001b3))
-}
-
-/// The driver's data, if the file's content is as it was written.
+/// The driver's data, if the file's content is as it was written: wgpu looks at the header alone, and not all drivers
+/// look at the rest.
 fn intact(content: &[u8]) -> Option<&[u8]> {
     let (sum, data) = content.split_first_chunk()?;
     (u64::from_le_bytes(*sum) == checksum(data)).then_some(data)

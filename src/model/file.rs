@@ -239,7 +239,13 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let write = || {
         fs::write(&part, bytes)?;
         fs::File::open(&part)?.sync_all()?;
-        fs::rename(&part, path)
+        fs::rename(&part, path)?;
+        // The name, too, is on the disk only when the directory is; not all systems open one.
+        match path.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
+        {
+            Some(parent) if cfg!(unix) => fs::File::open(parent)?.sync_all(),
+            _ => Ok(()),
+        }
     };
     write().map_err(|error| {
         let _ = fs::remove_file(&part);

@@ -34,7 +34,7 @@ pub enum Source {
 }
 
 /// The statistics of one batch normalization in inference.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Statistics {
     /// Of each feature.
     pub mean: Vec<f64>,

@@ -6,6 +6,7 @@ use ndarray::{Array1, Array2, Axis, concatenate};
 use super::config::Config;
 use super::record::Rows;
 use super::values::Part;
+use crate::checksum::Checksum;
 use crate::data::{
     Dataset, Images, Inputs, Schema, Split, Standardizer, Table, TargetKind, fraction, is_idx, split,
 };
@@ -31,6 +32,25 @@ pub struct TrainingData {
     pub split: Split,
     /// What a person should know: rows dropped.
     pub notes: Vec<String>,
+}
+
+impl TrainingData {
+    /// Of all numbers and which rows are for what, so that a change of the data shows.
+    pub fn checksum(&self) -> u64 {
+        let mut sum = Checksum::default();
+        match &self.inputs {
+            Inputs::Real(values) => values.iter().for_each(|value| sum = sum.add(&value.to_le_bytes())),
+            Inputs::Bytes(values) => values.rows().into_iter().for_each(|row| {
+                sum = row.as_slice().map_or(sum, |row| sum.add(row));
+            }),
+        }
+        self.targets.iter().for_each(|value| sum = sum.add(&value.to_le_bytes()));
+        for rows in [&self.split.train, &self.split.valid, &self.split.test] {
+            sum = sum.add(&rows.len().to_le_bytes());
+            rows.iter().for_each(|row| sum = sum.add(&row.to_le_bytes()));
+        }
+        sum.value()
+    }
 }
 
 /// A file of either kind, read but not encoded.

@@ -1,6 +1,4 @@
 use std::borrow::Cow;
-use std::ops::ControlFlow;
-use std::time::Instant;
 
 use ndarray::Array2;
 
@@ -8,8 +6,6 @@ use super::config::Config;
 use super::data::TrainingData;
 use super::member::Member;
 use super::planning::{CHUNK, batch_rows, evaluation_rows, plan, spec, way_out};
-use super::record::{Epoch, StepRecord, checked};
-use super::schedule;
 use super::statistics::Moving;
 use crate::engine::{Device, Engine};
 use crate::gpu::Tuning;
@@ -35,6 +31,8 @@ pub struct Group {
     batch: usize,
     pub(super) chunk: usize,
     pub(super) tuning: Tuning,
+    /// Of the data, once somebody asked.
+    pub(super) checksum: Option<u64>,
 }
 
 impl Group {
@@ -128,7 +126,8 @@ impl Group {
         engine.write_inputs(&data.inputs, &data.standardizer.affine());
         engine.write(Space::Targets, data.targets.as_slice().unwrap_or(&[]));
         engine.write_parameters(parameters.iter().map(Vec::as_slice));
-        let mut group = Group { engine, members, data, updates: 0, epoch: 0, batch, chunk: 1, tuning };
+        let mut group =
+            Group { engine, members, data, updates: 0, epoch: 0, batch, chunk: 1, tuning, checksum: None };
         group.write_hyper();
         Ok(group)
     }
@@ -174,6 +173,11 @@ impl Group {
         &self.data
     }
 
+    /// [`TrainingData::checksum`].
+    pub(super) fn checksum(&mut self) -> u64 {
+        *self.checksum.get_or_insert_with(|| self.data.checksum())
+    }
+
     /// Ends the session, which frees the device's memory, and gives the data set back.
     pub fn into_data(self) -> TrainingData {
         self.data
@@ -187,115 +191,6 @@ impl Group {
     /// Minibatches of an epoch.
     pub fn steps_per_epoch(&self) -> usize {
         self.data.split.train.len().div_ceil(self.batch)
-    }
-
-    /// Trains one epoch: for each model all training rows once, in the order that its seed and the epoch give. A
-    /// model of a fraction of the rows takes as many updates, and goes through its rows again and again.
-    ///
-    /// `observe` sees the records of each chunk of steps, one of each model and step, and may end the epoch. The
-    /// result is an epoch for each model, or [`Error::Diverged`] where a loss or a statistic was not finite; with
-    /// the last such model the epoch ends.
-    ///
-    /// # Errors
-    /// [`Error::Device`].
-    pub async fn epoch(
-        &mut self,
-        observe: impl FnMut(&[StepRecord]) -> ControlFlow<()>,
-    ) -> Result<Vec<Result<Epoch>>> {
-        let orders = self.orders(self.epoch);
-        self.epoch_in_order(orders.iter().map(Vec::as_slice), observe).await
-    }
-
-    /// [`Group::epoch`] in orders of the caller's, each of all training rows.
-    pub(super) async fn epoch_in_order<'a>(
-        &mut self,
-        orders: impl IntoIterator<Item = &'a [u32]>,
-        mut observe: impl FnMut(&[StepRecord]) -> ControlFlow<()>,
-    ) -> Result<Vec<Result<Epoch>>> {
-        let started = Instant::now();
-        self.epoch += 1;
-        self.engine.write_order(orders);
-        let per_epoch = self.steps_per_epoch();
-        let total = per_epoch * self.members[0].config.epochs;
-        let new = |model| Epoch { model, epoch: self.epoch, complete: true, ..Epoch::default() };
-        let mut epochs: Vec<Result<Epoch>> = (0..self.models()).map(|model| Ok(new(model))).collect();
-        let mut at = 0;
-        while at < per_epoch {
-            let count = self.chunk.min(per_epoch - at).min(self.engine.plan().slots);
-            let mut steps = vec![];
-            for (slot, step) in (at..at + count).enumerate() {
-                let factor = schedule::factor(&self.members[0].config, self.updates + slot, per_epoch, total);
-                steps.push(self.step(Mode::Train, self.data.split.train.len(), step, slot, factor));
-            }
-            let chunk_started = Instant::now();
-            let log = self.engine.run(&steps).await?;
-            self.adapt(count, chunk_started.elapsed().as_secs_f64());
-            let records = self.take(&steps, &log, &mut epochs);
-            at += count;
-            if epochs.iter().all(Result::is_err) {
-                break;
-            }
-            if observe(&records).is_break() {
-                for epoch in epochs.iter_mut().flatten() {
-                    epoch.interrupted = true;
-                    epoch.complete = at == per_epoch;
-                }
-                break;
-            }
-        }
-        for epoch in epochs.iter_mut().flatten() {
-            epoch.loss /= epoch.rows as f64;
-            epoch.accuracy = self.of_rows(epoch.accuracy.unwrap_or(0.0), epoch.rows);
-            epoch.seconds = started.elapsed().as_secs_f64();
-        }
-        Ok(epochs)
-    }
-
-    /// Adds the log of a chunk to the epochs and the moving averages.
-    fn take(
-        &mut self,
-        steps: &[(usize, Step)],
-        log: &[f64],
-        epochs: &mut [Result<Epoch>],
-    ) -> Vec<StepRecord> {
-        let plan = self.engine.plan();
-        let mut records = vec![];
-        for ((program, step), of_step) in steps.iter().zip(log.chunks(plan.models * plan.record)) {
-            self.updates += 1;
-            let rows = plan.programs[*program].rows;
-            let of_models = self.members.iter_mut().zip(epochs.iter_mut());
-            for (model, ((member, result), record)) in of_models.zip(of_step.chunks(plan.record)).enumerate()
-            {
-                let Ok(epoch) = result else { continue };
-                match checked(&member.spec, &plan.spec, record, rows, (self.epoch, self.updates)) {
-                    Ok(batches) => {
-                        for (moving, batch) in member.moving.iter_mut().zip(&batches) {
-                            moving.update(batch);
-                        }
-                    }
-                    Err(error) => {
-                        *result = Err(error);
-                        continue;
-                    }
-                }
-                epoch.rows += rows;
-                epoch.loss += record[0];
-                // Counted up here, divided at the end.
-                *epoch.accuracy.get_or_insert(0.0) += record[1];
-                epoch.lr = member.config.learning_rate() * step.lr_factor;
-                let accuracy = (self.data.task != Task::Regression).then(|| record[1] / rows as f64);
-                records.push(StepRecord {
-                    model,
-                    epoch: self.epoch,
-                    step: self.updates,
-                    rows,
-                    lr: epoch.lr,
-                    loss: record[0] / rows as f64,
-                    accuracy,
-                });
-            }
-        }
-        records
     }
 
     /// Minibatch number `step` of `rows` rows in all.

@@ -1,8 +1,11 @@
 //! Training: the configuration, the loop over chunks of steps, schedules, the statistics that inference
 //! uses, and scores.
 
+mod checkpoint;
 mod config;
 mod data;
+mod epoch;
+mod finish;
 mod group;
 mod measure;
 mod member;
@@ -18,13 +21,14 @@ pub mod statistics;
 mod trainer;
 mod values;
 
+pub use checkpoint::Checkpoint;
 pub use config::{Config, OptimizerKind, ScheduleKind};
 pub use data::{TrainingData, labels_beside, read_for};
 pub use group::Group;
 pub use measure::{Measured, measure};
 pub use predict::{Predictor, outputs_of_each};
 pub use record::{Epoch, Norms, Rows, StepRecord, Validation};
-pub use run::{End, Observer, Outcome, Progress, SourceReport, train, train_all};
+pub use run::{End, Observer, Outcome, Progress, SourceReport, resume, train, train_all};
 pub use score::{Scores, best_class, score};
 pub use trainer::Trainer;
 pub use values::{Batch, Betas, Part, Sizes};

@@ -1,4 +1,4 @@
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::statistics::{BatchStatistics, of_record};
 use crate::model::Spec;
@@ -63,7 +63,7 @@ pub struct Norms {
 }
 
 /// Means over rows that were evaluated with inference's statistics.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Validation {
     /// Without the L2 term.
     pub loss: f64,

@@ -3,9 +3,11 @@ use std::ops::ControlFlow;
 use ndarray::Array2;
 use serde::Serialize;
 
+use super::checkpoint::Checkpoint;
+use super::epoch::Running;
+use super::finish::{finish, outcome};
 use super::group::Group;
 use super::record::{Epoch, Norms, Rows, StepRecord, Validation};
-use super::statistics::Pass;
 use super::trainer::Trainer;
 use crate::model::{Model, Source, Spec, Statistics};
 use crate::{Error, Result};
@@ -47,6 +49,17 @@ pub trait Observer {
 
     /// After [`Observer::epoch`], where there is batch normalization: the moving average of each one's statistics.
     fn statistics(&mut self, _: &Epoch, _: &[Statistics]) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether to make a checkpoint, after [`Observer::steps`] and before an end that it asked for. Asked where one
+    /// model is trained alone.
+    fn wants_checkpoint(&mut self) -> bool {
+        false
+    }
+
+    /// Takes the checkpoint, to save it.
+    fn checkpoint(&mut self, _: Checkpoint) -> Result<()> {
         Ok(())
     }
 
@@ -113,21 +126,21 @@ pub struct Outcome {
 }
 
 /// The best weights so far, with the moving averages that belong to them.
-struct Best {
-    epoch: usize,
-    valid: Option<Validation>,
-    parameters: Vec<Array2<f64>>,
-    ema: Vec<Statistics>,
-    pytorch: Vec<Statistics>,
+pub(super) struct Best {
+    pub epoch: usize,
+    pub valid: Option<Validation>,
+    pub parameters: Vec<Array2<f64>>,
+    pub ema: Vec<Statistics>,
+    pub pytorch: Vec<Statistics>,
 }
 
 /// One of the models of a run.
 #[derive(Default)]
-struct Run {
-    epochs: usize,
-    best: Option<Best>,
-    end: Option<End>,
-    history: Vec<[f64; 2]>,
+pub(super) struct Run {
+    pub epochs: usize,
+    pub best: Option<Best>,
+    pub end: Option<End>,
+    pub history: Vec<[f64; 2]>,
 }
 
 /// Trains as long as the configuration says, keeps the weights of the best epoch (by validation loss;
@@ -147,16 +160,41 @@ pub async fn train(trainer: &mut Trainer, observer: &mut dyn Observer) -> Result
 /// [`Error::Device`] where no model had a good epoch; the observer's. Inside, of each model: [`Error::Diverged`]
 /// before its first good epoch.
 pub async fn train_all(group: &mut Group, observer: &mut dyn Observer) -> Result<Vec<Result<Outcome>>> {
+    let runs = (0..group.models()).map(|_| Run::default()).collect();
+    go_on(group, observer, runs, Progress { epoch: 1, ..Progress::default() }, None).await
+}
+
+/// Goes on from a checkpoint of [`train`] by the same configuration on the same data, in a trainer that was just made.
+/// On the same device the outcome has the same bits as without the stop.
+///
+/// # Errors
+/// As for [`train`]; [`Error::Config`] with what differs, if configuration or data do.
+pub async fn resume(
+    trainer: &mut Trainer,
+    checkpoint: Checkpoint,
+    observer: &mut dyn Observer,
+) -> Result<Outcome> {
+    let (running, run, progress) = checkpoint.restore(&mut trainer.group)?;
+    go_on(&mut trainer.group, observer, vec![run], progress, Some(running)).await?.swap_remove(0)
+}
+
+/// Trains from `progress.epoch` to the last, the first of which may be running.
+async fn go_on(
+    group: &mut Group,
+    observer: &mut dyn Observer,
+    mut runs: Vec<Run>,
+    mut progress: Progress,
+    mut running: Option<Running>,
+) -> Result<Vec<Result<Outcome>>> {
     let (epochs, patience) = (group.config(0).epochs, group.config(0).patience);
     let validates = !group.data().split.valid.is_empty();
-    let steps = group.steps_per_epoch() * epochs;
-    let mut progress = Progress { epochs, steps, ..Progress::default() };
-    let mut runs: Vec<Run> = (0..group.models()).map(|_| Run::default()).collect();
+    (progress.epochs, progress.steps) = (epochs, group.steps_per_epoch() * epochs);
     let mut lost = None;
-    for number in 1..=epochs {
+    for number in progress.epoch..=epochs {
         progress.epoch = number;
         progress.models = runs.iter().filter(|run| run.end.is_none()).count();
-        let interrupted = match train_epoch(group, observer, &mut progress, &mut runs).await {
+        let running = running.take().unwrap_or_else(|| group.begin_epoch());
+        let interrupted = match train_epoch(group, running, observer, &mut progress, &mut runs).await {
             Ok(interrupted) => interrupted,
             Err(error @ Error::Device(_)) if runs.iter().any(|run| run.best.is_some()) => {
                 lost = Some(error);
@@ -188,29 +226,26 @@ pub async fn train_all(group: &mut Group, observer: &mut dyn Observer) -> Result
     Ok(all.map(|(model, (run, finished))| outcome(group, model, run, finished)).collect())
 }
 
-/// An epoch of all models, the validation of each, and its weights where they are its best so far; whether the
+/// The rest of an epoch of all models, the validation of each, and its weights where they are its best so far; whether the
 /// observer asked for an end.
 async fn train_epoch(
     group: &mut Group,
+    mut running: Running,
     observer: &mut dyn Observer,
     progress: &mut Progress,
     runs: &mut [Run],
 ) -> Result<bool> {
-    let mut failure = None;
-    let observe = |records: &[StepRecord]| {
+    let mut interrupted = false;
+    while !interrupted && let Some(records) = group.advance(&mut running).await? {
         if let Some(last) = records.last() {
             (progress.step, progress.loss, progress.lr) = (last.step, last.loss, last.lr);
         }
-        observer.steps(records, progress).unwrap_or_else(|error| {
-            failure = Some(error);
-            ControlFlow::Break(())
-        })
-    };
-    let epochs = group.epoch(observe).await?;
-    if let Some(error) = failure {
-        return Err(error);
+        interrupted = observer.steps(&records, progress)?.is_break();
+        if runs.len() == 1 && observer.wants_checkpoint() {
+            observer.checkpoint(Checkpoint::of(group, &running, &runs[0], progress).await?)?;
+        }
     }
-    let interrupted = epochs.iter().flatten().any(|epoch| epoch.interrupted);
+    let epochs = group.end(running, interrupted);
     let mut valid: Vec<Result<Option<Validation>>> = epochs.iter().map(|_| Ok(None)).collect();
     if !group.data().split.valid.is_empty() && epochs.iter().any(Result::is_ok) {
         let statistics = group.moving(live(group));
@@ -296,115 +331,6 @@ fn loss(valid: Option<Validation>) -> f64 {
 }
 
 /// The moving average that validation uses while training goes on.
-fn live(group: &Group) -> Source {
+pub(super) fn live(group: &Group) -> Source {
     if group.config(0).stats == Source::Pytorch { Source::Pytorch } else { Source::Ema }
-}
-
-/// What passes over the data with a model's best weights came to.
-struct Finished {
-    population: Vec<Statistics>,
-    pooled: Vec<Statistics>,
-    /// Of the configuration's source.
-    statistics: Vec<Statistics>,
-    valid: Option<Validation>,
-    sources: Vec<SourceReport>,
-}
-
-impl Finished {
-    fn new(passes: &[Pass]) -> Finished {
-        let population = passes.iter().map(Pass::population).collect();
-        let pooled = passes.iter().map(Pass::pooled).collect();
-        Finished { population, pooled, statistics: vec![], valid: None, sources: vec![] }
-    }
-
-    fn statistics(&self, source: Source, best: &Best) -> Vec<Statistics> {
-        match source {
-            Source::Ema => best.ema.clone(),
-            Source::Population => self.population.clone(),
-            Source::Pooled => self.pooled.clone(),
-            Source::Pytorch => best.pytorch.clone(),
-        }
-    }
-}
-
-/// Restores the best weights and compares the sources of statistics.
-async fn finish(group: &mut Group, runs: &[Run]) -> Result<Vec<Result<Finished>>> {
-    let chosen = group.config(0).stats;
-    group.set_parameters(runs.iter().map(|run| run.best.as_ref().map_or(&[][..], |best| &best.parameters)));
-    let rows = if group.data().split.valid.is_empty() { Rows::Train } else { Rows::Valid };
-    let passes = group.statistics_pass().await?;
-    let mut all: Vec<Result<Finished>> =
-        passes.into_iter().map(|passes| Ok(Finished::new(&passes?))).collect();
-    let normalizes = group.engine().plan().spec.batch_norms().next().is_some();
-    for source in [Source::Ema, Source::Population, Source::Pooled, Source::Pytorch] {
-        // Without batch normalization there is nothing to compare.
-        if !normalizes && source != chosen {
-            continue;
-        }
-        let of_model = |(finished, run): (&Result<Finished>, &Run)| match (finished, &run.best) {
-            (Ok(finished), Some(best)) => finished.statistics(source, best),
-            _ => vec![],
-        };
-        let statistics: Vec<Vec<Statistics>> = all.iter().zip(runs).map(of_model).collect();
-        let evaluated = group.evaluate(rows, statistics.iter().map(Vec::as_slice)).await?;
-        for ((result, statistics), evaluated) in all.iter_mut().zip(statistics).zip(evaluated) {
-            let (finished, evaluated) = match (&mut *result, evaluated) {
-                (Ok(finished), Ok(evaluated)) => (finished, evaluated),
-                (Ok(_), Err(error)) => {
-                    *result = Err(error);
-                    continue;
-                }
-                (Err(_), _) => continue,
-            };
-            if normalizes {
-                let (mean_drift, variance_drift) = drift(&statistics, &finished.population);
-                let loss = evaluated.loss;
-                finished.sources.push(SourceReport { source, loss, mean_drift, variance_drift });
-            }
-            if source == chosen {
-                finished.statistics = statistics;
-                finished.valid = (rows == Rows::Valid).then_some(evaluated);
-            }
-        }
-    }
-    Ok(all)
-}
-
-/// What a model's run came to. Where the last passes failed it is the best epoch with its moving averages.
-fn outcome(group: &Group, model: usize, run: Run, finished: Result<Finished>) -> Result<Outcome> {
-    let Some(best) = run.best else {
-        return Err(match (run.end, finished) {
-            (Some(End::Diverged(error)), _) | (_, Err(error)) => error,
-            _ => Error::Config("no epoch was trained: --epochs is 0".into()),
-        });
-    };
-    let (epochs, best_epoch, history) = (run.epochs, best.epoch, run.history);
-    match finished {
-        Ok(Finished { statistics, valid, sources, .. }) => {
-            let model = group.model_of(model, best.parameters, statistics, group.config(0).stats);
-            let end = run.end.unwrap_or(End::Finished);
-            Ok(Outcome { model, end, epochs, best_epoch, valid, sources, history })
-        }
-        Err(error) => {
-            let source = live(group);
-            let statistics = if source == Source::Pytorch { best.pytorch } else { best.ema };
-            let model = group.model_of(model, best.parameters, statistics, source);
-            let end = if let Error::Device(_) = error { End::Lost(error) } else { End::Diverged(error) };
-            Ok(Outcome { model, end, epochs, best_epoch, valid: best.valid, sources: vec![], history })
-        }
-    }
-}
-
-fn drift(statistics: &[Statistics], population: &[Statistics]) -> (Vec<f64>, Vec<f64>) {
-    let largest = |values: &mut dyn Iterator<Item = f64>| values.fold(0.0, f64::max);
-    // A unit that is constant has no deviation to measure by.
-    let sigma = |variance: f64| (variance + crate::model::EPS).sqrt();
-    let of_layer = |(a, b): (&Statistics, &Statistics)| {
-        let (means, variances) = (a.mean.iter().zip(&b.mean), a.variance.iter().zip(&b.variance));
-        (
-            largest(&mut means.zip(&b.variance).map(|((a, b), variance)| (a - b).abs() / sigma(*variance))),
-            largest(&mut variances.map(|(a, b)| 2.0 * (sigma(*a) / sigma(*b)).ln().abs())),
-        )
-    };
-    statistics.iter().zip(population).map(of_layer).unzip()
 }

@@ -1,6 +1,8 @@
 //! The statistics that batch normalization uses in inference, kept on the host in f64 and fed from the
 //! log: see [`Source`] for the formulas.
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::{Source, Spec, Statistics};
 use crate::program::METRICS;
 
@@ -34,7 +36,7 @@ pub fn of_record(spec: &Spec, laid_out: &Spec, record: &[f64], rows: usize) -> V
 }
 
 /// Both moving averages of one batch normalization.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Moving {
     ema: Statistics,
     /// `(1 − WEIGHT)ᵗ`: how much of the average is still its start at 0.

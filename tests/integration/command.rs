@@ -3,6 +3,7 @@
 mod bench;
 mod refused;
 mod report;
+mod resume;
 mod sweep;
 
 use std::fs;

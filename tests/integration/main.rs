@@ -1,6 +1,7 @@
 //! All integration tests, in one binary: linking wgpu takes longer than most of them.
 
 mod arena;
+mod checkpoints;
 mod command;
 mod diagnosis;
 mod fusion;

@@ -1,0 +1,309 @@
+//! Checkpoints: all that a run in the middle of its training is, in a file.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+use ndarray::Array2;
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::config::Config;
+use super::epoch::Running;
+use super::group::Group;
+use super::record::{Epoch, Validation};
+use super::run::{Best, Progress, Run};
+use super::statistics::Moving;
+use crate::checksum::Checksum;
+use crate::model::{Statistics, write_whole};
+use crate::ops::Space;
+use crate::{Error, Result};
+
+/// The version of the file that this crate writes, and the only one it reads.
+const VERSION: u32 = 1;
+
+/// Keys of the file's metadata.
+const STATE: &str = "minilote-checkpoint";
+const SUM: &str = "checksum";
+
+/// What a device holds of a run, by the names of the file's tensors. The gradients are those of the last step, which
+/// the log shows.
+const SPACES: [(&str, Space); 4] = [
+    ("parameters", Space::Params),
+    ("gradients", Space::Grads),
+    ("moment1", Space::Moment1),
+    ("moment2", Space::Moment2),
+];
+
+/// A run in the middle of its training, after a chunk of steps: parameters and the optimizer's state as the device
+/// has them, moving averages, the place in the epoch, the best weights so far. Order of rows, dropout and schedule
+/// follow from settings and place. A run that goes on from it on the same device ends with the same bits as one that
+/// never stopped: see [`super::resume`].
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    state: State,
+    /// As in [`SPACES`]; empty where the session has none.
+    spaces: [Vec<f32>; SPACES.len()],
+    /// The best parameters.
+    best: Vec<Array2<f64>>,
+}
+
+/// What the file's metadata holds, as JSON, whose numbers are exact.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct State {
+    version: u32,
+    config: Config,
+    /// [`super::TrainingData::checksum`].
+    data: u64,
+    updates: usize,
+    /// From 1.
+    epoch: usize,
+    /// Minibatches of the epoch so far, and sums over their rows.
+    minibatches: usize,
+    rows: usize,
+    loss: f64,
+    correct: f64,
+    seconds: f64,
+    lr: f64,
+    moving: Vec<Moving>,
+    /// Of the epoch before.
+    valid: Option<Validation>,
+    history: Vec<[f64; 2]>,
+    best: Option<BestEpoch>,
+    note: Value,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct BestEpoch {
+    epoch: usize,
+    valid: Option<Validation>,
+    ema: Vec<Statistics>,
+    pytorch: Vec<Statistics>,
+}
+
+impl Checkpoint {
+    /// Of a group of one, in an epoch.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub(super) async fn of(
+        group: &mut Group,
+        running: &Running,
+        run: &Run,
+        progress: &Progress,
+    ) -> Result<Checkpoint> {
+        let mut spaces: [Vec<f32>; SPACES.len()] = Default::default();
+        for (values, (_, space)) in spaces.iter_mut().zip(SPACES) {
+            if group.engine.plan().spaces.contains_key(&space) {
+                *values = group.engine.read(space).await?.into_iter().map(|value| value as f32).collect();
+            }
+        }
+        let epoch = running.epochs[0].clone()?;
+        let of_best = |best: &Best| BestEpoch {
+            epoch: best.epoch,
+            valid: best.valid,
+            ema: best.ema.clone(),
+            pytorch: best.pytorch.clone(),
+        };
+        let state = State {
+            version: VERSION,
+            config: group.config(0).clone(),
+            data: group.checksum(),
+            updates: group.updates,
+            epoch: group.epoch,
+            minibatches: running.at,
+            rows: epoch.rows,
+            loss: epoch.loss,
+            correct: epoch.accuracy.unwrap_or(0.0),
+            seconds: epoch.seconds + running.started.elapsed().as_secs_f64(),
+            lr: epoch.lr,
+            moving: group.members[0].moving.clone(),
+            valid: progress.valid,
+            history: run.history.clone(),
+            best: run.best.as_ref().map(of_best),
+            note: Value::Null,
+        };
+        let best = run.best.as_ref().map_or(vec![], |best| best.parameters.clone());
+        Ok(Checkpoint { state, spaces, best })
+    }
+
+    /// Brings a group that was just made to this place.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with what differs, if it trains on other data or by other settings.
+    pub(super) fn restore(self, group: &mut Group) -> Result<(Running, Run, Progress)> {
+        let Checkpoint { state, spaces, best } = self;
+        let differing = differences(&state.config, group.config(0));
+        if !differing.is_empty() {
+            let differing = differing.join(", ");
+            return Err(Error::Config(format!(
+                "a run goes on with its own settings, and these differ: {differing}"
+            )));
+        }
+        if state.data != group.checksum() {
+            return Err(Error::Config(
+                "the data is not what the run began with: its file has changed".into(),
+            ));
+        }
+        let plan = group.engine.plan();
+        let fits = spaces
+            .iter()
+            .zip(SPACES)
+            .all(|(values, (_, space))| plan.spaces.get(&space).copied().unwrap_or(0) == values.len());
+        if !fits || state.moving.len() != group.members[0].moving.len() {
+            return Err(Error::Config("the checkpoint is of another network".into()));
+        }
+        for (values, (_, space)) in spaces.iter().zip(SPACES).filter(|(values, _)| !values.is_empty()) {
+            let values: Vec<f64> = values.iter().map(|&value| value.into()).collect();
+            group.engine.write(space, &values);
+        }
+        group.members[0].moving = state.moving;
+        group.updates = state.updates;
+        group.epoch = state.epoch - 1;
+        let mut running = group.begin_epoch();
+        running.at = state.minibatches;
+        running.started = Instant::now();
+        running.epochs[0] = Ok(Epoch {
+            epoch: state.epoch,
+            rows: state.rows,
+            loss: state.loss,
+            accuracy: Some(state.correct),
+            lr: state.lr,
+            seconds: state.seconds,
+            ..Epoch::default()
+        });
+        let of_best =
+            |BestEpoch { epoch, valid, ema, pytorch }| Best { epoch, valid, parameters: best, ema, pytorch };
+        let best = state.best.map(of_best);
+        let progress = Progress {
+            epoch: state.epoch,
+            step: state.updates,
+            lr: state.lr,
+            valid: state.valid,
+            best: best.as_ref().and_then(|best| best.valid),
+            ..Progress::default()
+        };
+        let run = Run { epochs: state.epoch, best, end: None, history: state.history };
+        Ok((running, run, progress))
+    }
+
+    /// Updates so far.
+    pub fn updates(&self) -> usize {
+        self.state.updates
+    }
+
+    /// The epoch that it is in, from 1.
+    pub fn epoch(&self) -> usize {
+        self.state.epoch
+    }
+
+    /// The best epoch so far and its validation.
+    pub fn best(&self) -> Option<(usize, Option<Validation>)> {
+        self.state.best.as_ref().map(|best| (best.epoch, best.valid))
+    }
+
+    /// What who made it wrote down beside it.
+    pub fn note(&self) -> &Value {
+        &self.state.note
+    }
+
+    /// Writes something down beside it.
+    pub fn set_note(&mut self, note: Value) {
+        self.state.note = note;
+    }
+
+    /// Writes one safetensors file, so that after a crash at any moment `path` holds what it held before, or all of
+    /// this.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let unwritable = |error: &dyn std::fmt::Display| Error::file(path, error);
+        let state = serde_json::to_string(&self.state).map_err(|error| unwritable(&error))?;
+        let bytes =
+            |values: &mut dyn Iterator<Item = f32>| values.flat_map(f32::to_le_bytes).collect::<Vec<u8>>();
+        let spaces = SPACES.iter().zip(&self.spaces);
+        let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = spaces
+            .map(|((name, _), values)| {
+                (name.to_string(), vec![values.len()], bytes(&mut values.iter().copied()))
+            })
+            .collect();
+        for (i, values) in self.best.iter().enumerate() {
+            let shape = values.shape().to_vec();
+            tensors.push((best_name(i), shape, bytes(&mut values.iter().map(|&value| value as f32))));
+        }
+        let sum = sum(&state, tensors.iter().map(|(name, _, bytes)| (name.as_str(), bytes.as_slice())));
+        let views = tensors.iter().map(|(name, shape, bytes)| {
+            TensorView::new(Dtype::F32, shape.clone(), bytes).map(|view| (name.as_str(), view))
+        });
+        let views: Vec<_> = views.collect::<Result<_, _>>().map_err(|error| unwritable(&error))?;
+        let metadata = HashMap::from([(STATE.to_string(), state), (SUM.to_string(), format!("{sum:016x}"))]);
+        let bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| unwritable(&error))?;
+        write_whole(path, &bytes)
+    }
+
+    /// Reads a file, and checks that it is as it was written.
+    ///
+    /// # Errors
+    /// [`Error::File`] that says what is wrong with the file.
+    pub fn load(path: &Path) -> Result<Checkpoint> {
+        let bytes = fs::read(path).map_err(|error| Error::file(path, error))?;
+        Checkpoint::from_bytes(&bytes).map_err(|message| Error::file(path, message))
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Result<Checkpoint, String> {
+        let damaged = |error: &dyn std::fmt::Display| format!("a damaged checkpoint, or none ({error})");
+        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| damaged(&error))?;
+        let metadata = metadata.metadata().as_ref();
+        let text = |key| metadata.and_then(|metadata| metadata.get(key)).ok_or(damaged(&format!("no {key}")));
+        let (state, written) = (text(STATE)?, text(SUM)?);
+        let tensors = SafeTensors::deserialize(bytes).map_err(|error| damaged(&error))?;
+        let mut names = SPACES.map(|(name, _)| name.to_string()).to_vec();
+        names.extend((0..tensors.len().saturating_sub(SPACES.len())).map(best_name));
+        let views = names.iter().map(|name| tensors.tensor(name).map(|view| (name.as_str(), view)));
+        let views: Vec<(&str, TensorView)> =
+            views.collect::<Result<_, _>>().map_err(|error| damaged(&error))?;
+        let found = sum(state, views.iter().map(|(name, view)| (*name, view.data())));
+        if *written != format!("{found:016x}") {
+            return Err(damaged(&"its checksum is another"));
+        }
+        let state: State = serde_json::from_str(state).map_err(|error| damaged(&error))?;
+        if state.version != VERSION || state.epoch == 0 {
+            return Err(format!(
+                "version {} of the checkpoint; this minilote reads {VERSION}",
+                state.version
+            ));
+        }
+        let floats = |view: &TensorView| -> Vec<f32> {
+            view.data().as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
+        };
+        let spaces = std::array::from_fn(|i| floats(&views[i].1));
+        let matrix = |(_, view): &(&str, TensorView)| {
+            let [rows, cols] = view.shape() else { return Err(damaged(&"the best weights are no matrices")) };
+            let values = floats(view).into_iter().map(f64::from).collect();
+            Array2::from_shape_vec((*rows, *cols), values).map_err(|error| damaged(&error))
+        };
+        let best = views[SPACES.len()..].iter().map(matrix).collect::<Result<_, _>>()?;
+        Ok(Checkpoint { state, spaces, best })
+    }
+}
+
+fn best_name(i: usize) -> String {
+    format!("best.{i}")
+}
+
+/// Of all that a file holds.
+fn sum<'a>(state: &str, tensors: impl Iterator<Item = (&'a str, &'a [u8])>) -> u64 {
+    let add = |sum: Checksum, (name, bytes): (&str, &[u8])| sum.add(name.as_bytes()).add(bytes);
+    tensors.fold(Checksum::default().add(state.as_bytes()), add).value()
+}
+
+/// The flags that differ: `--lr 0.1 instead of 0.003`.
+fn differences(before: &Config, now: &Config) -> Vec<String> {
+    let [before, now] = [before, now].map(|config| serde_json::to_value(config).unwrap_or_default());
+    let named = before.as_object().into_iter().flatten().filter(|(key, value)| now[*key] != **value);
+    named.map(|(key, value)| format!("--{key} {} instead of {value}", now[key])).collect()
+}
