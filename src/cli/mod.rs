@@ -21,6 +21,7 @@ mod run;
 mod shared;
 mod summary;
 mod sweep;
+mod tensorboard;
 mod train;
 
 use std::ffi::OsString;

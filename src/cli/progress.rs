@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::checkpoints::{Checkpoints, Every};
 use super::report::{loss, number, significant};
+use super::tensorboard::Events;
 use super::{note, run};
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -64,6 +65,38 @@ enum Event<'a> {
     },
 }
 
+impl Event<'_> {
+    /// Its numbers, by the names that TensorBoard shows.
+    fn scalars(&self) -> Vec<(String, f64)> {
+        let all = match self {
+            Event::Step(record) => vec![
+                ("loss/minibatch", Some(record.loss)),
+                ("accuracy/minibatch", record.accuracy),
+                ("learning_rate/minibatch", Some(record.lr)),
+            ],
+            Event::Epoch { epoch, valid_loss, valid_accuracy, .. } => vec![
+                ("loss/train", Some(epoch.loss)),
+                ("loss/valid", *valid_loss),
+                ("accuracy/train", epoch.accuracy),
+                ("accuracy/valid", *valid_accuracy),
+                ("learning_rate/epoch", Some(epoch.lr)),
+            ],
+            Event::Statistics { layers, .. } => {
+                return layers.iter().enumerate().flat_map(Spread::scalars).collect();
+            }
+            Event::Norms { layers, .. } => return layers.iter().enumerate().flat_map(of_norms).collect(),
+        };
+        all.into_iter().filter_map(|(name, value)| Some((name.into(), value?))).collect()
+    }
+}
+
+fn of_norms((layer, norms): (usize, &Norms)) -> Vec<(String, f64)> {
+    let name = |what: &str| format!("layer_{}/{what}_norm", layer + 1);
+    let weight = (name("weight"), norms.weight);
+    let gradient = norms.gradient.map(|gradient| (name("gradient"), gradient));
+    [weight].into_iter().chain(gradient).collect()
+}
+
 /// How the moving averages of a batch normalization's units lie: at the 15th, 50th and 85th percentile of units.
 #[derive(Serialize)]
 struct Spread {
@@ -79,6 +112,15 @@ impl Spread {
         };
         let mut deviations = statistics.variance.iter().map(|variance| variance.sqrt()).collect();
         Spread { mean: at(&mut statistics.mean.clone()), deviation: at(&mut deviations) }
+    }
+
+    /// Of the batch normalization at such a place, from 0.
+    fn scalars((place, spread): (usize, &Spread)) -> Vec<(String, f64)> {
+        let of = |(what, values): (&str, [f64; 3])| {
+            let name = |percentile| format!("batch_norm_{}/{what}_{percentile}", place + 1);
+            [15, 50, 85].map(name).into_iter().zip(values).collect::<Vec<_>>()
+        };
+        [("mean", spread.mean), ("deviation", spread.deviation)].map(of).concat()
     }
 }
 
@@ -99,15 +141,17 @@ enum Display {
 #[derive(Clone)]
 pub struct Settings {
     pub log_steps: bool,
+    pub tensorboard: bool,
     pub quiet: bool,
     pub every: Every,
     pub max_time: Option<Duration>,
 }
 
-/// What a checkpoint notes beside the run: bytes of the log, seconds, rows, seconds of epochs, the device.
+/// What a checkpoint notes beside the run: bytes of the log and of TensorBoard's file, seconds, rows, seconds of epochs, the device.
 #[derive(Serialize, Deserialize)]
 struct Note {
     log: u64,
+    events: Option<u64>,
     seconds: f64,
     rows: usize,
     epoch_seconds: f64,
@@ -121,6 +165,8 @@ pub struct Watch {
     settings: Settings,
     checkpoints: Checkpoints,
     device: String,
+    /// The same for TensorBoard.
+    events: Option<Events>,
     display: Display,
     /// Of this process; and seconds of those before it.
     started: Instant,
@@ -153,7 +199,10 @@ impl Watch {
         let noted = from.map(|from| Note::deserialize(from.note())).transpose();
         let noted =
             noted.map_err(|error| Error::file(directory, format!("the checkpoint's note: {error}")))?;
-        let log = open_log(&path, noted.as_ref().map(|noted| noted.log))?;
+        let log = open_at(&path, noted.as_ref().map(|noted| noted.log))?;
+        let at = noted.as_ref().and_then(|noted| noted.events);
+        let events =
+            settings.tensorboard.then(|| Events::open(directory.join(run::EVENTS), at)).transpose()?;
         let display = if settings.quiet {
             Display::Nothing
         } else if std::io::stderr().is_terminal() {
@@ -176,6 +225,7 @@ impl Watch {
             settings: settings.clone(),
             checkpoints: Checkpoints::new(directory, settings.every, updates),
             device: device.into(),
+            events,
             display,
             started: Instant::now(),
             before,
@@ -192,11 +242,15 @@ impl Watch {
     fn write(&mut self, event: &Event) -> Result<()> {
         let written = serde_json::to_writer(&mut self.log, event).map_err(Into::into);
         let written = written.and_then(|()| self.log.write_all(b"\n"));
-        written.map_err(|error| Error::file(&self.path, error))
+        written.map_err(|error| Error::file(&self.path, error))?;
+        let Some(events) = &mut self.events else { return Ok(()) };
+        let step = if let Event::Step(record) = event { record.step } else { self.updates };
+        events.scalars(step, &event.scalars())
     }
 
     fn flush(&mut self) -> Result<()> {
-        self.log.flush().map_err(|error| Error::file(&self.path, error))
+        self.log.flush().map_err(|error| Error::file(&self.path, error))?;
+        self.events.as_mut().map_or(Ok(()), Events::flush)
     }
 
     /// Seconds from the start of the log to the end of the run, or so far.
@@ -226,8 +280,8 @@ impl Watch {
     }
 }
 
-/// The log of a new run, or of one that goes on from so many bytes of it.
-fn open_log(path: &Path, bytes: Option<u64>) -> Result<File> {
+/// A file that a run adds to: a new one, or one that goes on from so many bytes of it.
+pub fn open_at(path: &Path, bytes: Option<u64>) -> Result<File> {
     let open = || {
         let Some(bytes) = bytes else { return File::create(path) };
         let mut log = File::options().write(true).open(path)?;
@@ -279,7 +333,8 @@ impl Observer for Watch {
         self.flush()?;
         let log = self.log.get_mut().stream_position().map_err(|error| Error::file(&self.path, error))?;
         let (seconds, rows, epoch_seconds) = (self.elapsed(), self.rows, self.seconds);
-        let noted = Note { log, seconds, rows, epoch_seconds, device: self.device.clone() };
+        let events = self.events.as_mut().map(Events::position).transpose()?;
+        let noted = Note { log, events, seconds, rows, epoch_seconds, device: self.device.clone() };
         checkpoint.set_note(serde_json::to_value(noted).map_err(|error| Error::file(&self.path, error))?);
         self.checkpoints.save(&checkpoint)
     }

@@ -22,7 +22,9 @@ pub const LEADERBOARD_CSV: &str = "leaderboard.csv";
 pub const PREDICTIONS: &str = "predictions.csv";
 pub const LEARNING_CURVE: &str = "learning_curve.csv";
 pub const REPORT: &str = "report.html";
-const FILES: [&str; 11] = [
+/// TensorBoard knows them by "tfevents".
+pub const EVENTS: &str = "events.out.tfevents.minilote";
+const FILES: [&str; 12] = [
     CONFIG,
     ENVIRONMENT,
     LOG,
@@ -34,6 +36,7 @@ const FILES: [&str; 11] = [
     PREDICTIONS,
     LEARNING_CURVE,
     REPORT,
+    EVENTS,
 ];
 
 /// The file of a checkpoint.

@@ -78,6 +78,10 @@ pub struct Train {
     #[arg(long, value_name = "TIME", value_parser = checkpoints::time)]
     max_time: Option<Duration>,
 
+    /// Write what log.jsonl has for TensorBoard, too: events.out.tfevents.minilote
+    #[arg(long)]
+    tensorboard: bool,
+
     /// Print the summary as JSON
     #[arg(long)]
     json: bool,
@@ -198,7 +202,8 @@ impl Train {
 
     fn settings(&self) -> Settings {
         let (every, max_time) = (self.checkpoint_every, self.max_time);
-        Settings { log_steps: self.log == Log::Step, quiet: self.quiet, every, max_time }
+        let (log_steps, tensorboard) = (self.log == Log::Step, self.tensorboard);
+        Settings { log_steps, tensorboard, quiet: self.quiet, every, max_time }
     }
 
     /// Makes the directory of a new run.

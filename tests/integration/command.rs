@@ -125,6 +125,27 @@ fn a_learning_curve_is_a_table_a_file_and_evidence() {
 }
 
 #[test]
+fn a_run_writes_scalars_for_tensorboard_where_asked() {
+    let at = directory("tensorboard");
+    let events = at.join("run/events.out.tfevents.minilote");
+    let count = |tag: &str| {
+        let bytes = fs::read(&events).unwrap();
+        bytes.windows(tag.len()).filter(|window| *window == tag.as_bytes()).count()
+    };
+    succeed(&at, &train("run", "--quiet --tensorboard --hidden 8,4"));
+    for tag in ["loss/train", "loss/valid", "accuracy/train", "accuracy/valid", "learning_rate/epoch"] {
+        assert_eq!(count(tag), 3, "{tag}");
+    }
+    assert_eq!((count("batch_norm_1/mean_15"), count("batch_norm_2/deviation_85")), (3, 3));
+    assert_eq!((count("layer_1/weight_norm"), count("layer_3/gradient_norm")), (3, 3));
+    assert_eq!((count("brain.Event:2"), count("minibatch")), (1, 0));
+    succeed(&at, &train("run", "--quiet --tensorboard --log step --force"));
+    assert_eq!((count("loss/minibatch"), count("loss/train")), (36, 3));
+    succeed(&at, &train("run", "--quiet --force"));
+    assert!(!events.exists());
+}
+
+#[test]
 fn runs_without_a_name_are_numbered() {
     let at = directory("numbered");
     fs::copy(format!("{DATA}/diabetes.csv"), at.join("diabetes.csv")).unwrap();

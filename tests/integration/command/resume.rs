@@ -24,7 +24,7 @@ fn checkpoints(run: &Path) -> Vec<String> {
     names.filter(|name| name.contains("checkpoint-")).collect()
 }
 
-const LONG: &str = "--epochs 60 --patience 0 --dropout 0.1 --log step --quiet";
+const LONG: &str = "--epochs 60 --patience 0 --dropout 0.1 --log step --tensorboard --quiet";
 
 #[test]
 fn a_run_that_is_killed_again_and_again_ends_as_one_that_was_not() {
@@ -51,7 +51,7 @@ fn a_run_that_is_killed_again_and_again_ends_as_one_that_was_not() {
         // After some it may end in peace, as a slow machine gets nowhere in 60 ms.
         let every = if kills < 25 { every } else { "--checkpoint-every 0" };
         let again = if begun {
-            format!("train --resume run --log step --quiet {every}")
+            format!("train --resume run --log step --tensorboard --quiet {every}")
         } else {
             train("run", &format!("{LONG} {every} --force"))
         };
@@ -67,6 +67,9 @@ fn a_run_that_is_killed_again_and_again_ends_as_one_that_was_not() {
         fs::read(at.join("whole/model.safetensors")).unwrap()
     );
     assert_eq!(log(&at.join("run")), log(&at.join("whole")));
+    let [ours, whole] =
+        ["run", "whole"].map(|run| fs::read(at.join(run).join("events.out.tfevents.minilote")).unwrap());
+    assert_eq!(ours.len(), whole.len());
     assert_eq!(checkpoints(&at.join("run")), [""; 0], "a run that ended needs none");
 }
 
