@@ -1,6 +1,6 @@
 //! The first experiment of Ioffe and Szegedy (2015): a network 784-100-100-100-10 of sigmoids in minibatches of 60 rows,
 //! with and without batch normalization, on Fashion-MNIST (the paper: MNIST).
-//! `cargo run --release --example batch_norm -- [FOLDER] [UPDATES]` writes examples/figures/batch_norm.svg. FOLDER holds
+//! `cargo run --example batch_norm -- [FOLDER] [UPDATES]` writes examples/figures/batch_norm.svg. FOLDER holds
 //! Fashion-MNIST's four files; where there are none, the 8×8 digits of examples/data stand in.
 
 use std::path::Path;

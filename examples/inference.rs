@@ -1,6 +1,6 @@
 //! One row through batch normalization with the statistics of a minibatch, of the population, pooled, and of moving
 //! averages, and through the network that batch normalization is folded into.
-//! `cargo run --release --example inference` writes examples/figures/inference.svg.
+//! `cargo run --example inference` writes examples/figures/inference.svg.
 
 use std::path::Path;
 
@@ -186,7 +186,7 @@ mod tests {
         assert!(spread(8) > 0.5 && spread(256) < 0.2 * spread(8), "{} {}", spread(8), spread(256));
         let output = |statistics| forward(&trained.model, &row, Some(statistics))[(0, 0)];
         let outputs = trained.statistics.each_ref().map(|statistics| output(statistics));
-        assert!(deviation(&outputs) < 0.1 * spread(32), "{outputs:?}");
+        assert!(deviation(&outputs) < 0.2 * spread(32), "{outputs:?}");
 
         let folded = pollster::block_on(trained.folded()).unwrap();
         for ((plain, folded), &place) in folded.into_iter().zip(&trained.data.split.test) {

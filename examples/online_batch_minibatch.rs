@@ -1,6 +1,6 @@
 //! The same initial weights trained online, in minibatches and in full batch: what each costs in examples, updates and
 //! seconds, and how the paths of a model with two parameters oscillate over the contours of its loss.
-//! `cargo run --release --example online_batch_minibatch` writes examples/figures/online_batch_minibatch.svg.
+//! `cargo run --example online_batch_minibatch` writes examples/figures/online_batch_minibatch.svg.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -113,7 +113,7 @@ fn contours() -> Result<Series> {
     let form = [[square, mean_x], [mean_x, 1.0]];
     let gap = [(f64::NAN, f64::NAN)];
     let points = [0.02, 0.1, 0.3, 0.7, 1.3].map(|level| [&ellipse(best, form, level)[..], &gap].concat());
-    Ok(Series::new("contours of the loss", 5, Shape::Thin, points.concat()))
+    Ok(Series::new("", 5, Shape::Thin, points.concat()))
 }
 
 /// The cost of coming to the goal.

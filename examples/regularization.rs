@@ -1,6 +1,6 @@
 //! Under- and overfitting by the strength of L2 regularization and by the size of the hidden layer, as one sweep: 100 rows
 //! of `y = sin(π x₁) cos(π x₂) + noise`, with two more features that mean nothing.
-//! `cargo run --release --example regularization` writes examples/figures/regularization.svg.
+//! `cargo run --example regularization` writes examples/figures/regularization.svg.
 
 use std::f64::consts::PI;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! Two features of different ranges, [0.1, 1.33] and [50, 200], before and after standardization: contours of the loss, the
 //! ratio of its Hessian's eigenvalues, and the steps of gradient descent to a given error.
-//! `cargo run --release --example standardize` writes examples/figures/standardize.svg.
+//! `cargo run --example standardize` writes examples/figures/standardize.svg.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -127,7 +127,7 @@ fn main() -> Result<()> {
             let mut plane = |title: &str, spacing| {
                 let axis = |name: &str| Axis::new(name, spacing);
                 let series = vec![
-                    Series::new("contours of the loss", 5, Shape::Thin, found.contours.clone()),
+                    Series::new("", 5, Shape::Thin, found.contours.clone()),
                     Series::new("gradient descent", style, Shape::Line, found.path.clone()),
                 ];
                 let axes = (axis("weight of the small feature"), axis("weight of the large one"));

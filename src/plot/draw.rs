@@ -83,6 +83,9 @@ pub fn draw(svg: &mut String, x: &Scale, y: &Scale, series: &Series, (x_name, y_
         }
         let _ = writeln!(svg, "<path class=\"line {class}\" d=\"{path}\"/>");
     }
+    if series.name.is_empty() {
+        return;
+    }
     let dots = series.shape == Shape::Dots;
     let (kind, radius) = match (dots, count <= FEW) {
         (true, _) => ("dot", 2.5),

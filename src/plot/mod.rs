@@ -80,7 +80,7 @@ pub enum Shape {
 /// Points that belong together.
 #[derive(Clone, Debug)]
 pub struct Series {
-    /// In the legend, and where the pointer rests on a point.
+    /// In the legend, and where the pointer rests on a point; without one, as for contours, neither.
     pub name: String,
     /// Which color of six and dashes of five: any number, from 0.
     pub style: usize,
@@ -129,7 +129,7 @@ impl Plot {
         };
         let named = named(&self.series);
         let legend = match named.as_slice() {
-            [] | [_] => String::new(),
+            [] => String::new(),
             named => format!(
                 "<ul class=\"legend\">\n{}</ul>\n",
                 named.iter().copied().map(key).collect::<String>()
@@ -222,9 +222,11 @@ impl Plot {
     }
 }
 
-/// Those that a legend tells apart.
+/// Those that a legend names, where there is more than one; error bars are of another series.
 fn named(series: &[Series]) -> Vec<&Series> {
-    series.iter().filter(|series| series.shape != Shape::Bars).collect()
+    let drawn: Vec<&Series> = series.iter().filter(|series| series.shape != Shape::Bars).collect();
+    let several = drawn.len() > 1;
+    drawn.into_iter().filter(|series| several && !series.name.is_empty()).collect()
 }
 
 /// The points p with `(p − center)ᵀ A (p − center) = level`, all around: a contour of a loss with the Hessian 2 A, such
@@ -270,6 +272,17 @@ mod tests {
         let (_, path) = html.split_once("class=\"line s0 d0\" d=\"").unwrap();
         assert_eq!(path.split('"').next().unwrap().matches('M').count(), 2, "{path}");
         assert_eq!(html.matches("<title>").count(), 4);
+    }
+
+    #[test]
+    fn a_series_without_a_name_is_drawn_alone() {
+        let named = plot(Spacing::Linear, vec![(0.0, 0.0), (1.0, 2.0)]);
+        let contour = Series { name: String::new(), ..named.series[0].clone() };
+        let html = Plot { series: vec![contour, named.series[0].clone()], ..named }.figure();
+        assert_eq!(
+            ["<path class=\"line s0", "<li>", "<title>"].map(|of| html.matches(of).count()),
+            [3, 1, 2]
+        );
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub fn save(path: &Path, plots: &[Plot], columns: usize) -> Result<()> {
 fn legend(series: &[Series]) -> (String, f64) {
     let (mut text, mut left, mut row) = (String::new(), 0.0, 1.0);
     let named = named(series);
-    if named.len() < 2 {
+    if named.is_empty() {
         return (text, 0.0);
     }
     for series in named {
