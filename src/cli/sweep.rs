@@ -20,7 +20,7 @@ use super::report::{self, number, percent, spread};
 use super::shared::Shared;
 use super::summary::scores_of;
 use super::train::environment;
-use super::{note, print, print_json, run};
+use super::{html, note, print, print_json, run};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,7 +31,7 @@ Examples:
 Every combination is trained with each seed, as many models at once as fit the device, and stops by itself. All
 models have the split of --seed. A combination is ranked by the mean validation loss of its seeds. A run directory
 holds leaderboard.csv, leaderboard.json (each seed, too), best.safetensors (of the best combination, the seed
-with the lowest validation loss) and environment.json. Ctrl-C ends a sweep with what was trained; a second one
+with the lowest validation loss), environment.json and report.html. Ctrl-C ends a sweep with what was trained; a second one
 quits at once.";
 
 /// Rows of the leaderboard that are shown; its files have all.
@@ -115,6 +115,7 @@ fn sizes(text: &str) -> Result<Sizes, String> {
 #[derive(Serialize)]
 struct Summary<'a> {
     data: String,
+    device: &'a str,
     task: Task,
     /// finished, interrupted or lost.
     end: &'static str,
@@ -214,6 +215,7 @@ impl Sweep {
         write_whole(&directory.join(run::LEADERBOARD_CSV), leaderboard.csv().as_bytes())?;
         let summary = Summary {
             data: named.clone(),
+            device: &self.device,
             task: data.task,
             end: match done.broken {
                 None => "finished",
@@ -236,12 +238,17 @@ impl Sweep {
             leaderboard: &leaderboard,
         };
         run::write_json(&directory.join(run::LEADERBOARD), &summary)?;
+        html::write(&directory)?;
         let (run, model) = (directory.display().to_string(), path.display().to_string());
         if self.json {
             print_json(&Printed { run, model, summary: &summary })?;
         } else {
             let text = text(&outcome.model, &summary);
-            print(&format!("{text}run: {run}\nnext: minilote predict {model} {}\n", self.path.display()))?;
+            let report = directory.join(run::REPORT);
+            print(&format!(
+                "{text}run: {run}\nreport: {}\nnext: minilote predict {model} {named}\n",
+                report.display()
+            ))?;
         }
         match done.broken {
             None => Ok(0),

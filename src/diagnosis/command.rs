@@ -33,13 +33,22 @@ impl Setup<'_> {
         self.begin("train") + &flags(config, &[])
     }
 
-    /// `minilote sweep` over these sizes and lambdas, with the other settings of a configuration.
-    pub fn sweep(&self, config: &Config, hidden: &[Sizes], lambda: &[f64], seeds: usize) -> String {
-        let list = |values: Vec<String>| values.join(",");
+    /// `minilote sweep` over these sizes, lambdas and learning rates, with the other settings of a configuration.
+    pub fn sweep(
+        &self,
+        config: &Config,
+        hidden: &[Sizes],
+        lambda: &[f64],
+        lr: &[f64],
+        seeds: usize,
+    ) -> String {
+        let list = |values: &[f64]| values.iter().map(|&value| text(value)).collect::<Vec<_>>().join(",");
         let mut line = self.begin("sweep") + &flags(config, &OF_TRAIN);
-        line += &format!(" --hidden {}", list(hidden.iter().map(name).collect()));
-        line += &format!(" --lambda {}", list(lambda.iter().map(|&value| text(value)).collect()));
-        line += &config.lr.map_or(String::new(), |lr| format!(" --lr {}", text(lr)));
+        line += &format!(" --hidden {}", hidden.iter().map(name).collect::<Vec<_>>().join(","));
+        line += &format!(" --lambda {}", list(lambda));
+        if !lr.is_empty() {
+            line += &format!(" --lr {}", list(lr));
+        }
         line + &format!(" --seeds {seeds}")
     }
 }
@@ -90,7 +99,7 @@ mod tests {
         );
         let hidden = [Sizes(vec![16, 8]), Sizes(vec![])];
         assert_eq!(
-            setup.sweep(&config, &hidden, &[0.0, 0.1], 5),
+            setup.sweep(&config, &hidden, &[0.0, 0.1], &[0.01], 5),
             r"minilote sweep 'my table.csv' --device cpu '--target=it'\''s' --hidden 16x8,none --lambda 0,0.1 --lr 0.01 --seeds 5"
         );
     }

@@ -12,14 +12,14 @@ const VALID: f64 = 0.4;
 pub fn experiment(finding: Finding, evidence: &Evidence, setup: &Setup) -> (String, String) {
     let config = setup.config;
     let seeds = SEEDS.max(setup.seeds);
-    let own = [config.hidden.clone()];
+    let (own, rate) = ([config.hidden.clone()], config.lr.as_slice());
     match finding {
         Finding::Diverged => {
-            let rate = config.learning_rate() / 10.0;
-            let lower = Config { lr: Some(significant(rate)), ..config.clone() };
+            let lr = Some(significant(config.learning_rate() / 10.0));
+            let lower = Config { lr, ..config.clone() };
             let command = match setup.seeds {
                 1 => setup.train(&lower),
-                _ => setup.sweep(&lower, &own, &[config.lambda], seeds),
+                _ => setup.sweep(&lower, &own, &[config.lambda], lower.lr.as_slice(), seeds),
             };
             ("a lower learning rate".into(), command)
         }
@@ -33,12 +33,12 @@ pub fn experiment(finding: Finding, evidence: &Evidence, setup: &Setup) -> (Stri
         }
         Finding::High if config.lambda > 0.0 => {
             let lambda = [0.0, significant(config.lambda / 10.0), config.lambda];
-            ("less L2".into(), setup.sweep(config, &own, &lambda, seeds))
+            ("less L2".into(), setup.sweep(config, &own, &lambda, rate, seeds))
         }
         Finding::High => {
             let hidden = [config.hidden.clone(), scaled(&config.hidden, 2.0), scaled(&config.hidden, 4.0)];
             let what = "more units; if they do no better, what is left is noise, or wants other columns";
-            (what.into(), setup.sweep(config, &hidden, &[config.lambda], seeds))
+            (what.into(), setup.sweep(config, &hidden, &[config.lambda], rate, seeds))
         }
         Finding::Gap | Finding::Growing | Finding::Close if evidence.helps() == Some(true) => {
             let what = "more rows in the file, since the learning curve still falls; then the same again";
@@ -53,9 +53,11 @@ pub fn experiment(finding: Finding, evidence: &Evidence, setup: &Setup) -> (Stri
             let hidden =
                 distinct([scaled(&config.hidden, 0.25), scaled(&config.hidden, 0.5), own[0].clone()]);
             let what = "whether fewer units do as well";
-            (what.into(), setup.sweep(config, &hidden, &[config.lambda], seeds))
+            (what.into(), setup.sweep(config, &hidden, &[config.lambda], rate, seeds))
         }
-        Finding::FewSeeds => ("more seeds".into(), setup.sweep(config, &own, &[config.lambda], 2 * seeds)),
+        Finding::FewSeeds => {
+            ("more seeds".into(), setup.sweep(config, &own, &[config.lambda], rate, 2 * seeds))
+        }
         Finding::FewRows => {
             let (what, valid) = match &config.valid {
                 Part::Fraction(share) if 2.0 * share <= VALID => {
@@ -64,7 +66,7 @@ pub fn experiment(finding: Finding, evidence: &Evidence, setup: &Setup) -> (Stri
                 valid => ("more rows in the file, and several seeds", valid.clone()),
             };
             let more = Config { valid, ..config.clone() };
-            (what.into(), setup.sweep(&more, &own, &[config.lambda], seeds))
+            (what.into(), setup.sweep(&more, &own, &[config.lambda], rate, seeds))
         }
     }
 }
@@ -80,7 +82,7 @@ fn fewer(setup: &Setup, seeds: usize) -> (String, String) {
         what +=
             ", read with care: under batch normalization L2 acts mainly through the effective learning rate";
     }
-    (what, setup.sweep(config, &hidden, &lambda, seeds))
+    (what, setup.sweep(config, &hidden, &lambda, config.lr.as_slice(), seeds))
 }
 
 fn scaled(sizes: &Sizes, factor: f64) -> Sizes {

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::ops::Function;
 use crate::train::{Config, Group, Sizes, TrainingData};
@@ -10,7 +10,7 @@ use crate::{Device, Error, Result};
 const MODELS: usize = 10_000;
 
 /// Settings to be tried in all combinations, each with several seeds.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Grid {
     /// Hidden layers.
     pub hidden: Vec<Sizes>,

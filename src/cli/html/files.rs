@@ -110,7 +110,7 @@ pub fn at(value: &Value, pointer: &str) -> Option<f64> {
     value.pointer(pointer).map(|value| value.as_f64().unwrap_or(f64::NAN))
 }
 
-fn json(path: &Path) -> Result<Value> {
+pub fn json(path: &Path) -> Result<Value> {
     let text = fs::read_to_string(path).map_err(|error| Error::file(path, error))?;
     serde_json::from_str(&text).map_err(|error| Error::file(path, error))
 }
@@ -125,12 +125,6 @@ fn check(directory: &Path) -> Result<()> {
     let missing: Vec<&str> = needed.into_iter().filter(|file| !directory.join(file).is_file()).collect();
     if missing.is_empty() {
         return Ok(());
-    }
-    if directory.join(run::LEADERBOARD).is_file() {
-        return refuse(
-            "this is a sweep, whose models keep no logs: minilote train with the settings of one makes a run"
-                .into(),
-        );
     }
     let config = directory.join(run::CONFIG);
     let way_out = if config.is_file() {

@@ -5,6 +5,7 @@ mod curves;
 mod figures;
 mod files;
 mod page;
+mod sweep;
 mod tables;
 mod text;
 
@@ -24,15 +25,16 @@ const EXAMPLES: &str = "\
 Examples:
   minilote report runs/flowers-1
   minilote report runs/flowers-1 runs/flowers-2 --out comparison.html
+  minilote report runs/flowers-3    # a sweep
 
 The file opens without a network connection, in a light or a dark theme, on a phone and on paper. Points of its
 figures show their values where the pointer rests.";
 
-/// Write a run's report, or several runs side by side, as one HTML file
+/// Write a run's report, a sweep's, or several runs side by side, as one HTML file
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Report {
-    /// Directories of runs
+    /// Directories of runs, or of one sweep
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
 
@@ -43,15 +45,7 @@ pub struct Report {
 
 impl Report {
     pub fn run(&self) -> Result<u8> {
-        let runs: Vec<Run> = self.runs.iter().map(|run| Run::read(run)).collect::<Result<_>>()?;
-        let is_regression = |run: &&Run| run.model.spec.task == Task::Regression;
-        let (values, classes): (Vec<&Run>, Vec<&Run>) = runs.iter().partition(is_regression);
-        if let ([value, ..], [class, ..]) = (values.as_slice(), classes.as_slice()) {
-            let (value, class) = (&value.name, &class.name);
-            return Err(Error::Config(format!(
-                "{value} predicts a value and {class} classes, so that their losses can't be compared: report them apart"
-            )));
-        }
+        let html = self.html()?;
         let out = match (&self.out, self.runs.as_slice()) {
             (Some(out), _) => out.clone(),
             (None, [run]) => run.join(run::REPORT),
@@ -63,19 +57,54 @@ impl Report {
         {
             return Err(Error::file(&out, "minilote has not written this file: name another by --out FILE"));
         }
-        write_whole(&out, html(&runs).as_bytes())?;
+        write_whole(&out, html.as_bytes())?;
         print(&format!("report: {}\n", out.display()))?;
         Ok(0)
     }
+
+    fn html(&self) -> Result<String> {
+        if let [only] = self.runs.as_slice()
+            && is_sweep(only)
+        {
+            return of_sweep(only);
+        }
+        if let Some(sweep) = self.runs.iter().find(|run| is_sweep(run)) {
+            return Err(Error::file(
+                sweep,
+                "this is a sweep, which is reported by itself, without other runs",
+            ));
+        }
+        let runs: Vec<Run> = self.runs.iter().map(|run| Run::read(run)).collect::<Result<_>>()?;
+        let is_regression = |run: &&Run| run.model.spec.task == Task::Regression;
+        let (values, classes): (Vec<&Run>, Vec<&Run>) = runs.iter().partition(is_regression);
+        if let ([value, ..], [class, ..]) = (values.as_slice(), classes.as_slice()) {
+            let (value, class) = (&value.name, &class.name);
+            return Err(Error::Config(format!(
+                "{value} predicts a value and {class} classes, so that their losses can't be compared: report them apart"
+            )));
+        }
+        Ok(html(&runs))
+    }
 }
 
-/// Writes the report into a run's directory.
+/// Writes the report into a run's directory, or a sweep's.
 ///
 /// # Errors
-/// [`Error::File`] if the directory does not hold a whole run.
+/// [`Error::File`] if the directory does not hold a whole one.
 pub fn write(directory: &Path) -> Result<()> {
-    let run = Run::read(directory)?;
-    write_whole(&directory.join(run::REPORT), html(&[run]).as_bytes())
+    let html = if is_sweep(directory) { of_sweep(directory)? } else { html(&[Run::read(directory)?]) };
+    write_whole(&directory.join(run::REPORT), html.as_bytes())
+}
+
+/// Whether a directory is a sweep's, as far as its files say.
+fn is_sweep(directory: &Path) -> bool {
+    let is_there = |file: &str| directory.join(file).is_file();
+    !is_there(run::CONFIG) && (is_there(run::LEADERBOARD) || is_there(run::BEST))
+}
+
+fn of_sweep(directory: &Path) -> Result<String> {
+    let (title, body) = sweep::page(directory)?;
+    Ok(page(&title, &body))
 }
 
 /// The report of one run or of several.
@@ -128,7 +157,7 @@ fn one(runs: &[Run], run: &Run) -> String {
     body += &heading("Weights");
     body += &text::regularization(run);
     body += &paragraph(&text::norms(run));
-    body += &tables::norms(run);
+    body += &tables::norms(&run.model, run.start().as_deref());
     body += &grid(&figures::norms(run));
     body += &heading("Repeat the run");
     body += &text::commands(run);

@@ -21,6 +21,7 @@ pub fn page(title: &str, body: &str) -> String {
 }
 
 /// A cell of a table, as HTML.
+#[derive(Clone)]
 pub struct Cell {
     html: String,
     attributes: String,

@@ -1,7 +1,7 @@
 //! The tables of one run, or of several side by side.
 
 use minilote::Task;
-use minilote::model::Parameter;
+use minilote::model::{Model, Parameter};
 use ndarray::Array2;
 use serde_json::Value;
 
@@ -171,12 +171,11 @@ pub fn sources(run: &Run) -> Option<String> {
 }
 
 /// The Euclidean norm of each parameter at the start and in the best epoch.
-pub fn norms(run: &Run) -> String {
+pub fn norms(model: &Model, start: Option<&[Array2<f64>]>) -> String {
     let norm = |values: &Array2<f64>| values.iter().map(|value| value * value).sum::<f64>().sqrt();
-    let start = run.start();
     let row = |(i, parameter): (usize, Parameter)| {
-        let begun = start.as_ref().map(|parameters| norm(&parameters[i]));
-        let best = norm(&run.model.parameters[i]);
+        let begun = start.map(|parameters| norm(&parameters[i]));
+        let best = norm(&model.parameters[i]);
         let ratio = begun.filter(|begun| *begun > 0.0).map(|begun| best / begun);
         let shape = if parameter.rows == 1 && !parameter.decayed {
             parameter.cols.to_string()
@@ -193,7 +192,7 @@ pub fn norms(run: &Run) -> String {
         .enumerate()
         .map(|(i, name)| if i == 0 { Cell::text(name) } else { Cell::new(name) })
         .collect();
-    table(&head, &run.model.spec.parameters().into_iter().enumerate().map(row).collect::<Vec<_>>())
+    table(&head, &model.spec.parameters().into_iter().enumerate().map(row).collect::<Vec<_>>())
 }
 
 /// The log's epochs, of a long one every so many, the best, and the last.

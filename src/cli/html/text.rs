@@ -2,8 +2,8 @@
 
 use minilote::Task;
 use minilote::diagnosis::{flags, quoted};
-use minilote::model::{Layer, Norm};
-use minilote::train::{OptimizerKind, ScheduleKind};
+use minilote::model::{Layer, Model, Norm};
+use minilote::train::{Config, OptimizerKind, ScheduleKind};
 use serde_json::Value;
 
 use super::files::{Run, at};
@@ -31,7 +31,11 @@ pub const LEARNING_CURVE: &str = "Means over seeds, and one deviation up and dow
 
 /// Names and sentences.
 pub fn words(run: &Run) -> Vec<(&'static str, String)> {
-    let mut all = vec![("Data", data(run)), ("Network", network(run)), ("Training", training(run))];
+    let mut all = vec![
+        ("Data", data(run)),
+        ("Network", network(run)),
+        ("Training", training(&run.train.config, run.score("/batch"))),
+    ];
     let count = |pointer| run.score(pointer).unwrap_or(f64::NAN);
     let end = match run.summary["end"].as_str() {
         Some("stopped") => "stopped early, as validation got no better,",
@@ -63,7 +67,6 @@ pub fn words(run: &Run) -> Vec<(&'static str, String)> {
 }
 
 fn data(run: &Run) -> String {
-    let schema = &run.model.schema;
     let path = run.train.data.as_ref().map_or("–".into(), |data| data.display().to_string());
     let part = |name| run.score(&format!("/rows/{name}"));
     let rows = match (part("train"), part("valid"), part("test")) {
@@ -72,12 +75,17 @@ fn data(run: &Run) -> String {
         }
         _ => "the run is of a version that did not note its rows".into(),
     };
-    let mode = format!("{:?}", run.model.standardizer.mode).to_lowercase();
+    format!("{path}: {rows}; {}.", columns(&run.model))
+}
+
+/// What a model sees and predicts.
+pub fn columns(model: &Model) -> String {
+    let (schema, mode) = (&model.schema, format!("{:?}", model.standardizer.mode).to_lowercase());
     format!(
-        "{path}: {rows}; {} features as {} inputs, standardize {mode}; {}.",
+        "{} features as {} inputs, standardize {mode}; {}",
         schema.features.len(),
         schema.width(),
-        target(schema, run.model.spec.task)
+        target(schema, model.spec.task)
     )
 }
 
@@ -103,8 +111,8 @@ fn network(run: &Run) -> String {
     text + "."
 }
 
-fn training(run: &Run) -> String {
-    let config = &run.train.config;
+/// How a network is trained, with the rows of a minibatch where they are known.
+pub fn training(config: &Config, batch: Option<f64>) -> String {
     let mut text = match config.optimizer {
         OptimizerKind::Sgd => "SGD".to_string(),
         OptimizerKind::Momentum if config.nesterov => format!("Nesterov's momentum {}", config.momentum),
@@ -126,13 +134,14 @@ fn training(run: &Run) -> String {
             text += &format!(", {name} {value}");
         }
     }
-    if let Some(batch) = run.score("/batch") {
+    if let Some(batch) = batch {
         text += &format!("; minibatches of {batch}");
     }
     text + &format!("; at most {} epochs, patience {}, seed {}.", config.epochs, config.patience, config.seed)
 }
 
-fn environment(environment: &Value) -> String {
+/// What ran it.
+pub fn environment(environment: &Value) -> String {
     let text = |pointer: &str| environment.pointer(pointer).and_then(Value::as_str);
     let mut all = vec![format!("minilote {}", text("/minilote").unwrap_or("of unknown version"))];
     all.extend(text("/device").map(String::from));
@@ -207,14 +216,20 @@ pub fn regularization(run: &Run) -> String {
         (false, true) => format!("weight decay ({})", config.decay()),
         (false, false) => return String::new(),
     };
-    if run.model.spec.batch_norms().next().is_none() || !super::figures::is_scale_free(config) {
+    scale_free(config, &run.model, &by)
+}
+
+/// What L2 or weight decay does to weights before a batch normalization, where there is one.
+pub fn scale_free(config: &Config, model: &Model, by: &str) -> String {
+    if model.spec.batch_norms().next().is_none() || !super::figures::is_scale_free(config) {
         return String::new();
     }
     format!(
         "<p>Batch normalization takes the scale of the weights before it out of the network&apos;s function. So {by} \
          acts on them mainly through the effective learning rate, which is higher where their norm is lower, and \
          hardly limits the function: T. van Laarhoven, L2 regularization versus batch and weight normalization, \
-         2017, <a href=\"https://arxiv.org/abs/1706.05350\">arXiv:1706.05350</a>. The last layer has no batch \
+         2017, <a href=\"https://arxiv.org/abs/1706.05350\">arXiv:1706.05350</a>. A sweep over it is read with care: \
+         what does better may only have another effective learning rate. The last layer has no batch \
          normalization behind it.</p>\n"
     )
 }

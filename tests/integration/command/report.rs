@@ -192,6 +192,54 @@ fn several_runs_lie_over_one_another_and_what_differs_is_marked() {
 }
 
 #[test]
+fn a_sweep_reports_its_leaderboard_and_its_curves() {
+    let at = directory("report_sweep");
+    let sweep =
+        |data: &str, rest: &str| format!("sweep {DATA}/{data} --device cpu --epochs 3 --quiet {rest}");
+    let grid = "--hidden 4,8 --lambda 0,0.1,1 --lr 0.003,0.01 --seeds 2";
+    let text = succeed(&at, &sweep("breast_cancer.csv", &format!("--target diagnosis --out one {grid}")));
+    assert!(text.contains("report: one/report.html"), "{text}");
+    let html = page(at.join("one/report.html"));
+    let names = ["lambda", "size", "learning rate"].map(|over| {
+        ["Validation loss", "Training loss", "Validation accuracy", "Training accuracy"]
+            .map(|value| format!("{value} by {over}"))
+    });
+    assert_eq!(figures(&html), names.concat());
+    let board = json(&read(at.join("one/leaderboard.json")));
+    let first = &board["rows"][0];
+    expect(
+        &html,
+        &[
+            "12 combinations × 2 seeds",
+            "<h2>Diagnosis: ",
+            "arXiv:1706.05350",
+            "read with care",
+            ">lambda 0</text>",
+            "class=\"bar s1\"",
+            "hidden 4, 8; lambda 0, 0.1, 1; learning rate 0.003, 0.01",
+            "--hidden 4,8 --lambda 0,0.1,1 --lr 0.003,0.01 --seeds 2",
+            &format!("<td class=\"text\">{}</td>", first["verdict"].as_str().unwrap()),
+        ],
+    );
+    // A point of the figure of validation loss is the mean of the leaderboard.
+    let (hidden, lambda) = (first["hidden"].as_str().unwrap(), first["lambda"].as_f64().unwrap());
+    let at_lambda = if lambda > 0.0 { lambda } else { 0.01 };
+    let title = format!("<title>hidden {hidden}: lambda {at_lambda}, cross-entropy (nats) ");
+    let shown = html.split(&title).nth(1).unwrap_or_else(|| panic!("no {title}"));
+    let value: f64 = shown.split('<').next().unwrap().parse().unwrap();
+    let mean = first["valid_loss"]["mean"].as_f64().unwrap();
+    assert!((value - mean).abs() < 1e-4 * mean, "{value} and {mean}");
+
+    let target = "--target progression --out two --hidden none,8x4 --lambda 0 --seeds 1";
+    succeed(&at, &sweep("diabetes.csv", target));
+    let before = page(at.join("two/report.html"));
+    assert_eq!(figures(&before), ["Validation loss by size", "Training loss by size"]);
+    assert!(!before.contains("accuracy") && before.contains(">parameters, log scale<"));
+    assert_eq!(succeed(&at, "report two"), "report: two/report.html\n");
+    assert_eq!(page(at.join("two/report.html")), before);
+}
+
+#[test]
 fn what_is_no_whole_run_is_refused_with_what_is_missing() {
     let at = directory("report_refused");
     succeed(&at, &train("run", "--quiet"));
@@ -211,7 +259,16 @@ fn what_is_no_whole_run_is_refused_with_what_is_missing() {
             "sweep {DATA}/breast_cancer.csv --target diagnosis --device cpu --epochs 1 --hidden 4 --seeds 1 --quiet --out sweep"
         ),
     );
-    refused("sweep", &["sweep: this is a sweep", "minilote train"]);
+    refused("run sweep", &["sweep: this is a sweep", "by itself"]);
+    let board = read(at.join("sweep/leaderboard.json"));
+    for damage in
+        [board.replace("\"rows\"", "\"raws\""), board.replace("\"lambda\": 0.0", "\"lambda\": \"x\"")]
+    {
+        fs::write(at.join("sweep/leaderboard.json"), damage).unwrap();
+        refused("sweep", &["leaderboard.json: no leaderboard", "repeat the sweep"]);
+    }
+    fs::remove_file(at.join("sweep/leaderboard.json")).unwrap();
+    refused("sweep", &["sweep is incomplete: there is no leaderboard.json", "minilote sweep"]);
     refused("empty", &["empty: this is no run", "config.toml", "minilote train DATA"]);
     let predictions = read(at.join("run/predictions.csv"));
     fs::write(at.join("run/predictions.csv"), predictions.replace("\nbenign", "\nbening")).unwrap();
