@@ -5,12 +5,12 @@ use minilote::train::{read_for, score};
 use minilote::{Device, Error, Result};
 use serde_json::json;
 
-use super::{note, print, print_json, report};
+use super::{importance, note, print, print_json, report};
 
 const EXAMPLES: &str = "\
 Examples:
   minilote evaluate runs/flowers-1/model.safetensors more-flowers.csv
-  minilote evaluate runs/flowers-1/model.safetensors more-flowers.csv --json";
+  minilote evaluate runs/flowers-1/model.safetensors more-flowers.csv --importance --json";
 
 /// Score a trained model on data with known answers
 #[derive(clap::Args)]
@@ -30,6 +30,11 @@ pub struct Evaluate {
     #[arg(long, default_value = "auto")]
     device: String,
 
+    /// Measure by how much loss and error rise as the values of a column are shuffled among the rows of a table, for
+    /// each column
+    #[arg(long)]
+    importance: bool,
+
     /// Print the scores as JSON
     #[arg(long)]
     json: bool,
@@ -45,14 +50,28 @@ impl Evaluate {
         if data.dropped > 0 {
             note(&format!("rows with missing values left out: {}", data.dropped));
         }
-        let (outputs, fold) = report::outputs(&model, &model.prepare(&data.inputs), &device).await?;
+        if self.importance {
+            importance::check(&data.inputs)?;
+        }
+        let inputs = model.prepare(&data.inputs);
+        let (outputs, fold) = report::outputs(&model, &inputs, &device).await?;
         report::check(&outputs, &data.lines, &self.data)?;
         let scores = score(&model, &outputs, &targets);
+        let columns = match self.importance {
+            true => Some(importance::measure(&model, &inputs, &targets, 0, &device).await?),
+            false => None,
+        };
         if self.json {
             let (path, data) = (self.model.display().to_string(), self.data.display().to_string());
-            print_json(&json!({ "model": path, "data": data, "scores": scores, "fold": fold }))?;
+            let mut all = json!({ "model": path, "data": data, "scores": scores, "fold": fold });
+            if let Some(columns) = columns {
+                all["importance"] = json!(columns);
+            }
+            print_json(&all)?;
         } else {
-            print(&(report::scores(&model, &scores) + &fold.as_ref().map_or(String::new(), report::fold)))?;
+            let mut text = report::scores(&model, &scores);
+            text += &fold.as_ref().map_or(String::new(), report::fold);
+            print(&(text + &columns.map_or(String::new(), |columns| importance::text(&columns))))?;
         }
         Ok(0)
     }

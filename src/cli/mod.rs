@@ -10,6 +10,7 @@ mod devices;
 mod evaluate;
 mod growth;
 mod html;
+mod importance;
 mod inspect;
 mod measure;
 mod predict;

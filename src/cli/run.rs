@@ -21,10 +21,11 @@ pub const LEADERBOARD: &str = "leaderboard.json";
 pub const LEADERBOARD_CSV: &str = "leaderboard.csv";
 pub const PREDICTIONS: &str = "predictions.csv";
 pub const LEARNING_CURVE: &str = "learning_curve.csv";
+pub const IMPORTANCE: &str = "importance.csv";
 pub const REPORT: &str = "report.html";
 /// TensorBoard knows them by "tfevents".
 pub const EVENTS: &str = "events.out.tfevents.minilote";
-const FILES: [&str; 12] = [
+const FILES: [&str; 13] = [
     CONFIG,
     ENVIRONMENT,
     LOG,
@@ -35,6 +36,7 @@ const FILES: [&str; 12] = [
     LEADERBOARD_CSV,
     PREDICTIONS,
     LEARNING_CURVE,
+    IMPORTANCE,
     REPORT,
     EVENTS,
 ];

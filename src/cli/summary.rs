@@ -2,18 +2,20 @@
 
 use std::path::Path;
 
-use minilote::data::Inputs;
+use minilote::data::{Inputs, Split};
 use minilote::diagnosis::{Curve, Diagnosis, Evidence, Setup};
 use minilote::model::{Model, Source};
 use minilote::sweep::Trained;
-use minilote::train::{End, Measured, Outcome, Scores, SourceReport, TrainingData, Validation, score};
+use minilote::train::{
+    End, Importance, Measured, Outcome, Scores, SourceReport, TrainingData, Validation, score,
+};
 use minilote::{Device, Result};
 use ndarray::{Array1, Array2};
 use serde::Serialize;
 
 use super::progress::Watch;
 use super::report::{self, Fold};
-use super::{curve, predictions, run};
+use super::{curve, importance, predictions, run};
 
 /// What `summary.json` holds.
 #[derive(Serialize)]
@@ -49,6 +51,9 @@ pub struct Judged {
     evidence: Evidence,
     #[serde(skip_serializing_if = "Option::is_none")]
     learning_curve: Option<Curve>,
+    /// Of the columns, on the rows that predictions.csv is of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    importance: Option<Vec<Importance>>,
 }
 
 impl Judged {
@@ -56,7 +61,27 @@ impl Judged {
         let mut evidence = Evidence::new(data, std::slice::from_ref(trained));
         evidence.curve = curve.as_ref().and_then(|curve| curve.doubling);
         let diagnosis = Diagnosis::new(&evidence, setup);
-        Judged { train: trained.train, diagnosis, evidence, learning_curve: curve }
+        Judged { train: trained.train, diagnosis, evidence, learning_curve: curve, importance: None }
+    }
+
+    /// Adds the columns' importance, and writes its file.
+    ///
+    /// # Errors
+    /// As for [`minilote::train::importance`]; [`minilote::Error::File`].
+    pub async fn importance(
+        &mut self,
+        model: &Model,
+        data: &TrainingData,
+        seed: u64,
+        device: &Device,
+        directory: &Path,
+    ) -> Result<()> {
+        let (_, rows) = scored(&data.split);
+        let (inputs, targets) = (data.inputs.select(rows), targets_of(model, data, rows));
+        let all = importance::measure(model, &inputs, &targets, seed, device).await?;
+        importance::write(&directory.join(run::IMPORTANCE), &all)?;
+        self.importance = Some(all);
+        Ok(())
     }
 }
 
@@ -82,8 +107,7 @@ pub async fn summary(
 ) -> Result<Summary> {
     let model = &outcome.model;
     let split = &data.split;
-    let parts = [("test", &split.test), ("valid", &split.valid), ("train", &split.train)];
-    let (scored, rows) = parts.into_iter().find(|(_, rows)| !rows.is_empty()).unwrap_or(parts[2]);
+    let (scored, rows) = scored(split);
     let inputs: Inputs = data.inputs.select(rows);
     let (outputs, fold) = report::outputs(model, &inputs, device).await?;
     let targets = targets_of(model, &data, rows);
@@ -112,6 +136,12 @@ pub async fn summary(
         seconds: watch.elapsed(),
         examples_per_second: watch.rows as f64 / watch.seconds.max(1e-9),
     })
+}
+
+/// The rows that a model is scored on, and what they are called.
+fn scored(split: &Split) -> (&'static str, &[u32]) {
+    let parts = [("test", &split.test[..]), ("valid", &split.valid), ("train", &split.train)];
+    parts.into_iter().find(|(_, rows)| !rows.is_empty()).unwrap_or(parts[2])
 }
 
 /// The scores of a model with these outputs for some rows of the data that it was trained with.
@@ -161,5 +191,6 @@ pub fn text(model: &Model, summary: &Summary, epochs: usize) -> String {
     }
     text += &summary.fold.as_ref().map_or(String::new(), report::fold);
     text += &summary.judged.learning_curve.as_ref().map_or(String::new(), curve::text);
+    text += &summary.judged.importance.as_ref().map_or(String::new(), |all| importance::text(all));
     text + &report::diagnosis(&summary.judged.diagnosis)
 }

@@ -15,21 +15,21 @@ use super::checkpoints::{self, Every};
 use super::curve::LearningCurve;
 use super::progress::{Settings, Watch, catch_interrupts};
 use super::summary::{Judged, Summary, summary, text};
-use super::{config, html, note, print, print_json, report, run};
+use super::{config, html, importance, note, print, print_json, report, run};
 
 const EXAMPLES: &str = "\
 Examples:
   minilote train flowers.csv --target species
   minilote train houses.csv --target price --task regression --hidden 128,64 --optimizer adamw
   minilote train train-images-idx3-ubyte.gz --test 0 --batch 256
-  minilote train houses.csv --target price --learning-curve
+  minilote train houses.csv --target price --learning-curve --importance
   minilote train --config runs/flowers-1/config.toml --lr 0.001
   minilote train --resume runs/flowers-1
 
 A run directory holds config.toml (repeats the run), environment.json, log.jsonl, model.safetensors
 (the best epoch), summary.json, predictions.csv (of the rows that it is scored on), report.html and, where
-it was asked for, learning_curve.csv. Ctrl-C ends a run with its best model and a checkpoint, from which --resume
-goes on; a second one quits at once.";
+they were asked for, learning_curve.csv and importance.csv. Ctrl-C ends a run with its best model and a checkpoint,
+from which --resume goes on; a second one quits at once.";
 
 /// Train a network on a CSV table or IDX images
 #[derive(clap::Args)]
@@ -93,6 +93,11 @@ pub struct Train {
     #[command(flatten)]
     curve: LearningCurve,
 
+    /// Measure by how much loss and error rise as the values of a column are shuffled among the test rows (of a
+    /// table; the validation rows where there are no test rows), for each column
+    #[arg(long, help_heading = "Diagnosis")]
+    importance: bool,
+
     #[command(flatten)]
     pub config: Config,
 }
@@ -130,6 +135,9 @@ impl Train {
             note(&device_line);
             data.notes.iter().for_each(|line| note(line));
             note(&report::data(&data));
+        }
+        if self.importance {
+            importance::check(&data.inputs)?;
         }
         let curve = self.curve.plan(&data, &self.config, &device)?;
         let mut trainer = Trainer::new(data, self.config.clone(), &device).await?;
@@ -172,12 +180,15 @@ impl Train {
             _ => None,
         };
         let (curve, broken) = curve.map_or((None, None), |curve| (curve.as_ref().ok().cloned(), curve.err()));
-        let judged = Judged::new(&trained, curve, &data, &setup);
+        let mut judged = Judged::new(&trained, curve, &data, &setup);
         let outcome = trained.outcome.inspect_err(|error| {
             if matches!(error, Error::Diverged { .. }) {
                 note(report::diagnosis(&judged.diagnosis).trim_end());
             }
         })?;
+        if self.importance {
+            judged.importance(&outcome.model, &data, self.config.seed, &device, &directory).await?;
+        }
         let summary = summary(&outcome, judged, data, batch, &device, &watch, &directory).await?;
         run::write_json(&directory.join(run::SUMMARY), &summary)?;
         html::write(&directory)?;

@@ -92,7 +92,8 @@ pub enum FeatureKind {
 }
 
 impl FeatureKind {
-    fn width(&self) -> usize {
+    /// Encoded features.
+    pub(crate) fn width(&self) -> usize {
         match self {
             FeatureKind::Numeric { .. } => 1,
             FeatureKind::Categorical { levels, .. } => levels.len(),

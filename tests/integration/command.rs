@@ -146,6 +146,33 @@ fn a_run_writes_scalars_for_tensorboard_where_asked() {
 }
 
 #[test]
+fn importance_is_of_columns_and_not_of_their_levels() {
+    let at = directory("importance");
+    let row = |i: usize| {
+        format!("{},{},{}\n", i * 7 % 13, ["red", "green", "blue"][i * 5 % 3], f64::from(i as u32 * 5 % 3))
+    };
+    fs::write(at.join("t.csv"), format!("x,color,y\n{}", (0..120).map(row).collect::<String>())).unwrap();
+    let flags = "--target y --task regression --device cpu --epochs 30 --importance";
+    let text = succeed(&at, &format!("train t.csv {flags} --out run"));
+    assert!(text.contains("importance, what 5 shuffles of a column add:\ncolumn "), "{text}");
+    let csv = read(at.join("run/importance.csv"));
+    let lines: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!((lines.len(), lines[1][0], lines[2][0]), (3, "color", "x"), "{csv}");
+    let [color, other] = [1, 2].map(|line| lines[line][1].parse::<f64>().unwrap());
+    assert!(color > 1.0 && other.abs() < 0.2 && lines[1][3].is_empty(), "{csv}");
+    let html = read(at.join("run/report.html"));
+    assert!(
+        html.contains("<h2>Columns</h2>")
+            && html.contains("width: 100.0%")
+            && html.contains("arXiv:1801.01489")
+    );
+    let text = succeed(&at, "evaluate run/model.safetensors t.csv --device cpu --importance --json");
+    let columns = &json(&text)["importance"];
+    assert_eq!((&columns[0]["column"], columns.as_array().unwrap().len()), (&"color".into(), 2));
+    assert!(columns[0]["loss"]["deviation"].is_number() && columns[0]["error"].is_null());
+}
+
+#[test]
 fn runs_without_a_name_are_numbered() {
     let at = directory("numbered");
     fs::copy(format!("{DATA}/diabetes.csv"), at.join("diabetes.csv")).unwrap();

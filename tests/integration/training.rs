@@ -3,14 +3,14 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use minilote::data::{Inputs, Standardize};
+use minilote::data::{Inputs, Order, Standardize, epoch_order};
 use minilote::model::{Model, Norm, Source};
 use minilote::train::{
     Batch, Config, End, Epoch, Norms, Observer, OptimizerKind, Outcome, Part, Predictor, Progress, Rows,
-    ScheduleKind, Sizes, StepRecord, Trainer, TrainingData, train,
+    ScheduleKind, Sizes, StepRecord, Trainer, TrainingData, importance, score, train,
 };
 use minilote::{Device, Error};
-use ndarray::Array2;
+use ndarray::{Array1, Array2};
 use pollster::block_on;
 
 use crate::devices;
@@ -338,6 +338,48 @@ fn bytes_are_scaled_in_the_gather_as_reals_are_on_the_host() {
                 first
             });
             assert!((losses[0] - losses[1]).abs() < 1e-5 * losses[0], "{name}, {mode:?}: {losses:?}");
+        }
+    }
+}
+
+/// By hand: a column is shuffled in a copy of the table, which the model predicts.
+#[test]
+fn importance_is_what_shuffling_a_column_costs() {
+    for (name, device) in devices() {
+        let (trainer, outcome) = fit(&cancer(), &device);
+        let rows = &trainer.data().split.test;
+        let inputs = trainer.data().inputs.select(rows);
+        let targets: Array1<f64> = rows.iter().map(|&row| trainer.data().targets[row as usize]).collect();
+        let model = &outcome.model;
+        let all = block_on(importance(model, &inputs, &targets, 2, 5, &device)).unwrap();
+        assert_eq!(all.len(), 30);
+        assert!(all.is_sorted_by(|a, b| a.loss.mean >= b.loss.mean) && all[0].loss.mean > 0.02, "{all:?}");
+        let scores = |inputs: &Inputs| {
+            let outputs =
+                block_on(async { Predictor::prepared(model, inputs, &device).await?.outputs().await });
+            score(model, &outputs.unwrap(), &targets)
+        };
+        let base = scores(&inputs);
+        let Inputs::Real(values) = &inputs else { panic!("a table") };
+        let numbers: Vec<u32> = (0..values.nrows() as u32).collect();
+        for column in [0, 7, 29] {
+            let increases = [0, 1].map(|shuffle| {
+                let mut shuffled = values.clone();
+                let order = epoch_order(&numbers, Order::Shuffled, 5, shuffle);
+                for (row, from) in order.into_iter().enumerate() {
+                    shuffled[(row, column)] = values[(from as usize, column)];
+                }
+                let scores = scores(&Inputs::Real(shuffled));
+                (scores.loss - base.loss, base.accuracy.unwrap() - scores.accuracy.unwrap())
+            });
+            let measured = all.iter().find(|all| all.column == model.schema.features[column].name).unwrap();
+            let mean = (increases[0].0 + increases[1].0) / 2.0;
+            assert!(
+                (measured.loss.mean - mean).abs() < 1e-5,
+                "{name}, {column}: {measured:?}, {increases:?}"
+            );
+            let error = (increases[0].1 + increases[1].1) / 2.0;
+            assert!((measured.error.unwrap().mean - error).abs() < 1e-9, "{name}, {column}: {measured:?}");
         }
     }
 }

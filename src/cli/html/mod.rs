@@ -147,6 +147,11 @@ fn one(runs: &[Run], run: &Run) -> String {
     body += &paragraph(&text::scored(run));
     body += &tables::confusion(run).unwrap_or_default();
     body += &grid(&figures::predictions(runs));
+    if let Some(columns) = run.summary["importance"].as_array() {
+        body += &heading("Columns");
+        body += &text::importance(run);
+        body += &tables::importance(columns);
+    }
     if let Some(sources) = tables::sources(run) {
         body += &heading("Batch normalization");
         body += &paragraph(text::SOURCES);

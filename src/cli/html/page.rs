@@ -43,6 +43,12 @@ impl Cell {
         Cell { html: format!("<strong>{}</strong>", escape(text.as_ref())), attributes: String::new() }
     }
 
+    /// A bar of a share, from 0 to 1, of the column's width.
+    pub fn bar(share: f64) -> Cell {
+        let html = format!("<span class=\"meter\" style=\"width: {:.1}%\"></span>", 100.0 * share);
+        Cell { html, attributes: " class=\"bars\"".into() }
+    }
+
     /// A count that is shaded by its share, from 0 to 1, of its row's.
     pub fn share(count: usize, share: f64) -> Cell {
         let attributes = format!(" class=\"share\" style=\"--share:{share:.3}\"");

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::curves::{measures, with_bars};
 use super::files::{at, json};
 use super::page::{Cell, escape, heading, paragraph, table, words};
+use super::tables::{Show, spread};
 use super::{grid, tables, text};
 use crate::cli::report::{number, percent};
 use crate::cli::run;
@@ -166,18 +167,6 @@ fn best(sweep: &Sweep, model: &Model) -> String {
         text += &at(&sweep.test, "/r2").map_or(String::new(), |r2| format!(", R² {}", number(r2)));
     }
     text + "."
-}
-
-/// A number for people.
-type Show = fn(f64) -> String;
-
-/// A mean with its deviation.
-fn spread(value: &Value, show: Show) -> String {
-    let Some(mean) = value["mean"].as_f64() else { return "–".into() };
-    match value["deviation"].as_f64() {
-        Some(deviation) => format!("{} ± {}", show(mean), show(deviation)),
-        None => show(mean),
-    }
 }
 
 fn leaderboard(sweep: &Sweep) -> String {

@@ -15,6 +15,21 @@ const CLASSES: usize = 50;
 /// Rows of a long log that are shown.
 const EPOCHS: usize = 200;
 
+/// Columns whose importance is shown.
+const COLUMNS: usize = 50;
+
+/// A number for people.
+pub type Show = fn(f64) -> String;
+
+/// A mean with its deviation, as JSON of [`minilote::sweep::Mean`].
+pub fn spread(value: &Value, show: Show) -> String {
+    let Some(mean) = value["mean"].as_f64() else { return "–".into() };
+    match value["deviation"].as_f64() {
+        Some(deviation) => format!("{} ± {}", show(mean), show(deviation)),
+        None => show(mean),
+    }
+}
+
 /// A number, or why there is none.
 fn shown(value: Option<f64>) -> String {
     match value {
@@ -145,6 +160,30 @@ pub fn confusion(run: &Run) -> Option<String> {
         cells
     };
     Some(table(&head, &counts.iter().enumerate().map(row).collect::<Vec<_>>()))
+}
+
+/// What shuffling a column adds to loss and error, the most important columns first.
+pub fn importance(columns: &[Value]) -> String {
+    let mean = |column: &Value, key: &str| column[key]["mean"].as_f64();
+    let largest = columns.iter().filter_map(|column| mean(column, "loss")).fold(0.0, f64::max);
+    let errs = columns.iter().any(|column| mean(column, "error").is_some());
+    let mut head = vec![Cell::text("column"), Cell::text(""), Cell::new("loss, increase")];
+    head.extend(errs.then(|| Cell::new("error, increase")));
+    let row = |column: &Value| {
+        let loss = mean(column, "loss").unwrap_or(f64::NAN);
+        let share = if largest > 0.0 { (loss / largest).clamp(0.0, 1.0) } else { 0.0 };
+        let mut cells = vec![Cell::text(column["column"].as_str().unwrap_or("–")), Cell::bar(share)];
+        cells.push(Cell::new(spread(&column["loss"], number)));
+        cells.extend(errs.then(|| Cell::new(spread(&column["error"], percent))));
+        cells
+    };
+    let shown = table(&head, &columns.iter().take(COLUMNS).map(row).collect::<Vec<_>>());
+    match columns.len().saturating_sub(COLUMNS) {
+        0 => shown,
+        more => {
+            shown + &paragraph(&format!("{more} more columns, of less importance, are in importance.csv."))
+        }
+    }
 }
 
 /// The loss under each source of statistics, and how far it is from the population's.

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::files::{Run, at};
 use super::page::escape;
+use crate::cli::importance::SHUFFLES;
 use crate::cli::report::{number, target};
 
 pub const AVERAGES: &str = "A training value is the mean over an epoch's minibatches, each before its update and as \
@@ -180,6 +181,22 @@ pub fn scored(run: &Run) -> String {
             " On the dashed line predictions are exact: a point's height above it is the prediction's error.";
     }
     text
+}
+
+/// What the importance of a column is.
+pub fn importance(run: &Run) -> String {
+    let part = match run.scored() {
+        "valid" => "validation rows",
+        "train" => "training rows",
+        _ => "test rows",
+    };
+    format!(
+        "<p>By how much the mean loss of the {part}, and of classes the share of errors, rises as the values of a column \
+         are shuffled among them: means and deviations of {SHUFFLES} shuffles; the levels of a category are shuffled together. Columns that \
+         say the same may each seem to matter little. Permutation importance: L. Breiman, Random forests, 2001; A. \
+         Fisher, C. Rudin and F. Dominici, All models are wrong, but many are useful, 2019, \
+         <a href=\"https://arxiv.org/abs/1801.01489\">arXiv:1801.01489</a>.</p>\n"
+    )
 }
 
 pub fn statistics(run: &Run) -> String {

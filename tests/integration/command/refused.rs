@@ -83,6 +83,7 @@ const TRAINING: &[(&str, i32, &[&str])] = &[
     ("short --labels labels", 3, &["truncated"]),
     ("images --labels labels59", 3, &["59 labels for the 60 images"]),
     ("cut.gz --labels labels", 6, &["cut.gz"]),
+    ("images --labels labels --importance", 2, &["--importance", "images have none"]),
     // Flags.
     ("good.csv --target c --batch 100", 2, &["--batch 100"]),
     ("good.csv --target c --batch 1", 2, &["--norm none", "variance"]),
