@@ -195,7 +195,9 @@ impl Sweep {
         let done = done?;
         let leaderboard = Leaderboard::new(&done.trained, &data);
         let named = self.path.display().to_string();
-        let diagnosis = leaderboard.rows.first().map(|row| {
+        // What a device did not live to measure is not judged.
+        let judged = leaderboard.rows.first().filter(|_| !matches!(done.broken, Some(End::Lost(_))));
+        let diagnosis = judged.map(|row| {
             let (config, seeds) = (&row.config, self.seeds);
             Diagnosis::new(&row.evidence, &Setup { data: &named, device: &self.device, config, seeds })
         });
@@ -310,7 +312,7 @@ fn text(best: &Model, summary: &Summary) -> String {
     if let Some(test) = &summary.test {
         text += &format!("best, test: {}", report::scores(best, test));
     }
-    text + &summary.diagnosis.map_or(String::new(), report::diagnosis)
+    text + &summary.diagnosis.map_or(String::new(), |best| format!("best, {}", report::diagnosis(best)))
 }
 
 /// The observer of models side by side.

@@ -48,7 +48,7 @@ impl Fractions {
     /// The settings of every model: all seeds of a fraction beside each other.
     ///
     /// # Errors
-    /// [`Error::Config`] without validation rows or seeds; as for [`TrainingData::training_rows`].
+    /// [`Error::Config`] without validation rows or seeds.
     pub fn configs(&self, data: &TrainingData, base: &Config, seeds: usize) -> Result<Vec<Config>> {
         let refuse = |message: &str| Err(Error::Config(message.into()));
         if data.rows(Rows::Valid).is_empty() {
@@ -64,7 +64,6 @@ impl Fractions {
         for &fraction in &self.0 {
             for seed in base.seed..=last {
                 configs.push(Config { fraction, seed, autotune: Autotune::Off, ..base.clone() });
-                data.training_rows(&configs[configs.len() - 1])?;
             }
         }
         Ok(configs)

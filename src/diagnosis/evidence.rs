@@ -60,23 +60,24 @@ impl Trivial {
 pub struct Slope {
     /// `Σ(x − mean x)(y − mean y) / Σ(x − mean x)²`.
     pub slope: f64,
-    /// `sqrt(Σ residual² / (n − 2) / Σ(x − mean x)²)`, as if the epochs were independent.
+    /// `sqrt(Σ residual² / (n − 2) / Σ(x − mean x)²)`, as if the epochs were independent; infinite for two points.
     pub error: f64,
 }
 
 impl Slope {
-    /// Of at least three points; none of fewer.
+    /// Of at least two points; none of fewer.
     pub fn of(points: &[(f64, f64)]) -> Option<Slope> {
         let n = points.len() as f64;
         let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / n;
         let (x, y) = (mean(|point| point.0), mean(|point| point.1));
         let spread: f64 = points.iter().map(|point| (point.0 - x).powi(2)).sum();
-        if points.len() < 3 || spread == 0.0 {
+        if spread == 0.0 {
             return None;
         }
         let slope = points.iter().map(|point| (point.0 - x) * (point.1 - y)).sum::<f64>() / spread;
         let residual = |point: &(f64, f64)| (point.1 - y - slope * (point.0 - x)).powi(2);
-        let error = (points.iter().map(residual).sum::<f64>() / (n - 2.0) / spread).sqrt();
+        let residuals = points.iter().map(residual).sum::<f64>();
+        let error = if n > 2.0 { (residuals / (n - 2.0) / spread).sqrt() } else { f64::INFINITY };
         Some(Slope { slope, error })
     }
 
@@ -124,7 +125,7 @@ pub struct Fit {
     pub train: Measured,
     /// On the validation rows.
     pub valid: Option<Measured>,
-    /// None of fewer than three epochs, or without validation rows.
+    /// None of one epoch, or without validation rows.
     pub trend: Option<Trend>,
     /// Whether all epochs were trained and the best is among the last.
     pub ended_at_best: bool,
@@ -288,7 +289,9 @@ mod tests {
         // By hand: residuals −1/3, 2/3, −1/3 over Σ(x − 1)² = 2.
         let bent = Slope::of(&[(0.0, 0.0), (1.0, 2.0), (2.0, 2.0)]).unwrap();
         assert!((bent.slope - 1.0).abs() < 1e-12 && (bent.error - (1.0f64 / 3.0).sqrt()).abs() < 1e-12);
-        assert!(!bent.rises() && Slope::of(&line[..2]).is_none());
+        assert!(!bent.rises() && Slope::of(&line[..1]).is_none());
+        let two = Slope::of(&[(0.0, 0.0), (1.0, 2.0)]).unwrap();
+        assert!(two.slope == 2.0 && !two.rises());
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! | finding | verdict | holds if |
 //! |---|---|---|
 //! | [`Finding::Diverged`] | diverged | the loss or a statistic of a seed stopped being finite |
-//! | [`Finding::Unvalidated`] | undecided | there are no validation rows |
+//! | [`Finding::Unmeasured`] | undecided | there are no validation rows, or the device was lost |
 //! | [`Finding::CutShort`] | underfit | most seeds trained all epochs, with the best among the last `TREND / 2`, and validation loss fell by more than [`FALL`] over the last [`TREND`] |
 //! | [`Finding::Gap`] | overfit | g > [`GAP`] and g > b |
 //! | [`Finding::Growing`] | overfit | g > [`GAP`] or t ≥ [`UNDERFIT`], and over the last [`TREND`] epochs the gap rose by more than [`FALL`], and it and validation loss by [`NOISE`] standard errors of their slopes |
@@ -79,7 +79,7 @@ impl fmt::Display for Verdict {
 #[allow(missing_docs)] // See the module's rules.
 pub enum Finding {
     Diverged,
-    Unvalidated,
+    Unmeasured,
     CutShort,
     Gap,
     Growing,
@@ -93,11 +93,11 @@ pub enum Finding {
 impl Finding {
     /// By the module's rules.
     pub fn of(evidence: &Evidence) -> Finding {
-        if evidence.diverged > 0 || evidence.fits.is_empty() {
+        if evidence.diverged > 0 {
             return Finding::Diverged;
         }
         let (Some(train), Some(gap)) = (evidence.train(), evidence.gap()) else {
-            return Finding::Unvalidated;
+            return Finding::Unmeasured;
         };
         let unit = evidence.unit();
         let (seeds, rows) = evidence.bounds();
@@ -123,7 +123,7 @@ impl Finding {
             Finding::CutShort | Finding::High => Verdict::Underfit,
             Finding::Gap | Finding::Growing => Verdict::Overfit,
             Finding::Exhausted | Finding::Close => Verdict::GoodFit,
-            Finding::Unvalidated | Finding::FewSeeds | Finding::FewRows => Verdict::Undecided,
+            Finding::Unmeasured | Finding::FewSeeds | Finding::FewRows => Verdict::Undecided,
         }
     }
 }

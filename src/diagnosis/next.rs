@@ -23,7 +23,7 @@ pub fn experiment(finding: Finding, evidence: &Evidence, setup: &Setup) -> (Stri
             };
             ("a lower learning rate".into(), command)
         }
-        Finding::Unvalidated => {
+        Finding::Unmeasured => {
             let validated = Config { valid: Part::Fraction(0.15), ..config.clone() };
             ("rows to validate".into(), setup.train(&validated))
         }

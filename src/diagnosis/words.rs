@@ -40,11 +40,12 @@ fn deciding(finding: Finding, evidence: &Evidence) -> String {
             let (some, all) = (evidence.diverged, evidence.seeds);
             format!("the loss or a statistic stopped being finite with {some} of {all} seeds")
         }
-        Finding::Unvalidated => "there are no validation rows to hold training against".into(),
+        Finding::Unmeasured => "there is no validation loss to hold training against".into(),
         Finding::CutShort => format!(
             "validation loss was still falling as the epochs ended, by more than {} of the trivial predictor's \
-             over the last {TREND}",
-            percent(FALL)
+             over the last {}",
+            percent(FALL),
+            evidence.trend().map_or(TREND, |trend| trend.epochs)
         ),
         Finding::Gap => format!("{measured}: large, above {large}, and no chance"),
         Finding::Growing => format!(
@@ -67,7 +68,7 @@ fn deciding(finding: Finding, evidence: &Evidence) -> String {
                 mean(evidence.train())
             )
         }
-        Finding::Close => format!("{measured}: small, up to {large}, and surely below twice that"),
+        Finding::Close => format!("{measured}: small, up to {large}, and at 95 % below twice that"),
         Finding::FewSeeds => format!("{measured}, mostly for the spread over {} seeds", evidence.fits.len()),
         Finding::FewRows => {
             format!("{measured}, mostly for the spread over {} validation rows", evidence.valid_rows)
@@ -90,8 +91,12 @@ fn losses(evidence: &Evidence) -> Option<String> {
         text += &format!(", {}", of("validation", valid, right));
     }
     let trivial = evidence.trivial.valid.unwrap_or(evidence.trivial.train);
-    let right = trivial.accuracy.map_or(String::new(), |right| format!(" ({} right)", percent(right)));
-    text += &format!("; always {}: {}{right}", evidence.trivial.answer, number(trivial.loss));
+    let answer = &evidence.trivial.answer;
+    let answer = match trivial.accuracy {
+        Some(right) => format!("always {answer}: {} right", percent(right)),
+        None => format!("always {answer}"),
+    };
+    text += &format!("; the trivial predictor's loss {} ({answer})", number(trivial.loss));
     Some(match evidence.fits.len() {
         1 => text,
         seeds => format!("{text}; means and deviations of {seeds} seeds"),
@@ -113,7 +118,9 @@ fn trend(evidence: &Evidence) -> Option<String> {
     let trend = evidence.trend()?;
     let of = |name: &str, slope: super::Slope| {
         let change = if slope.slope < 0.0 { "fell" } else { "rose" };
-        format!("{name} {change} by {} ± {}", number(slope.slope.abs()), number(slope.error))
+        let error =
+            if slope.error.is_finite() { format!(" ± {}", number(slope.error)) } else { String::new() };
+        format!("{name} {change} by {}{error}", number(slope.slope.abs()))
     };
     Some(format!(
         "over the last {} epochs, per epoch, {} and {}",

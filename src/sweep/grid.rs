@@ -98,13 +98,15 @@ pub fn room(configs: &[Config]) -> Vec<usize> {
 /// backend, and with sigmoid, whose value at 0 is not 0, they are of the same sizes.
 ///
 /// # Errors
-/// [`Error::Config`] without validation rows; as for [`Group::check`] where not even one model fits.
+/// [`Error::Config`] without validation rows; as for [`TrainingData::training_rows`], and for [`Group::check`] where
+/// not even one model fits.
 pub fn passes(data: &TrainingData, configs: &[Config], device: &Device) -> Result<Vec<Vec<usize>>> {
     if data.split.valid.is_empty() {
         return Err(Error::Config("a sweep compares models on validation rows: use --valid above 0".into()));
     }
     let mut alike: BTreeMap<(usize, Vec<usize>), Vec<usize>> = BTreeMap::new();
     for (model, config) in configs.iter().enumerate() {
+        data.training_rows(config)?;
         let sizes = &config.hidden.0;
         let mixed = matches!(device, Device::Gpu(_)) && config.activation != Function::Sigmoid;
         let key = (sizes.len(), if mixed { vec![] } else { sizes.clone() });

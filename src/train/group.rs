@@ -56,7 +56,6 @@ impl Group {
         };
         for config in configs {
             spec(data, config, &config.hidden.0)?;
-            data.training_rows(config)?;
             if shared(config) != *first {
                 return refuse(
                     "models side by side differ in hidden sizes, --lr, --lambda, --weight-decay, --fraction and --seed alone",
@@ -93,7 +92,8 @@ impl Group {
     /// which are those of a network of its own sizes.
     ///
     /// # Errors
-    /// As for [`Group::check`]; [`Error::Device`]; [`Error::File`] for `init_weights`.
+    /// As for [`Group::check`] and [`TrainingData::training_rows`]; [`Error::Device`]; [`Error::File`] for
+    /// `init_weights`.
     pub async fn new(
         data: TrainingData,
         configs: Vec<Config>,

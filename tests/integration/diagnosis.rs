@@ -109,6 +109,8 @@ fn a_run_that_ends_too_early_underfits() {
     let data = made([400, 400, 2], Task::Binary, exclusive_or);
     let short = Config { epochs: 12, lr: Some(0.001), ..config(&[16]) };
     assert_eq!(diagnose(&data, &short, 1, &["minilote train", "--epochs=36"]).0, Finding::CutShort);
+    let shorter = Config { epochs: 2, ..short };
+    assert_eq!(diagnose(&data, &shorter, 2, &["--epochs=6"]).0, Finding::CutShort);
 }
 
 /// Two columns matter, and 60 rows do not show which.
@@ -193,7 +195,7 @@ fn without_validation_rows_there_is_no_verdict() {
         Trained::measure(&data, [(config, outcome)], &Device::Cpu).await
     });
     let evidence = Evidence::new(&data, &outcome.unwrap());
-    assert_eq!(Finding::of(&evidence), Finding::Unvalidated);
+    assert_eq!(Finding::of(&evidence), Finding::Unmeasured);
 }
 
 fn curve(data: &TrainingData, config: &Config, seeds: usize) -> (Vec<Trained>, Curve) {

@@ -131,7 +131,7 @@ fn several(runs: &[Run]) -> String {
 
 fn one(runs: &[Run], run: &Run) -> String {
     let mut body = page::words(&text::words(run));
-    body += &diagnosis(&run.summary["diagnosis"]);
+    body += &diagnosis("Diagnosis", &run.summary["diagnosis"]);
     body += &heading("Scores");
     body += &tables::scores(runs);
     if let Some(points) = run.summary["learning_curve"]["points"].as_array() {
@@ -170,7 +170,7 @@ fn one(runs: &[Run], run: &Run) -> String {
 }
 
 /// The verdict with its evidence, and the next experiment; nothing in runs of versions without them.
-fn diagnosis(of: &Value) -> String {
+fn diagnosis(name: &str, of: &Value) -> String {
     let text = |key: &str| of[key].as_str();
     let (Some(verdict), Some(next), Some(command)) = (text("verdict"), text("next"), text("command")) else {
         return String::new();
@@ -179,7 +179,7 @@ fn diagnosis(of: &Value) -> String {
     let items: String = evidence.map(|line| format!("<li>{}</li>\n", escape(line))).collect();
     let (next, command) = (escape(next), escape(command));
     format!(
-        "<h2>Diagnosis: {}</h2>\n<ul>\n{items}</ul>\n<p>Next: {next}.</p>\n<pre>{command}</pre>\n",
+        "<h2>{name}: {}</h2>\n<ul>\n{items}</ul>\n<p>Next: {next}.</p>\n<pre>{command}</pre>\n",
         escape(verdict)
     )
 }

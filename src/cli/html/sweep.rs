@@ -104,7 +104,7 @@ fn body(sweep: &Sweep, config: &Config, model: &Model, environment: &Value) -> S
         ("Best", best(sweep, model)),
         ("Environment", text::environment(environment)),
     ]);
-    body += &super::diagnosis(&sweep.diagnosis);
+    body += &super::diagnosis("Diagnosis of the best combination", &sweep.diagnosis);
     body += &heading("Leaderboard");
     body += &paragraph(
         "Combinations by mean validation loss, those with fewer diverged seeds first. Means over seeds with their \

@@ -211,7 +211,7 @@ fn a_sweep_reports_its_leaderboard_and_its_curves() {
         &html,
         &[
             "12 combinations × 2 seeds",
-            "<h2>Diagnosis: ",
+            "<h2>Diagnosis of the best combination: ",
             "arXiv:1706.05350",
             "read with care",
             ">lambda 0</text>",
