@@ -73,6 +73,7 @@ impl Planned {
         watch.finish();
         let done = done?;
         if let Some(end) = done.broken {
+            note("the learning curve was not finished, and is left out");
             return Ok(Err(end));
         }
         let curve = Curve::new(data, &done.trained)?;

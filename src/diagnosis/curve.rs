@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{Doubling, NOISE, Slope, bound};
 use crate::gpu::Autotune;
-use crate::sweep::{Mean, Trained};
+use crate::sweep::{MODELS, Mean, Trained};
 use crate::train::{Config, Rows, TrainingData};
 use crate::{Error, Result};
 
@@ -48,7 +48,7 @@ impl Fractions {
     /// The settings of every model: all seeds of a fraction beside each other.
     ///
     /// # Errors
-    /// [`Error::Config`] without validation rows or seeds.
+    /// [`Error::Config`] without validation rows or seeds, or for too many models.
     pub fn configs(&self, data: &TrainingData, base: &Config, seeds: usize) -> Result<Vec<Config>> {
         let refuse = |message: &str| Err(Error::Config(message.into()));
         if data.rows(Rows::Valid).is_empty() {
@@ -56,6 +56,13 @@ impl Fractions {
         }
         if seeds == 0 {
             return refuse("a learning curve without models: --curve-seeds must be at least 1");
+        }
+        let models = self.0.len().saturating_mul(seeds);
+        if models > MODELS {
+            return refuse(&format!(
+                "{} shares × {seeds} --curve-seeds are {models} models; a learning curve has at most {MODELS}: use fewer",
+                self.0.len()
+            ));
         }
         let Some(last) = base.seed.checked_add(seeds as u64 - 1) else {
             return refuse("--seed leaves no room for --curve-seeds: use a smaller one");
@@ -163,7 +170,7 @@ fn doubling(points: &[Point], trained: &[Trained]) -> Option<Doubling> {
     let slopes: Vec<Slope> = seeds.filter_map(of_seed).collect();
     let mean = Mean::of(slopes.iter().map(|slope| slope.slope))?;
     let bound = bound(mean, slopes.len()).unwrap_or(NOISE * slopes[0].error);
-    Some(Doubling { change: mean.mean, bound })
+    Some(Doubling { change: mean.mean, bound, seeds: slopes.len() })
 }
 
 #[cfg(test)]

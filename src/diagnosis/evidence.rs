@@ -175,6 +175,8 @@ pub struct Doubling {
     pub change: f64,
     /// Within ± this the mean is known, at 95 %.
     pub bound: f64,
+    /// How many.
+    pub seeds: usize,
 }
 
 impl Evidence {
@@ -250,7 +252,7 @@ impl Evidence {
     /// Whether more rows would help: validation loss falls by more than [`FALL`] of the trivial predictor's as they are
     /// doubled, and by more than its bound; or surely by less. None where that is not decided or not measured.
     pub fn helps(&self) -> Option<bool> {
-        let Doubling { change, bound } = self.curve?;
+        let Doubling { change, bound, .. } = self.curve?;
         let least = FALL * self.unit();
         if -change > least.max(bound) {
             Some(true)

@@ -45,9 +45,13 @@ pub fn experiment(finding: Finding, evidence: &Evidence, setup: &Setup) -> (Stri
             (what.into(), setup.train(config))
         }
         Finding::Gap | Finding::Growing => fewer(setup, seeds),
-        Finding::Close | Finding::Exhausted if evidence.curve.is_none() => {
-            let what = "whether more rows would help, by a learning curve";
-            (what.into(), setup.train(config) + " --learning-curve")
+        Finding::Close | Finding::Exhausted if evidence.helps().is_none() => {
+            let (what, more) = match evidence.curve {
+                Some(curve) => (" with more seeds", format!(" --curve-seeds {}", 2 * curve.seeds)),
+                None => ("", String::new()),
+            };
+            let what = format!("whether more rows would help, by a learning curve{what}");
+            (what, setup.train(config) + " --learning-curve" + &more)
         }
         Finding::Close | Finding::Exhausted => {
             let hidden =

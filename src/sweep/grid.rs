@@ -7,7 +7,7 @@ use crate::train::{Config, Group, Sizes, TrainingData};
 use crate::{Device, Error, Result};
 
 /// A sweep has at most so many models.
-const MODELS: usize = 10_000;
+pub(crate) const MODELS: usize = 10_000;
 
 /// Settings to be tried in all combinations, each with several seeds.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -5,6 +5,7 @@ mod leaderboard;
 
 use std::ops::ControlFlow;
 
+pub(crate) use grid::MODELS;
 pub use grid::{Grid, label, name, passes, room};
 pub use leaderboard::{Leaderboard, Mean, Row, Seed};
 

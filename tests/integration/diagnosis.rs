@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use minilote::data::{Feature, FeatureKind, Inputs, Missing, Schema, Split, Standardize, Target, TargetKind};
-use minilote::diagnosis::{Curve, Diagnosis, Evidence, Finding, Fractions, Setup, Verdict};
+use minilote::diagnosis::{Curve, Diagnosis, Doubling, Evidence, Finding, Fractions, Setup, Verdict};
 use minilote::model::Norm;
 use minilote::sweep::{Grid, Leaderboard, Trained, passes, sweep};
 use minilote::train::{Config, Sizes, TrainingData};
@@ -227,6 +227,9 @@ fn more_data_help_where_the_curve_falls() {
         assert!(all.evidence.iter().any(|line| line.contains(words)), "{:?}", all.evidence);
         assert!(helps != Some(true) || all.next.contains("more rows"), "{}", all.next);
         assert!(!all.command.contains("--learning-curve"));
+        evidence.curve = evidence.curve.map(|curve| Doubling { bound: 1.0, ..curve });
+        let asked = Diagnosis::new(&evidence, &setup).command;
+        assert_eq!(asked.contains("--learning-curve --curve-seeds 10"), helps == Some(false), "{asked}");
     }
 }
 

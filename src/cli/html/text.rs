@@ -231,6 +231,11 @@ pub fn regularization(run: &Run) -> String {
     let by = match (config.lambda > 0.0, config.decay() > 0.0) {
         (true, _) => format!("L2 (lambda {})", config.lambda),
         (false, true) => format!("weight decay ({})", config.decay()),
+        (false, false)
+            if run.summary["diagnosis"]["next"].as_str().is_some_and(|next| next.contains("lambda")) =>
+        {
+            "L2".into()
+        }
         (false, false) => return String::new(),
     };
     scale_free(config, &run.model, &by)

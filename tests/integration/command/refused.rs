@@ -111,6 +111,11 @@ const TRAINING: &[(&str, i32, &[&str])] = &[
     ("good.csv --target c --learning-curve=0.5,1", 2, &["three or more", "0.25,0.5,1"]),
     ("good.csv --target c --learning-curve --valid 0", 2, &["--valid above 0"]),
     ("good.csv --target c --learning-curve --curve-seeds 0", 2, &["--curve-seeds"]),
+    (
+        "good.csv --target c --learning-curve --curve-seeds 100000000",
+        2,
+        &["1000000000 models", "at most 10000"],
+    ),
     ("good.csv --target c --valid 1.5", 2, &["1.5 is no fraction"]),
     ("good.csv --target c --valid absent.csv", 6, &["absent.csv"]),
     ("good.csv --target c --nesterov", 2, &["--optimizer momentum"]),
