@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::model::write_whole;
+use crate::files::write_whole;
 use crate::{Error, Result};
 
 /// The folder: that of the environment's `MINILOTE_CACHE`, and else `minilote` in the system's own for

@@ -32,6 +32,7 @@ pub mod data;
 pub mod diagnosis;
 pub mod engine;
 pub mod error;
+pub mod files;
 pub mod gpu;
 pub mod model;
 pub mod ops;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use minilote::files::is_part;
 use minilote::train::Checkpoint;
 use minilote::{Error, Result};
 
@@ -85,7 +86,7 @@ impl Checkpoints {
 /// [`Error::File`].
 pub fn clear(directory: &Path) -> Result<()> {
     let entries = fs::read_dir(directory).map_err(|error| Error::file(directory, error))?;
-    let parts = entries.flatten().filter(|entry| run::is_part(&entry.file_name().to_string_lossy()));
+    let parts = entries.flatten().filter(|entry| is_part(&entry.file_name().to_string_lossy()));
     let parts: Vec<PathBuf> = parts.map(|entry| entry.path()).collect();
     all(directory)?.iter().chain(&parts).try_for_each(|path| remove(path))
 }

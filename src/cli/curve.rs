@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use minilote::diagnosis::{Curve, Fractions};
-use minilote::model::write_whole;
+use minilote::files::write_whole;
 use minilote::sweep::{Mean, passes, sweep};
 use minilote::train::{Config, End, TrainingData};
 use minilote::{Device, Result};

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use minilote::data::Inputs;
-use minilote::model::{Model, write_whole};
+use minilote::files::write_whole;
+use minilote::model::Model;
 use minilote::train::{Importance, importance};
 use minilote::{Device, Error, Result};
 use ndarray::Array1;

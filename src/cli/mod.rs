@@ -42,7 +42,7 @@ Examples:
   minilote report runs/flowers-1 runs/flowers-2
 
 Exit codes: 0 success, 2 usage, 3 data, 4 device, 5 training diverged, 6 files, 7 too large for the
-device, 130 interrupted.";
+device, 130 interrupted, 143 terminated.";
 
 /// Trains neural networks with batch normalization on any GPU, or on the CPU
 #[derive(Parser)]

@@ -1,7 +1,8 @@
 use std::path::{Path, PathBuf};
 
 use minilote::data::TargetKind;
-use minilote::model::{Model, write_whole};
+use minilote::files::write_whole;
+use minilote::model::Model;
 use minilote::train::{Predictor, best_class, read_for};
 use minilote::{Device, Error, Result};
 use ndarray::Array2;

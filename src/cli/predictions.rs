@@ -5,7 +5,8 @@ use std::fmt::Display;
 use std::path::Path;
 
 use minilote::data::TargetKind;
-use minilote::model::{Model, write_whole};
+use minilote::files::write_whole;
+use minilote::model::Model;
 use minilote::train::best_class;
 use minilote::{Error, Result, Task};
 use ndarray::{Array1, Array2};

@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Seek, SeekFrom, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -12,33 +13,46 @@ use minilote::model::Statistics;
 use minilote::train::{Checkpoint, Epoch, Norms, Observer, Progress, StepRecord, Validation};
 use minilote::{Error, Result};
 use serde::{Deserialize, Serialize};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 
 use super::checkpoints::{Checkpoints, Every};
 use super::report::{loss, number, significant};
 use super::tensorboard::Events;
 use super::{note, run};
 
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+/// The signal that asked for an end; 0 for none.
+static SIGNAL: LazyLock<Arc<AtomicUsize>> = LazyLock::new(Arc::default);
 
 const BAR: &str = "{prefix} {bar:20} {eta} left, step {pos}/{len}, {msg}";
 
-/// From now on Ctrl-C (or a request to terminate) ends the run with its best model, and a second one
+/// From now on Ctrl-C (SIGINT) or a request to terminate (SIGTERM) ends the run with its best model, and a second one
 /// ends the process.
 ///
 /// # Errors
 /// [`Error::Device`] if the system does not allow it.
 pub fn catch_interrupts() -> Result<()> {
-    let handler = || {
-        if INTERRUPTED.swap(true, Ordering::SeqCst) {
-            std::process::exit(130);
-        }
+    let asked = Arc::new(AtomicBool::new(false));
+    let register = |signal: i32| {
+        // In this order: at the first signal nothing was asked yet.
+        flag::register_conditional_shutdown(signal, exit_code(signal as usize).into(), asked.clone())?;
+        flag::register(signal, asked.clone())?;
+        flag::register_usize(signal, SIGNAL.clone(), signal as usize)
     };
-    ctrlc::set_handler(handler).map_err(|error| Error::Device(format!("no handler of Ctrl-C: {error}")))
+    for signal in [SIGINT, SIGTERM] {
+        register(signal).map_err(|error| Error::Device(format!("no handler of signal {signal}: {error}")))?;
+    }
+    Ok(())
 }
 
-/// Whether Ctrl-C was pressed since.
-pub fn interrupted() -> bool {
-    INTERRUPTED.load(Ordering::SeqCst)
+/// The exit code of what a signal ended.
+fn exit_code(signal: usize) -> u8 {
+    128 + signal as u8
+}
+
+/// The exit code where a signal has asked for an end.
+pub fn interrupted() -> Option<u8> {
+    Some(SIGNAL.load(Ordering::SeqCst)).filter(|signal| *signal > 0).map(exit_code)
 }
 
 /// A line of the log.
@@ -315,7 +329,7 @@ impl Observer for Watch {
             bar.set_message(format!("{rate:.0} examples/s\n{status}"));
             bar.set_position(progress.step as u64);
         }
-        if interrupted() {
+        if interrupted().is_some() {
             self.finish();
             note("interrupted: saving the best model so far; Ctrl-C again quits at once");
             self.ending = true;

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use minilote::model::write_whole;
+use minilote::files::{is_part, write_whole};
 use minilote::{Error, Result};
 use serde::Serialize;
 
@@ -56,12 +56,6 @@ fn is_of_run(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     let whole = if is_part(&name) { name.rsplitn(3, '.').last().unwrap_or_default() } else { &*name };
     FILES.contains(&whole) || updates_of(OsStr::new(whole)).is_some()
-}
-
-/// Whether a file of this name is one that was not written to its end: see [`write_whole`].
-pub fn is_part(name: &str) -> bool {
-    let number = name.strip_suffix(".part").and_then(|name| name.rsplit('.').next());
-    number.is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
 /// Whether a run may use this directory: a new or empty one, or with `force` one that holds a run.

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 use minilote::diagnosis::{Diagnosis, Setup};
+use minilote::files::write_whole;
 use minilote::gpu::Tuning;
-use minilote::model::{Model, write_whole};
+use minilote::model::Model;
 use minilote::sweep::{Grid, Leaderboard, Row, label, passes, sweep};
 use minilote::train::{
     Config, End, Epoch, Observer, Predictor, Progress, Scores, Sizes, StepRecord, TrainingData, Validation,
@@ -255,7 +256,7 @@ impl Sweep {
         match done.broken {
             None => Ok(0),
             Some(End::Lost(error)) => Err(error),
-            Some(_) => Ok(130),
+            Some(_) => Ok(interrupted().unwrap_or(130)),
         }
     }
 }
@@ -357,7 +358,7 @@ impl Observer for Watch<'_> {
             self.last = Instant::now();
             note(&format!("step {}/{}: {}", progress.step, progress.steps, self.status(progress)));
         }
-        if interrupted() {
+        if interrupted().is_some() {
             self.finish();
             note("interrupted: saving what was trained; Ctrl-C again quits at once");
             return Ok(ControlFlow::Break(()));

@@ -2,8 +2,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use minilote::diagnosis::Setup;
+use minilote::files::write_whole;
 use minilote::gpu::Tuning;
-use minilote::model::{Model, write_whole};
+use minilote::model::Model;
 use minilote::program::Mode;
 use minilote::sweep::Trained;
 use minilote::train::{Config, End, Outcome, Trainer, TrainingData, resume, train};
@@ -13,7 +14,7 @@ use serde_json::json;
 
 use super::checkpoints::{self, Every};
 use super::curve::LearningCurve;
-use super::progress::{Settings, Watch, catch_interrupts};
+use super::progress::{Settings, Watch, catch_interrupts, interrupted};
 use super::summary::{Judged, Summary, summary, text};
 use super::{config, html, importance, note, print, print_json, report, run};
 
@@ -201,7 +202,7 @@ impl Train {
         match broken.unwrap_or(outcome.end) {
             End::Finished | End::Stopped => Ok(0),
             End::Interrupted if watch.time_is_up => Ok(0),
-            End::Interrupted => Ok(130),
+            End::Interrupted => Ok(interrupted().unwrap_or(130)),
             End::Diverged(error) | End::Lost(error) => Err(error),
         }
     }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Model, Source, Spec, Statistics};
 use crate::data::{Schema, Standardizer};
+use crate::files::write_whole;
 use crate::{Error, Result};
 
 /// The version of the model file that this crate writes, and the newest it reads.
@@ -222,33 +223,4 @@ fn floats(tensors: &SafeTensors, name: &str, shape: &[usize]) -> Result<Vec<f64>
         Some(i) => Err(format!("tensor {name:?} is not finite in element {i}")),
         None => Ok(values),
     }
-}
-
-/// Writes a file so that a reader finds the old one or the new one, never a part. What is no ordinary
-/// file, as a pipe or `/dev/null`, is written to and stays what it is.
-///
-/// # Errors
-/// [`Error::File`].
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-        return fs::write(path, bytes).map_err(|error| Error::file(path, error));
-    }
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.part", std::process::id()));
-    let part = path.with_file_name(name);
-    let write = || {
-        fs::write(&part, bytes)?;
-        fs::File::open(&part)?.sync_all()?;
-        fs::rename(&part, path)?;
-        // The name, too, is on the disk only when the directory is; not all systems open one.
-        match path.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
-        {
-            Some(parent) if cfg!(unix) => fs::File::open(parent)?.sync_all(),
-            _ => Ok(()),
-        }
-    };
-    write().map_err(|error| {
-        let _ = fs::remove_file(&part);
-        Error::file(path, error)
-    })
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::{Schema, Standardizer};
 
-pub use file::{read_weights, write_whole};
+pub use file::read_weights;
 pub use init::{Init, initialize};
 pub use spec::{EPS, Layer, Norm, Parameter, Spec};
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{Plot, STYLE, Series, WIDTH, escape, named, sample};
 use crate::Result;
-use crate::model::write_whole;
+use crate::files::write_whole;
 
 /// Around figures and between them.
 const GAP: f64 = 16.0;

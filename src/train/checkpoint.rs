@@ -18,7 +18,8 @@ use super::record::{Epoch, Validation};
 use super::run::{Best, Progress, Run};
 use super::statistics::Moving;
 use crate::checksum::Checksum;
-use crate::model::{Statistics, write_whole};
+use crate::files::write_whole;
+use crate::model::Statistics;
 use crate::ops::Space;
 use crate::{Error, Result};
 

@@ -12,7 +12,7 @@ mod text;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use minilote::model::write_whole;
+use minilote::files::write_whole;
 use minilote::plot::Plot;
 use minilote::{Error, Result, Task};
 use serde_json::Value;

@@ -96,6 +96,49 @@ fn time_that_is_up_ends_a_run_in_peace_and_a_damaged_checkpoint_falls_back() {
     assert!(ran.err.contains("run: there is no checkpoint to go on from"), "{}", ran.err);
 }
 
+#[cfg(unix)]
+#[test]
+fn a_signal_ends_a_run_with_its_model_and_a_checkpoint() {
+    let at = directory("signals");
+    succeed(&at, &train("whole", LONG));
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let out = format!("run{code}");
+        let flags = LONG.replace("--epochs 60", "--epochs 60000");
+        let mut child = command(&at, &train(&out, &flags)).stdout(Stdio::null()).spawn().unwrap();
+        let log = at.join(&out).join("log.jsonl");
+        while fs::metadata(&log).map_or(0, |log| log.len()) == 0 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let kill = std::process::Command::new("kill")
+            .args([&format!("-{signal}"), &child.id().to_string()])
+            .status();
+        assert!(kill.unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+        assert!(at.join(&out).join("model.safetensors").exists());
+        assert_eq!(checkpoints(&at.join(&out)).len(), 1);
+    }
+}
+
+/// Past the system's limit of a file's size a write fails, once the signal that comes with it is ignored.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_leaves_the_checkpoint_before_and_names_the_file() {
+    let at = directory("full");
+    succeed(&at, &train("run", &format!("{LONG} --hidden 64,64 --max-time 0s")));
+    let before = checkpoints(&at.join("run"));
+    let minilote = env!("CARGO_BIN_EXE_minilote");
+    // Blocks of 512 bytes: the log grows past them never, the checkpoint at once.
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 40; exec {minilote} train --resume run --log step --checkpoint-every 1"
+    );
+    let ran = std::process::Command::new("sh").args(["-c", &script]).current_dir(&at).output().unwrap();
+    let words = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(6), "{words}");
+    assert!(words.contains("run/checkpoint-0") && words.contains("too large"), "{words}");
+    assert_eq!(checkpoints(&at.join("run")), before);
+    succeed(&at, "train --resume run --log step --tensorboard --quiet");
+}
+
 #[test]
 fn what_can_not_be_gone_on_with_is_refused() {
     let at = directory("not_resumed");
