@@ -6,7 +6,7 @@ use minilote::data::{Feature, FeatureKind, Inputs, Missing, Schema, Split, Stand
 use minilote::diagnosis::{Curve, Diagnosis, Doubling, Evidence, Finding, Fractions, Setup, Verdict};
 use minilote::model::Norm;
 use minilote::sweep::{Grid, Leaderboard, Trained, passes, sweep};
-use minilote::train::{Config, Sizes, TrainingData};
+use minilote::train::{Config, Part, Sizes, TrainingData};
 use minilote::{Device, Task};
 use ndarray::{Array1, Array2};
 use pollster::block_on;
@@ -48,9 +48,12 @@ fn made(
         .unwrap()
 }
 
-fn example(name: &str, target: &str) -> TrainingData {
+/// With so many validation rows that the verdict is far from its thresholds.
+fn example(name: &str, target: &str) -> (TrainingData, Config) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data").join(name);
-    TrainingData::read(&path, &Config { target: Some(target.into()), ..Config::default() }).unwrap()
+    let valid = Part::Fraction(0.3);
+    let config = Config { target: Some(target.into()), valid, seed: 40, ..Config::default() };
+    (TrainingData::read(&path, &config).unwrap(), config)
 }
 
 /// The best combination of a grid first, each with its finding.
@@ -269,8 +272,8 @@ fn real_data_have_the_verdicts_that_their_curves_show() {
         ("digits.csv", "digit", Verdict::GoodFit),
         ("diabetes.csv", "progression", Verdict::Overfit),
     ] {
-        let data = example(file, target);
-        let (finding, evidence) = diagnose(&data, &Config::default(), 3, &[]);
+        let (data, config) = example(file, target);
+        let (finding, evidence) = diagnose(&data, &config, 3, &[]);
         assert_eq!(finding.verdict(), verdict, "{file}: {finding:?}");
         assert!(evidence.valid().unwrap().mean < evidence.trivial.valid.unwrap().loss, "{file}");
     }
