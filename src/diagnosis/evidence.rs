@@ -223,7 +223,8 @@ impl Evidence {
     pub fn bounds(&self) -> (Option<f64>, f64) {
         let squares: Vec<f64> =
             self.fits.iter().filter_map(|fit| Some(fit.valid?.standard_error.powi(2))).collect();
-        let rows = NOISE * (squares.iter().sum::<f64>() / squares.len().max(1) as f64).sqrt();
+        let error = (squares.iter().sum::<f64>() / squares.len().max(1) as f64).sqrt();
+        let rows = student(self.valid_rows).unwrap_or(f64::INFINITY) * error;
         (self.gap().and_then(|gap| bound(gap, squares.len())), rows)
     }
 
@@ -273,10 +274,14 @@ impl Evidence {
     }
 }
 
+/// So many standard errors are within ± of a mean of so many values, at 95 %; none of one.
+fn student(values: usize) -> Option<f64> {
+    Some(STUDENT.get(values.checked_sub(2)?).copied().unwrap_or(NOISE))
+}
+
 /// Within ± this a mean over so many seeds is known, at 95 %; none for one.
 pub fn bound(mean: Mean, seeds: usize) -> Option<f64> {
-    let quantile = STUDENT.get(seeds.checked_sub(2)?).copied().unwrap_or(NOISE);
-    Some(quantile * mean.deviation? / (seeds as f64).sqrt())
+    Some(student(seeds)? * mean.deviation? / (seeds as f64).sqrt())
 }
 
 #[cfg(test)]

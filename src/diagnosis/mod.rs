@@ -2,8 +2,8 @@
 //!
 //! Losses are compared as shares of the trivial predictor's on the training rows ([`Trivial`]): t of the training
 //! loss, g of the gap, validation loss less training loss, both means over seeds of the weights that were kept; g is
-//! known within ±b at 95 %: Student's t times the standard error over seeds, and [`NOISE`] standard errors over the
-//! validation rows, added as squares. The first rule that holds decides:
+//! known within ±b at 95 %: Student's t times the standard error over seeds, and the same over the validation rows,
+//! added as squares. The first rule that holds decides:
 //!
 //! | finding | verdict | holds if |
 //! |---|---|---|
@@ -14,8 +14,8 @@
 //! | [`Finding::Growing`] | overfit | g > [`GAP`] or t ≥ [`UNDERFIT`], and over the last [`TREND`] epochs the gap rose by more than [`FALL`], and it and validation loss by [`NOISE`] standard errors of their slopes |
 //! | [`Finding::Exhausted`] | good fit | t ≥ [`UNDERFIT`], and a sweep tried more parameters or less L2, none with a validation loss lower by [`FALL`] |
 //! | [`Finding::High`] | underfit | t ≥ [`UNDERFIT`] |
-//! | [`Finding::Close`] | good fit | g ≤ [`GAP`] and g + b ≤ 2 [`GAP`] |
-//! | [`Finding::FewSeeds`] | undecided | none of these, and b is more of seeds than of rows |
+//! | [`Finding::Close`] | good fit | g ≤ [`GAP`] and g + b ≤ 2 [`GAP`], with [`ROWS`] validation rows or more |
+//! | [`Finding::FewSeeds`] | undecided | none of these, rows are enough, and b is more of seeds than of rows |
 //! | [`Finding::FewRows`] | undecided | none of these |
 //!
 //! docs/diagnosis.md in the repository says why.
@@ -40,6 +40,8 @@ pub const UNDERFIT: f64 = 0.5;
 pub const GAP: f64 = 0.1;
 /// Standard errors of noise: 95 % of a normal distribution.
 pub const NOISE: f64 = 2.0;
+/// Fewer validation rows show no small gap: that all of them happen to be easy is too likely.
+pub const ROWS: usize = 30;
 /// Epochs whose trend is judged.
 pub const TREND: usize = 10;
 /// A change of loss by less than this share of the trivial predictor's is none.
@@ -102,6 +104,7 @@ impl Finding {
         let unit = evidence.unit();
         let (seeds, rows) = evidence.bounds();
         let bound = evidence.bound();
+        let enough = evidence.valid_rows >= ROWS;
         let large = gap.mean > GAP * unit;
         let high = train.mean >= UNDERFIT * unit;
         match evidence.rivals {
@@ -110,8 +113,8 @@ impl Finding {
             _ if (large || high) && evidence.grows() => Finding::Growing,
             Some(Rivals { count: 1.., better: 0 }) if high => Finding::Exhausted,
             _ if high => Finding::High,
-            _ if !large && gap.mean + bound <= 2.0 * GAP * unit => Finding::Close,
-            _ if seeds.is_some_and(|seeds| seeds > rows) => Finding::FewSeeds,
+            _ if !large && enough && gap.mean + bound <= 2.0 * GAP * unit => Finding::Close,
+            _ if enough && seeds.is_some_and(|seeds| seeds > rows) => Finding::FewSeeds,
             _ => Finding::FewRows,
         }
     }

@@ -1,6 +1,6 @@
 //! Evidence in sentences.
 
-use super::{Evidence, FALL, Finding, GAP, Rivals, TREND, UNDERFIT};
+use super::{Evidence, FALL, Finding, GAP, ROWS, Rivals, TREND, UNDERFIT};
 use crate::sweep::Mean;
 
 /// The deciding one first.
@@ -70,6 +70,12 @@ fn deciding(finding: Finding, evidence: &Evidence) -> String {
         }
         Finding::Close => format!("{measured}: small, up to {large}, and at 95 % below twice that"),
         Finding::FewSeeds => format!("{measured}, mostly for the spread over {} seeds", evidence.fits.len()),
+        Finding::FewRows if evidence.valid_rows < ROWS => {
+            format!(
+                "{} validation rows are too few: from {ROWS} on they may show a small gap",
+                evidence.valid_rows
+            )
+        }
         Finding::FewRows => {
             format!("{measured}, mostly for the spread over {} validation rows", evidence.valid_rows)
         }
