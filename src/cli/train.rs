@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::checkpoints::{self, Every};
-use super::curve::LearningCurve;
+use super::curve::{LearningCurve, Planned};
 use super::progress::{Settings, Watch, catch_interrupts, interrupted};
 use super::summary::{Judged, Summary, summary, text};
 use super::{config, html, importance, note, print, print_json, report, run};
@@ -121,10 +121,14 @@ struct Printed<'a> {
 }
 
 impl Train {
-    pub async fn run(&self) -> Result<u8> {
-        let path = self.path.as_ref().or(self.data.as_ref()).ok_or_else(|| {
+    fn path(&self) -> Result<&PathBuf> {
+        self.path.as_ref().or(self.data.as_ref()).ok_or_else(|| {
             Error::Config("DATA is missing: minilote train DATA --target COLUMN; see --help".into())
-        })?;
+        })
+    }
+
+    pub async fn run(&self) -> Result<u8> {
+        let path = self.path()?;
         self.config.check()?;
         if let Some(out) = &self.out {
             run::check(out, self.force)?;
@@ -170,26 +174,7 @@ impl Train {
         }
         let batch = batch(&trainer);
         let data = trainer.into_data();
-        let outcome = [(self.config.clone(), outcome)];
-        let trained = Trained::measure(&data, outcome, &device).await?.swap_remove(0);
-        let named = path.display().to_string();
-        let setup = Setup { data: &named, device: &self.device, config: &self.config, seeds: 1 };
-        let curve = match (curve, &trained.outcome) {
-            (Some(planned), Ok(Outcome { end: End::Finished | End::Stopped, .. })) => {
-                Some(planned.run(&data, &device, self.quiet, &directory).await?)
-            }
-            _ => None,
-        };
-        let (curve, broken) = curve.map_or((None, None), |curve| (curve.as_ref().ok().cloned(), curve.err()));
-        let mut judged = Judged::new(&trained, curve, &data, &setup);
-        let outcome = trained.outcome.inspect_err(|error| {
-            if matches!(error, Error::Diverged { .. }) {
-                note(report::diagnosis(&judged.diagnosis).trim_end());
-            }
-        })?;
-        if self.importance {
-            judged.importance(&outcome.model, &data, self.config.seed, &device, &directory).await?;
-        }
+        let (outcome, judged, broken) = self.judge(outcome, curve, &data, &device, &directory).await?;
         let summary = summary(&outcome, judged, data, batch, &device, &watch, &directory).await?;
         run::write_json(&directory.join(run::SUMMARY), &summary)?;
         html::write(&directory)?;
@@ -225,6 +210,42 @@ impl Train {
         write_whole(&directory.join(run::CONFIG), config.as_bytes())?;
         run::write_json(&directory.join(run::ENVIRONMENT), &environment)?;
         Ok(directory)
+    }
+
+    /// Judges what was trained, by a learning curve too and with the columns' importance where they were asked for; what
+    /// ended the curve before it was whole is the third.
+    async fn judge(
+        &self,
+        outcome: Result<Outcome>,
+        curve: Option<Planned>,
+        data: &TrainingData,
+        device: &Device,
+        directory: &Path,
+    ) -> Result<(Outcome, Judged, Option<End>)> {
+        let outcome = [(self.config.clone(), outcome)];
+        let trained = Trained::measure(data, outcome, device).await?.swap_remove(0);
+        let curve = match (curve, &trained.outcome) {
+            (Some(planned), Ok(Outcome { end: End::Finished | End::Stopped, .. })) => {
+                Some(planned.run(data, device, self.quiet, directory).await?)
+            }
+            _ => None,
+        };
+        let (curve, broken) = match curve.transpose() {
+            Ok(curve) => (curve, None),
+            Err(end) => (None, Some(end)),
+        };
+        let named = self.path()?.display().to_string();
+        let setup = Setup { data: &named, device: &self.device, config: &self.config, seeds: 1 };
+        let mut judged = Judged::new(&trained, curve, data, &setup);
+        let outcome = trained.outcome.inspect_err(|error| {
+            if matches!(error, Error::Diverged { .. }) {
+                note(report::diagnosis(&judged.diagnosis).trim_end());
+            }
+        })?;
+        if self.importance {
+            judged.importance(&outcome.model, data, self.config.seed, device, directory).await?;
+        }
+        Ok((outcome, judged, broken))
     }
 
     fn report(&self, model: &Model, summary: &Summary, directory: &Path, data: &Path) -> Result<()> {
