@@ -179,10 +179,12 @@ impl Train {
         run::write_json(&directory.join(run::SUMMARY), &summary)?;
         html::write(&directory)?;
         self.report(&outcome.model, &summary, &directory, path)?;
-        if let End::Finished | End::Stopped = outcome.end {
-            checkpoints::clear(&directory)?;
-        } else if !self.quiet {
-            note(&format!("to go on: minilote train --resume {}", directory.display()));
+        match outcome.end {
+            End::Finished | End::Stopped => checkpoints::clear(&directory)?,
+            End::Interrupted if !self.quiet => {
+                note(&format!("to go on: minilote train --resume {}", directory.display()));
+            }
+            _ => {}
         }
         match broken.unwrap_or(outcome.end) {
             End::Finished | End::Stopped => Ok(0),
