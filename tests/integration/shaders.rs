@@ -1,5 +1,5 @@
-//! The kernels' sources without a device: every shader parses and validates, and says the same of its
-//! bindings, parameters and constants as the operation that dispatches it.
+//! The kernels' sources without a device: every shader parses and validates, says the same of its bindings,
+//! parameters and constants as the operation that dispatches it, and can be said to Vulkan, Metal and Direct3D.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,6 +8,10 @@ use minilote::gpu::shaders::{SHADERS, merges, source};
 use minilote::model::{Norm, Spec};
 use minilote::ops::*;
 use minilote::program::{DataShape, Mode, Plan};
+use naga::ShaderStage::Compute;
+use naga::back::pipeline_constants::process_overrides;
+use naga::back::{hlsl, msl, spv};
+use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 
 /// Every operation in every form: each entry point of each shader in each variant.
@@ -127,6 +131,85 @@ fn within_defaults(module: &naga::Module, entry: &str) -> Result<(), String> {
     }
 }
 
+/// Translates a kernel to the languages of Vulkan, Metal and, without subgroups, Direct3D, with the options that
+/// wgpu takes for trusted shaders: no bounds checks, no bounded loops, no zeroed shared memory but on Direct3D.
+fn translate(module: &naga::Module, info: &ModuleInfo, entry: &str, subgroups: bool) -> Result<(), String> {
+    let names: Vec<_> = module.global_variables.iter().filter_map(|(_, global)| global.binding).collect();
+    let unchecked = BoundsCheckPolicy::Unchecked;
+    let unchecked = BoundsCheckPolicies {
+        index: unchecked,
+        buffer: unchecked,
+        image_load: unchecked,
+        binding_array: unchecked,
+    };
+
+    // Of Vulkan 1.1, the oldest with subgroups.
+    let options = spv::Options {
+        lang_version: (1, 3),
+        bounds_check_policies: unchecked,
+        zero_initialize_workgroup_memory: spv::ZeroInitializeWorkgroupMemoryMode::None,
+        force_loop_bounding: false,
+        ..Default::default()
+    };
+    let pipeline = spv::PipelineOptions { shader_stage: Compute, entry_point: entry.into() };
+    let words = spv::write_vec(module, info, &options, Some(&pipeline));
+    let words = words.map_err(|error| format!("as SPIR-V: {error}"))?;
+    if words.first() != Some(&0x0723_0203) {
+        return Err("as SPIR-V: no magic number".into());
+    }
+
+    let target =
+        |slot: usize| msl::BindTarget { buffer: Some(slot as u8), mutable: true, ..Default::default() };
+    let resources = msl::EntryPointResources {
+        resources: names.iter().enumerate().map(|(slot, name)| (*name, target(slot))).collect(),
+        sizes_buffer: Some(names.len() as u8),
+        ..Default::default()
+    };
+    let options = msl::Options {
+        lang_version: (2, 1),
+        per_entry_point_map: BTreeMap::from([(entry.to_string(), resources)]),
+        fake_missing_bindings: false,
+        bounds_check_policies: unchecked,
+        zero_initialize_workgroup_memory: false,
+        force_loop_bounding: false,
+        ..Default::default()
+    };
+    let pipeline = msl::PipelineOptions { entry_point: Some((Compute, entry.into())), ..Default::default() };
+    let metal = msl::write_string(module, info, &options, &pipeline);
+    let (text, said) = metal.map_err(|error| format!("as MSL: {error}"))?;
+    let [Ok(name)] = &said.entry_point_names[..] else {
+        return Err(format!("as MSL: {:?}", said.entry_point_names));
+    };
+    // Metal has 31 buffers for a kernel.
+    if names.len() >= 31 || !text.contains(&format!("kernel void {name}(")) {
+        return Err(format!("as MSL: {} buffers and no kernel {name}", names.len()));
+    }
+    if subgroups { Ok(()) } else { direct3d(module, info, entry) }
+}
+
+/// As HLSL for the oldest compiler that wgpu has, which knows no subgroups.
+fn direct3d(module: &naga::Module, info: &ModuleInfo, entry: &str) -> Result<(), String> {
+    let names = module.global_variables.iter().filter_map(|(_, global)| global.binding);
+    let target = |register| hlsl::BindTarget { register, ..Default::default() };
+    let options = hlsl::Options {
+        shader_model: hlsl::ShaderModel::V5_1,
+        binding_map: (0..).zip(names).map(|(register, name)| (name, target(register))).collect(),
+        fake_missing_bindings: false,
+        special_constants_binding: Some(hlsl::BindTarget { space: 1, ..Default::default() }),
+        restrict_indexing: false,
+        force_loop_bounding: false,
+        ..Default::default()
+    };
+    let pipeline = hlsl::PipelineOptions { entry_point: Some((Compute, entry.into())) };
+    let mut text = String::new();
+    let said = hlsl::Writer::new(&mut text, &options, &pipeline).write(module, info, None);
+    let said = said.map_err(|error| format!("as HLSL: {error}"))?;
+    match &said.entry_point_names[..] {
+        [Ok(name)] if text.contains(&format!("void {name}(")) => Ok(()),
+        names => Err(format!("as HLSL: {names:?}")),
+    }
+}
+
 /// What is wrong between a shader and a dispatch of it.
 fn mismatches(op: &Op, variant: Variant, subgroup: u32) -> Result<(), String> {
     let mut dispatch = op.describe().dispatch(variant);
@@ -141,10 +224,11 @@ fn mismatches(op: &Op, variant: Variant, subgroup: u32) -> Result<(), String> {
         return Err(format!("constants {given:?}, declared {declared:?}"));
     }
     let constants = dispatch.constants.iter().map(|(name, value)| (name.to_string(), *value)).collect();
-    let entry = Some((naga::ShaderStage::Compute, dispatch.entry));
-    let (made, _) = naga::back::pipeline_constants::process_overrides(&module, &info, entry, &constants)
+    let entry = Some((Compute, dispatch.entry));
+    let (made, made_info) = process_overrides(&module, &info, entry, &constants)
         .map_err(|error| format!("with its constants: {error}"))?;
     within_defaults(&made, dispatch.entry)?;
+    translate(&made, &made_info, dispatch.entry, subgroup > 1)?;
 
     let used = info.get_entry_point(index);
     let mut bindings = BTreeMap::new();
@@ -188,7 +272,14 @@ fn dispatches_fit_their_shaders() {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
-    // The measurement of a device's limits is no operation's.
+    // The measurement of a device's limits is no operation's, and has no constants.
+    let (limits, info) = parse("limits", false).unwrap();
+    for entry in &limits.entry_points {
+        let name = entry.name.as_str();
+        let (made, info) =
+            process_overrides(&limits, &info, Some((Compute, name)), &Default::default()).unwrap();
+        translate(&made, &info, name, false).unwrap();
+    }
     for (stem, _) in SHADERS.iter().filter(|(stem, _)| *stem != "limits") {
         for entry in parse(stem, false).unwrap().0.entry_points {
             assert!(
