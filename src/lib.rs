@@ -21,7 +21,7 @@
 //! [`train`] is the loop and its configuration, [`sweep`] many models at once, [`diagnosis`] the verdict on
 //! them, [`data`] the files, [`model`] what is learned and its file, [`engine`] the choice of a device, [`plot`]
 //! figures. Below them, [`program`] compiles a network into
-//! operations ([`ops`]), which [`gpu`] and [`cpu`] run. ARCHITECTURE.md in the repository is the map.
+//! operations ([`ops`]), which [`gpu`] and [`cpu`] run; [`doctor`] examines an adapter. ARCHITECTURE.md in the repository is the map.
 
 #![warn(missing_docs)]
 
@@ -30,6 +30,7 @@ mod checksum;
 pub mod cpu;
 pub mod data;
 pub mod diagnosis;
+pub mod doctor;
 pub mod engine;
 pub mod error;
 pub mod files;

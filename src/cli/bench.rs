@@ -185,7 +185,8 @@ fn saved(path: &Path) -> Result<Saved> {
     if saved.format == FORMAT { Ok(saved) } else { Err(refuse(&format!("its format is {:?}", saved.format))) }
 }
 
-fn machine() -> Value {
+/// The program and what it runs on.
+pub fn machine() -> Value {
     let cpu = fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
         let line = text.lines().find(|line| line.starts_with("model name"))?;
         Some(line.split_once(':')?.1.trim().to_string())
@@ -270,7 +271,7 @@ fn page<'a>(
 }
 
 /// The machine in words.
-fn machine_line() -> String {
+pub fn machine_line() -> String {
     let machine = machine();
     let text = |key: &str| machine[key].as_str().unwrap_or("unknown").to_string();
     let build = if cfg!(debug_assertions) { ", a debug build" } else { "" };

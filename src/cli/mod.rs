@@ -7,6 +7,7 @@ mod columns;
 mod config;
 mod curve;
 mod devices;
+mod doctor;
 mod evaluate;
 mod growth;
 mod html;
@@ -60,6 +61,7 @@ enum Command {
     Predict(predict::Predict),
     Report(html::Report),
     Devices(devices::Devices),
+    Doctor(doctor::Doctor),
     Inspect(Box<inspect::Inspect>),
     Bench(bench::Bench),
 }
@@ -93,6 +95,7 @@ fn run(arguments: Vec<OsString>) -> Result<u8> {
         Command::Predict(predict) => block_on(predict.run()),
         Command::Report(report) => report.run(),
         Command::Devices(devices) => block_on(devices.run()),
+        Command::Doctor(doctor) => block_on(doctor.run()),
         Command::Inspect(inspect) => inspect.run(),
         Command::Bench(bench) => block_on(bench.run()),
     }

@@ -68,6 +68,8 @@ pub struct GpuDevice {
     pub(super) subgroup: u32,
     /// What the driver compiled, if it is kept.
     pub(super) compiled: Option<Arc<Compiled>>,
+    /// Stem and source of kernels that are not as in `shaders/`.
+    pub(super) replaced: Vec<(&'static str, Arc<str>)>,
     /// What went wrong outside of a call that could say so.
     pub(super) fault: Arc<Mutex<Option<String>>>,
 }
@@ -131,7 +133,7 @@ impl GpuDevice {
         let orders = matches!(info.backend, wgpu::Backend::Vulkan | wgpu::Backend::Metal);
         let shuffles = orders && device.features().contains(wgpu::Features::SUBGROUP);
         let subgroup = if shuffles { info.subgroup_min_size.max(1) } else { 1 };
-        GpuDevice { device, queue, summary, variant, subgroup, compiled: None, fault }
+        GpuDevice { device, queue, summary, variant, subgroup, compiled: None, replaced: vec![], fault }
     }
 
     /// The same device with another shape of kernels: both give the same results to rounding.
@@ -142,6 +144,13 @@ impl GpuDevice {
     /// The same device with kernels that merge sums through shared memory alone.
     pub fn without_subgroups(self) -> GpuDevice {
         GpuDevice { subgroup: 1, ..self }
+    }
+
+    /// The same device with this source, checked as it runs, in place of a kernel's: tests break one to see it found.
+    #[doc(hidden)]
+    pub fn with_source(mut self, stem: &'static str, source: &str) -> GpuDevice {
+        self.replaced.push((stem, source.into()));
+        self
     }
 
     /// Whether kernels merge sums within subgroups first.

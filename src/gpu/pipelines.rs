@@ -162,8 +162,14 @@ fn in_parallel<T, R>(items: &[T], work: impl Fn(&T) -> R) -> Vec<R> {
 
 /// The module of a kernel's source.
 pub fn module(gpu: &GpuDevice, stem: &'static str) -> wgpu::ShaderModule {
-    let source = wgpu::ShaderSource::Wgsl(shaders::source(stem, gpu.subgroup > 1).into());
-    let descriptor = wgpu::ShaderModuleDescriptor { label: Some(stem), source };
+    let descriptor = |source: String| wgpu::ShaderModuleDescriptor {
+        label: Some(stem),
+        source: wgpu::ShaderSource::Wgsl(source.into()),
+    };
+    if let Some((_, source)) = gpu.replaced.iter().find(|(replaced, _)| *replaced == stem) {
+        return gpu.device.create_shader_module(descriptor(source.to_string()));
+    }
+    let descriptor = descriptor(shaders::source(stem, gpu.subgroup > 1));
     // SAFETY: the kernels' indices stay inside their operands for every shape a program can have
     // (tests/integration/kernels.rs and fusion.rs surround operands with NaNs and look at what was read and
     // written; limits.wgsl asks for the lengths), their loops end, and they divide by sizes that are

@@ -1,6 +1,7 @@
 //! The `minilote` command as a person or a script meets it: its files, its output, its exit codes.
 
 mod bench;
+mod doctor;
 mod refused;
 mod report;
 mod resume;

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use minilote::cpu::Cpu;
 use minilote::data::Inputs;
+use minilote::doctor::{normal, plan, rows};
 use minilote::model::{Init, Layer, Norm, Spec, initialize};
 use minilote::ops::*;
 use minilote::program::{DataShape, METRICS, Mode, Plan};
@@ -17,8 +18,6 @@ use minilote::{Device, Engine, Task};
 use ndarray::Array2;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
-
-use crate::arena::{normal, plan, rows};
 
 /// ‖gradient − differences‖ relative to the larger of the two.
 const LIMIT: f64 = 1e-7;

@@ -1,9 +1,9 @@
 //! All integration tests, in one binary: linking wgpu takes longer than most of them.
 
-mod arena;
 mod checkpoints;
 mod command;
 mod diagnosis;
+mod doctor;
 mod fusion;
 mod gradients;
 mod kernels;

@@ -2,19 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use minilote::Task;
-use minilote::cpu::Cpu;
-use minilote::gpu::{Gpu, GpuDevice};
-use minilote::model::Spec;
-use minilote::ops::*;
-use minilote::program::{DataShape, Form, Layout, Mode, Plan, Program};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
+
+use crate::cpu::Cpu;
+use crate::gpu::shaders::merges;
+use crate::gpu::{Gpu, GpuDevice};
+use crate::model::Spec;
+use crate::ops::*;
+use crate::program::{DataShape, Form, Layout, Mode, Plan, Program};
+use crate::{Result, Task};
 
 /// Largest difference from the twin, relative to the largest value of the output: a sum of 1000
 /// products in f32 is off by up to 1000 · 6e-8 = 6e-5 where every rounding errs the same way, and
 /// drivers' exp and tanh by about 1e-5.
-const TOLERANCE: f64 = 1e-4;
+pub const TOLERANCE: f64 = 1e-4;
 
 /// Elements between operands and between models.
 const GAP: usize = 8;
@@ -22,12 +24,14 @@ const GAP: usize = 8;
 /// Rows of a data set; the row after them is NaN, and every gap of the order points there.
 pub const EXAMPLES: usize = 50;
 
+/// The step that all cases run as.
 pub const STEP: Step =
     Step { first: 5, slot: 1, number: 3, lr_factor: 0.5, corrections: [0.271, 0.002997001] };
 
 /// What an output is compared by.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub enum Measure {
+    /// The largest value.
     Values,
     /// Differences of numbers of this size.
     Terms(f64),
@@ -35,22 +39,73 @@ pub enum Measure {
     Statistics,
 }
 
+/// An operation, and what it writes that is compared.
 pub struct Case {
+    /// The operation.
     pub op: Op,
+    /// What is compared, and by what.
     pub outputs: Vec<(Tensor, Measure)>,
 }
 
 /// Many operations as one program, their operands side by side in few spaces, between gaps of NaNs: a
 /// read beside an operand shows up in the outputs, a write beside one overwrites a NaN.
 pub struct Arena {
+    /// All operands of reals.
     pub reals: BTreeMap<Space, Vec<f32>>,
+    /// [`Space::Order`].
     pub order: Vec<u32>,
+    /// [`Space::Bytes`].
     pub bytes: Vec<u8>,
+    /// In the order in which they run.
     pub cases: Vec<Case>,
+    /// Where operands come from.
     pub random: ChaCha8Rng,
 }
 
+/// What an operation came to in one shape of its kernels, over all its cases.
+pub struct Line {
+    /// Name of the operation.
+    pub op: &'static str,
+    /// The shape of its kernel.
+    pub variant: Variant,
+    /// Whether the kernel merges sums within subgroups.
+    pub subgroups: bool,
+    /// So many cases.
+    pub cases: usize,
+    /// The largest difference from the twin, relative as [`Measure`] says; NaN if one is no number.
+    pub worst: f64,
+    /// Each difference above [`TOLERANCE`], padding that is not zero, and elements beside operands that were
+    /// overwritten.
+    pub failures: Vec<String>,
+}
+
+impl Line {
+    /// Whether the other is of the same operation in the same shape.
+    pub(super) fn is_like(&self, other: &Line) -> bool {
+        (self.op, self.variant, self.subgroups) == (other.op, other.variant, other.subgroups)
+    }
+
+    /// Takes another's cases in.
+    pub(super) fn add(&mut self, other: Line) {
+        self.cases += other.cases;
+        self.worst = larger(self.worst, other.worst);
+        self.failures.extend(other.failures);
+    }
+}
+
+/// The larger one, or NaN if either is.
+fn larger(a: f64, b: f64) -> f64 {
+    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
+}
+
+impl Default for Arena {
+    fn default() -> Arena {
+        Arena::new()
+    }
+}
+
 impl Arena {
+    /// None yet.
     pub fn new() -> Arena {
         let random = ChaCha8Rng::seed_from_u64(7);
         let mut arena = Arena { reals: BTreeMap::new(), order: vec![], bytes: vec![], cases: vec![], random };
@@ -105,6 +160,7 @@ impl Arena {
         tensor
     }
 
+    /// Room for an output.
     pub fn output(&mut self, role: u16, models: usize, rows: usize, cols: usize) -> Tensor {
         self.place(Space::Scratch(100 + role), models, rows, cols)
     }
@@ -121,6 +177,7 @@ impl Arena {
         tensor
     }
 
+    /// An operand's value.
     pub fn get(&self, tensor: Tensor, model: usize, row: usize, c: usize) -> f64 {
         self.reals[&tensor.space][tensor.at(model, row, 0) + c] as f64
     }
@@ -137,6 +194,7 @@ impl Arena {
         order
     }
 
+    /// Adds an operation whose outputs are compared by their values.
     pub fn case(&mut self, op: impl Into<Op>, outputs: &[Tensor]) {
         let outputs = outputs.iter().map(|&tensor| (tensor, Measure::Values)).collect();
         self.cases.push(Case { op: op.into(), outputs });
@@ -153,33 +211,30 @@ impl Arena {
     }
 
     /// Runs all cases on a device and reads all spaces.
-    pub fn run(&self, gpu: &GpuDevice, variant: Variant) -> BTreeMap<Space, Vec<f32>> {
-        let device = gpu.clone().with_variant(variant);
-        let results = pollster::block_on(async {
-            let mut session = Gpu::new(device, self.plan()).await?;
-            for (&space, values) in &self.reals {
-                session.write(space, bytemuck::cast_slice(values));
-            }
-            session.write(Space::Order, bytemuck::cast_slice(&self.order));
-            session.write(Space::Bytes, &self.bytes);
-            session.run(&[(0, STEP)]).await?;
-            let mut results = BTreeMap::new();
-            for &space in self.reals.keys() {
-                results.insert(space, session.read(space).await?);
-            }
-            Ok::<_, minilote::Error>(results)
-        });
-        results.unwrap_or_else(|error| panic!("{variant:?}: {error}"))
+    ///
+    /// # Errors
+    /// As for [`Gpu::new`] and [`Gpu::run`].
+    pub async fn run(&self, gpu: &GpuDevice) -> Result<BTreeMap<Space, Vec<f32>>> {
+        let mut session = Gpu::new(gpu.clone(), self.plan()).await?;
+        for (&space, values) in &self.reals {
+            session.write(space, bytemuck::cast_slice(values));
+        }
+        session.write(Space::Order, bytemuck::cast_slice(&self.order));
+        session.write(Space::Bytes, &self.bytes);
+        session.run(&[(0, STEP)]).await?;
+        let mut results = BTreeMap::new();
+        for &space in self.reals.keys() {
+            results.insert(space, session.read(space).await?);
+        }
+        Ok(results)
     }
 
-    /// Runs all cases on the twin and in both variants, and compares.
-    pub fn check(&self) {
-        self.check_in(&[Variant::Gpu, Variant::Software]);
-    }
-
-    /// [`Arena::check`] in these variants.
-    pub fn check_in(&self, variants: &[Variant]) {
-        let Some(gpu) = crate::gpu() else { return };
+    /// Runs all cases on the twin and on the device in these shapes of kernels, with subgroups and without where
+    /// that makes a difference, and compares.
+    ///
+    /// # Errors
+    /// As for [`Arena::run`].
+    pub async fn check(&self, gpu: &GpuDevice, variants: &[Variant]) -> Result<Vec<Line>> {
         let mut twin = Cpu::<f64>::new(self.plan());
         for (&space, values) in &self.reals {
             twin.memory.load(space, &values.iter().map(|&value| value as f64).collect::<Vec<_>>());
@@ -188,44 +243,34 @@ impl Arena {
         twin.memory.load_bytes(&self.bytes);
         twin.run(&[(0, STEP)]);
 
-        let mut failures = vec![];
-        let merges = |case: &Case| {
-            case.op.describe().dispatch(gpu.variant()).constants.iter().any(|(name, _)| *name == "SPLITS")
-        };
+        let merging = |case: &Case| merges(case.op.describe().dispatch(gpu.variant()).shader);
         let mut devices = vec![gpu.clone()];
         devices.extend(
-            (gpu.has_subgroups() && self.cases.iter().any(merges)).then(|| gpu.clone().without_subgroups()),
+            (gpu.has_subgroups() && self.cases.iter().any(merging)).then(|| gpu.clone().without_subgroups()),
         );
+        let mut lines = vec![];
         for (device, &variant) in devices.iter().flat_map(|gpu| variants.iter().map(move |v| (gpu, v))) {
-            let results = self.run(device, variant);
-            self.compare(variant, &results, &twin, &mut failures);
+            let device = device.clone().with_variant(variant);
+            let results = self.run(&device).await?;
+            lines.extend(self.compare(&device, &results, &twin));
         }
-        assert!(
-            failures.is_empty(),
-            "{} failures\n{}",
-            failures.len(),
-            failures[..failures.len().min(40)].join("\n")
-        );
+        Ok(lines)
     }
 
-    fn compare(
-        &self,
-        variant: Variant,
-        results: &BTreeMap<Space, Vec<f32>>,
-        twin: &Cpu<f64>,
-        failures: &mut Vec<String>,
-    ) {
+    fn compare(&self, gpu: &GpuDevice, results: &BTreeMap<Space, Vec<f32>>, twin: &Cpu<f64>) -> Vec<Line> {
+        let variant = gpu.variant();
+        let empty = |op: &Op| {
+            let subgroups = gpu.has_subgroups() && merges(op.describe().dispatch(variant).shader);
+            Line { op: op.name(), variant, subgroups, cases: 0, worst: 0.0, failures: vec![] }
+        };
         let mut guards: BTreeMap<Space, Vec<bool>> = BTreeMap::new();
-        let mut worst: BTreeMap<String, f64> = BTreeMap::new();
+        let mut lines: BTreeMap<&str, Line> = BTreeMap::new();
         for Case { op, outputs } in &self.cases {
+            let line = lines.entry(op.name()).or_insert_with(|| empty(op));
+            line.cases += 1;
             for &(tensor, measure) in outputs {
                 let (kernel, twin) = (&results[&tensor.space], twin.memory.get(tensor.space));
-                let name = format!(
-                    "{} {:?} of {} models, {variant:?}",
-                    op.name(),
-                    op.describe().shapes(),
-                    tensor.models
-                );
+                let name = || format!("{} of {} models", op.describe().shapes(), tensor.models);
                 let guard = guards.entry(tensor.space).or_insert_with(|| {
                     self.reals[&tensor.space].iter().map(|value| value.is_nan()).collect()
                 });
@@ -234,14 +279,13 @@ impl Arena {
                     guard[start..start + tensor.ld()].fill(false);
                     let padding = &kernel[start + tensor.cols..start + tensor.ld()];
                     if padding.iter().any(|&value| value != 0.0) {
-                        failures.push(format!("{name}: padding {padding:?} of row {row}"));
+                        line.failures.push(format!("{}: padding {padding:?} of row {row}", name()));
                     }
                 }
                 let error = error(tensor, measure, kernel, twin);
-                let worst = worst.entry(format!("{} {:?}", op.name(), variant)).or_insert(0.0);
-                *worst = worst.max(error);
+                line.worst = larger(line.worst, error);
                 if error.is_nan() || error > TOLERANCE {
-                    failures.push(format!("{name}: {:?} off by {error:.1e}", tensor.space));
+                    line.failures.push(format!("{}: {:?} off by {error:.1e}", name(), tensor.space));
                 }
             }
         }
@@ -249,11 +293,11 @@ impl Arena {
             let written = |(i, guarded): (usize, bool)| guarded && results[&space][i].is_finite();
             let count = guard.into_iter().enumerate().filter(|&place| written(place)).count();
             if count > 0 {
-                failures
-                    .push(format!("{variant:?}: {count} elements beside the operands of {space:?} written"));
+                let failure = format!("{count} elements beside the operands of {space:?} written");
+                lines.values_mut().for_each(|line| line.failures.push(failure.clone()));
             }
         }
-        worst.iter().for_each(|(name, error)| println!("worst error of {name}: {error:.1e}"));
+        lines.into_values().collect()
     }
 }
 
@@ -273,6 +317,7 @@ pub fn plan(ops: Vec<Op>, spaces: BTreeMap<Space, usize>) -> Plan {
     Plan { spec, models: 1, data, layout, rule, form, programs, record: 4, slots: 1, spaces }
 }
 
+/// Model and row of every row of a tensor.
 pub fn rows(tensor: Tensor) -> impl Iterator<Item = (usize, usize)> {
     (0..tensor.models).flat_map(move |model| (0..tensor.rows).map(move |row| (model, row)))
 }

@@ -1,0 +1,350 @@
+//! Every operation over many shapes, as cases for the kernels and their twins.
+
+use rand::RngExt;
+
+use super::arena::{Arena, Case, EXAMPLES, Measure, normal, rows};
+use crate::ops::*;
+
+/// How far samples go.
+pub struct Extent {
+    /// Rows, columns, and lengths of parameters.
+    pub sizes: &'static [usize],
+    /// Rows, depth and columns of the products that every tile computes.
+    pub products: &'static [[usize; 3]],
+    /// Whether there is a case of more elements than a dispatch has lanes.
+    pub beyond_lanes: bool,
+}
+
+impl Extent {
+    /// Every number of models, rows and columns.
+    fn shapes(&self) -> Vec<[usize; 3]> {
+        let pairs = self.sizes.iter().flat_map(|&rows| self.sizes.iter().map(move |&cols| (rows, cols)));
+        let shapes = pairs.flat_map(|(rows, cols)| [[1, rows, cols], [3, rows, cols]]);
+        shapes.chain(self.beyond_lanes.then_some([1, 1100, 1000])).collect()
+    }
+}
+
+type Fill = dyn Fn(&mut Arena, &Extent);
+
+/// Cases that run as one program.
+pub struct Sample {
+    /// What it is about.
+    pub name: &'static str,
+    /// The shapes of kernels that it is for.
+    pub variants: &'static [Variant],
+    fill: Box<Fill>,
+}
+
+const FUNCTIONS: [Function; 3] = [Function::Relu, Function::Tanh, Function::Sigmoid];
+const PRODUCTS: [Product; 3] = [Product::AB, Product::ABt, Product::AtB];
+
+impl Sample {
+    fn new(
+        name: &'static str,
+        variants: &'static [Variant],
+        fill: impl Fn(&mut Arena, &Extent) + 'static,
+    ) -> Sample {
+        Sample { name, variants, fill: Box::new(fill) }
+    }
+
+    /// Its cases.
+    pub fn arena(&self, extent: &Extent) -> Arena {
+        let mut arena = Arena::new();
+        (self.fill)(&mut arena, extent);
+        arena
+    }
+
+    /// All operations but those of stages.
+    pub fn all() -> Vec<Sample> {
+        const BOTH: &[Variant] = &[Variant::Gpu, Variant::Software];
+        let mut all = vec![
+            Sample::new("batch_norm_of_centered_columns", BOTH, |arena, extent| {
+                for [models, rows, cols] in extent.shapes() {
+                    let x = arena.input(0, models, rows, cols);
+                    batch_norm(arena, x);
+                }
+            }),
+            Sample::new("batch_norm_of_columns_far_from_zero", BOTH, |arena, extent| {
+                for [models, rows, cols] in extent.shapes() {
+                    let x = arena.derive(0, [models, rows, cols], |random, _| 1e4 + normal(random));
+                    batch_norm(arena, x);
+                }
+            }),
+            Sample::new("column_sum", BOTH, column_sum),
+            Sample::new("loss", BOTH, loss),
+            Sample::new("optimizer", BOTH, optimizer),
+            Sample::new("dropout", BOTH, dropout),
+        ];
+        for kind in PRODUCTS {
+            all.push(Sample::new("matmul", BOTH, move |arena, extent| matmul(arena, extent, kind)));
+        }
+        for kind in PRODUCTS {
+            for variants in BOTH.chunks(1) {
+                let fill = move |arena: &mut Arena, extent: &Extent| tiles(arena, extent, kind, variants[0]);
+                all.push(Sample::new("matmul_with_every_tile", variants, fill));
+            }
+        }
+        for space in [Space::Inputs, Space::Bytes] {
+            all.push(Sample::new("gather", BOTH, move |arena, extent| gather(arena, extent, space)));
+        }
+        for function in FUNCTIONS {
+            let fill = move |arena: &mut Arena, extent: &Extent| activation(arena, extent, function);
+            all.push(Sample::new("activation", BOTH, fill));
+        }
+        all
+    }
+}
+
+/// A product of random factors; `number` picks what follows it.
+pub fn product(
+    arena: &mut Arena,
+    product: Product,
+    models: usize,
+    sizes: [usize; 3],
+    number: usize,
+) -> MatMul {
+    let [rows, depth, cols] = sizes;
+    let transposed = |on: bool, [rows, cols]: [usize; 2]| if on { [cols, rows] } else { [rows, cols] };
+    let a = transposed(product == Product::AtB, [rows, depth]);
+    let b = transposed(product == Product::ABt, [depth, cols]);
+    let (a, b) = (arena.input(0, models, a[0], a[1]), arena.input(1, models, b[0], b[1]));
+    let mut op = MatMul::new(product, a, b, arena.output(0, models, rows, cols));
+    let function = FUNCTIONS[number % 3];
+    match number % 5 {
+        0 => op.bias = Some(arena.input(1, models, 1, cols)),
+        1 => op.function = Some(function),
+        2 => {
+            op.bias = Some(arena.input(1, models, 1, cols));
+            op.function = Some(function);
+        }
+        3 => op.slope = Some((function, arena.input(1, models, rows, cols))),
+        _ => {}
+    }
+    op
+}
+
+/// Every pair of sizes in every two of the three places, then more at random.
+fn matmul(arena: &mut Arena, extent: &Extent, kind: Product) {
+    let n = extent.sizes.len();
+    let mut sizes: Vec<[usize; 3]> = vec![];
+    for i in 0..n {
+        sizes.extend((0..n).map(|j| [i, j, (i + j) % n].map(|place| extent.sizes[place])));
+    }
+    sizes.extend((0..20).map(|_| [0; 3].map(|_: usize| extent.sizes[arena.random.random_range(0..n)])));
+    for (i, sizes) in sizes.into_iter().enumerate() {
+        for models in [1, 3] {
+            let op = product(arena, kind, models, sizes, i);
+            let out = op.out;
+            arena.case(op, &[out]);
+        }
+    }
+}
+
+fn tiles(arena: &mut Arena, extent: &Extent, kind: Product, variant: Variant) {
+    for (t, &tile) in Tile::candidates(variant).iter().enumerate() {
+        for (i, &sizes) in extent.products.iter().enumerate() {
+            let models = 1 + 2 * (i % 2);
+            let op = MatMul { tile: Some(tile), ..product(arena, kind, models, sizes, t + i) };
+            let out = op.out;
+            arena.case(op, &[out]);
+        }
+    }
+}
+
+fn gather(arena: &mut Arena, extent: &Extent, space: Space) {
+    for [models, rows, cols] in extent.shapes() {
+        let inputs = arena.place(space, 1, EXAMPLES + 1, cols);
+        let inputs = Tensor { rows: EXAMPLES, stride: 0, ..inputs };
+        for row in 0..EXAMPLES {
+            let start = inputs.at(0, row, 0);
+            match space {
+                Space::Bytes => {
+                    arena.bytes[start..][..inputs.ld()].fill(0);
+                    arena.random.fill(&mut arena.bytes[start..][..cols]);
+                }
+                _ => {
+                    let reals = arena.reals.get_mut(&space).unwrap();
+                    reals[start..][..inputs.ld()].fill(0.0);
+                    reals[start..][..cols].fill_with(|| arena.random.random());
+                }
+            }
+        }
+        let (order, out) = (arena.order(models, rows), arena.output(0, models, rows, cols));
+        arena.case(Gather { inputs, order, out }, &[out]);
+    }
+}
+
+fn activation(arena: &mut Arena, extent: &Extent, function: Function) {
+    for [models, rows, cols] in extent.shapes() {
+        let (x, dy) = (arena.input(0, models, rows, cols), arena.input(1, models, rows, cols));
+        let (out, dx) = (arena.output(0, models, rows, cols), arena.output(1, models, rows, cols));
+        arena.case(Activation { function, x, out }, &[out]);
+        arena.case(ActivationBackward { function, y: x, dy, dx }, &[dx]);
+    }
+}
+
+/// The statistics of x, in the form in which a kernel reads them.
+fn stats(arena: &mut Arena, x: Tensor) -> Tensor {
+    let n = x.rows as f64;
+    let column = |arena: &Arena, m, c, f: &dyn Fn(f64) -> f64| {
+        (0..x.rows).map(|r| f(arena.get(x, m, r, c))).sum::<f64>() / n
+    };
+    let mut values = vec![];
+    for model in 0..x.models {
+        let means: Vec<f64> = (0..x.cols).map(|c| column(arena, model, c, &|x| x)).collect();
+        let of = |(c, &mean): (usize, &f64)| column(arena, model, c, &|x| (x - mean) * (x - mean));
+        let variances = means.iter().enumerate().map(of).collect();
+        let low = means.iter().map(|&mean| mean - mean as f32 as f64).collect();
+        values.push([means, low, variances]);
+    }
+    arena.derive(2, [x.models, 3, x.cols], |_, [m, r, c]| values[m][r][c])
+}
+
+/// Batch normalization of x, forward and backward.
+pub fn batch_norm(arena: &mut Arena, x: Tensor) {
+    let Tensor { models, rows, cols, .. } = x;
+    let eps = 1e-5;
+    let (stats_out, log) = (arena.output(0, models, 3, cols), arena.place(Space::Log, 2 * models, 3, cols));
+    let log = Tensor { models, slot: models * log.stride, ..log };
+    let mut measured = [stats_out, log].map(|tensor| (tensor, Measure::Statistics)).to_vec();
+    let statistics = ColumnStats { x, stats: stats_out, log };
+    arena.cases.push(Case { op: statistics.clone().into(), outputs: measured.clone() });
+
+    let stats = stats(arena, x);
+    let (gamma, beta) = (arena.input(3, models, 1, cols), arena.input(3, models, 1, cols));
+    let out = arena.output(1, models, rows, cols);
+    let function = [None, Some(Function::Relu), Some(Function::Tanh), Some(Function::Sigmoid)][cols % 4];
+    let norm = BatchNorm { x, stats, gamma, beta, function, out, eps };
+    arena.case(norm.clone(), &[out]);
+
+    // The same in one: its own statistics, and the output from them.
+    let (stats_out, log) = (arena.output(0, models, 3, cols), arena.place(Space::Log, 2 * models, 3, cols));
+    let log = Tensor { models, slot: models * log.stride, ..log };
+    let out = arena.output(1, models, rows, cols);
+    let norm = BatchNorm { stats: stats_out, out, ..norm };
+    for (tensor, (measured, _)) in [stats_out, log].into_iter().zip(&mut measured) {
+        *measured = tensor;
+    }
+    let op = BatchNormTrain { stats: ColumnStats { stats: stats_out, log, ..statistics }, norm }.into();
+    measured.push((out, Measure::Values));
+    arena.cases.push(Case { op, outputs: measured });
+
+    let dy = arena.input(1, models, rows, cols);
+    let (dgamma, dbeta) = (arena.output(2, models, 1, cols), arena.output(2, models, 1, cols));
+    let slope = function.map(|function| (function, arena.input(1, models, rows, cols)));
+    let reduce = BatchNormReduce { x, dy, stats, slope: None, dgamma, dbeta, eps };
+    arena.case(reduce.clone(), &[dgamma, dbeta]);
+
+    let (dx, mut largest) = (arena.output(3, models, rows, cols), 0.0f64);
+    let mut sums = vec![[0.0; 2]; models * cols];
+    for (m, r) in self::rows(x) {
+        for c in 0..cols {
+            let at = |tensor, row| arena.get(tensor, m, row, c);
+            let deviation = (at(stats, 2) + eps).sqrt();
+            largest = largest.max((at(gamma, 0) / deviation * at(dy, r)).abs());
+            sums[m * cols + c][0] += at(dy, r) * (at(x, r) - at(stats, 0) - at(stats, 1)) / deviation;
+            sums[m * cols + c][1] += at(dy, r);
+        }
+    }
+    let [dgamma, dbeta] =
+        [0, 1].map(|i| arena.derive(4, [models, 1, cols], |_, [m, _, c]| sums[m * cols + c][i]));
+    let given = BatchNormReduce { dgamma, dbeta, ..reduce.clone() };
+    let op = BatchNormBackward { reduce: given, gamma, dx }.into();
+    // Of two rows, what is left of dy after its mean and slope is almost nothing.
+    arena.cases.push(Case { op, outputs: vec![(dx, Measure::Terms(largest))] });
+
+    // Both in one, through an activation.
+    let [dgamma, dbeta] = [(); 2].map(|()| arena.output(2, models, 1, cols));
+    let dx = arena.output(3, models, rows, cols);
+    let op = BatchNormGradient(BatchNormBackward {
+        reduce: BatchNormReduce { dgamma, dbeta, slope, ..reduce },
+        gamma,
+        dx,
+    });
+    let mut outputs = [dgamma, dbeta].map(|tensor| (tensor, Measure::Values)).to_vec();
+    outputs.push((dx, Measure::Terms(largest)));
+    arena.cases.push(Case { op: op.into(), outputs });
+}
+
+fn column_sum(arena: &mut Arena, extent: &Extent) {
+    for [models, rows, cols] in extent.shapes() {
+        let x = arena.input(0, models, rows, cols);
+        let out = arena.place(Space::Log, 2 * models, 1, cols);
+        let out = Tensor { models, slot: models * out.stride, ..out };
+        arena.case(ColumnSum { x, out }, &[out]);
+    }
+}
+
+fn loss(arena: &mut Arena, extent: &Extent) {
+    for [models, rows, cols] in extent.shapes() {
+        let kinds = match cols {
+            1 => &[LossKind::BinaryCrossEntropy, LossKind::SquaredError][..],
+            _ => &[LossKind::SoftmaxCrossEntropy][..],
+        };
+        for &kind in kinds {
+            let targets = Tensor { stride: 0, ..arena.place(Space::Targets, 1, 1, EXAMPLES) };
+            let classes = cols.max(2) as u32;
+            arena.fill(targets, |random, _| random.random_range(0..classes) as f64);
+            let start = targets.at(0, 0, 0);
+            arena.reals.get_mut(&Space::Targets).unwrap()[start + EXAMPLES..][..2].fill(f32::NAN);
+            let order = arena.order(models, rows);
+            let case = |arena: &mut Arena, op: fn(Loss, Tensor) -> Op, per_row: bool| {
+                let logits = arena.derive(0, [models, rows, cols], |random, _| 10.0 * normal(random));
+                let metrics = arena.output(1, models, rows, 4);
+                let sum = arena.place(Space::Log, 2 * models, 1, 4);
+                let sum = Tensor { models, slot: models * sum.stride, ..sum };
+                let loss = Loss { kind, logits, order, targets, metrics };
+                // A gradient is the difference of two shares, divided by the rows.
+                let gradient = (logits, Measure::Terms(1.0 / rows as f64));
+                let metrics = (if per_row { metrics } else { sum }, Measure::Values);
+                arena.cases.push(Case { op: op(loss, sum), outputs: vec![gradient, metrics] });
+            };
+            case(arena, |loss, _| loss.into(), true);
+            case(
+                arena,
+                |loss, out| LossTotal { sum: ColumnSum { x: loss.metrics, out }, loss }.into(),
+                false,
+            );
+        }
+    }
+}
+
+fn optimizer(arena: &mut Arena, extent: &Extent) {
+    let rules = [
+        Rule::Sgd,
+        Rule::Momentum { momentum: 0.9, nesterov: false },
+        Rule::Momentum { momentum: 0.9, nesterov: true },
+        Rule::Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8 },
+    ];
+    for rule in rules {
+        for (models, size) in [1, 3]
+            .into_iter()
+            .flat_map(|m| extent.sizes.iter().map(move |&size| (m, size)))
+            .chain(extent.beyond_lanes.then_some((1, 1100000)))
+        {
+            let spaces = [Space::Params, Space::Grads, Space::Moment1, Space::Moment2];
+            let [theta, grads, u, v] = spaces.map(|space| {
+                let tensor = arena.place(space, models, 1, size);
+                let squared = space == Space::Moment2;
+                let value = |normal: f64| if squared { normal * normal } else { normal };
+                arena.fill(tensor, |random, _| value(normal(random)));
+                tensor
+            });
+            let _ = grads;
+            let outputs: &[Tensor] = match rule {
+                Rule::Sgd => &[theta],
+                Rule::Momentum { .. } => &[theta, u],
+                Rule::Adam { .. } => &[theta, u, v],
+            };
+            arena.case(Optimizer { rule, theta, decayed: size / 2 / 4 * 4 }, outputs);
+        }
+    }
+}
+
+fn dropout(arena: &mut Arena, extent: &Extent) {
+    for [models, rows, cols] in extent.shapes() {
+        let (x, out) = (arena.input(0, models, rows, cols), arena.output(0, models, rows, cols));
+        let layer = (rows % 5) as u32;
+        arena.case(Dropout { x, out, p: 0.3, layer }, &[out]);
+    }
+}
