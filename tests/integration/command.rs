@@ -2,6 +2,7 @@
 
 mod bench;
 mod doctor;
+mod hostile;
 mod refused;
 mod report;
 mod resume;
