@@ -229,7 +229,23 @@ impl Spec {
             (Task::Binary | Task::Regression, outputs) if outputs > 1 => {
                 refuse(format!("a {} task has one output, not {outputs}", self.task))
             }
+            _ if !matches!(self.layers.last(), Some(Layer::Linear { .. })) => {
+                refuse("the last layer must be linear: its outputs are what is predicted".into())
+            }
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_last_must_be_linear() {
+        let mut spec = Spec::mlp(Task::Regression, 3, &[2], 1, Function::Relu, Norm::Before, 0.0);
+        spec.check().unwrap();
+        spec.layers.push(Layer::BatchNorm { features: 1, eps: EPS });
+        assert!(spec.check().unwrap_err().to_string().contains("the last layer must be linear"));
     }
 }
