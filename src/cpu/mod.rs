@@ -31,6 +31,10 @@ pub trait Real: Float + NumAssign + Default + lanes::Lanes + Send + Sync + std::
 
     /// `eˣ`, in a form that loops over it vectorize.
     fn exponential(self) -> Self;
+
+    /// Runs an operation's twin. Not generic, so that the twins are compiled with this crate and not again with each
+    /// that uses it.
+    fn run(op: &Op, memory: &mut Memory<Self>, step: &Step);
 }
 
 impl Real for f32 {
@@ -64,6 +68,10 @@ impl Real for f32 {
         let two_to = |n: i32| f32::from_bits((n.wrapping_add(127) << 23) as u32);
         power * two_to(n >> 1) * two_to(n.wrapping_sub(n >> 1))
     }
+
+    fn run(op: &Op, memory: &mut Memory<f32>, step: &Step) {
+        op.run(memory, step);
+    }
 }
 
 impl Real for f64 {
@@ -77,6 +85,10 @@ impl Real for f64 {
 
     fn exponential(self) -> f64 {
         self.exp()
+    }
+
+    fn run(op: &Op, memory: &mut Memory<f64>, step: &Step) {
+        op.run(memory, step);
     }
 }
 
@@ -267,7 +279,7 @@ impl<T: Real> Cpu<T> {
     pub fn run(&mut self, steps: &[(usize, Step)]) -> Vec<f64> {
         for (program, step) in steps {
             for op in &self.plan.programs[*program].ops {
-                op.run(&mut self.memory, step);
+                T::run(op, &mut self.memory, step);
             }
         }
         let log = self.memory.get(Space::Log);
