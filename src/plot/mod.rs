@@ -34,6 +34,8 @@ const LEFT: f64 = 74.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 22.0;
 const BOTTOM: f64 = 44.0;
+/// Of a letter's width, at the most on average: a drawing can't ask how wide its text is.
+const LETTER: f64 = 7.5;
 
 /// How values lie along an axis.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -191,10 +193,12 @@ impl Plot {
         let (right, bottom) = (x.end, y.begin);
         for tick in x.ticks() {
             let (at, text) = (x.place(tick), label(tick));
+            // A long number at the right edge stands to the left of its place.
+            let middle = at.min(WIDTH - LETTER / 2.0 * text.chars().count() as f64);
             let _ = writeln!(
                 svg,
                 "<path class=\"grid\" d=\"M{at:.1} {TOP}V{bottom}\"/>\
-                 <text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{text}</text>",
+                 <text x=\"{middle:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{text}</text>",
                 bottom + 17.0
             );
         }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use super::{Plot, STYLE, Series, WIDTH, escape, named, sample};
+use super::{LETTER, Plot, STYLE, Series, WIDTH, escape, named, sample};
 use crate::Result;
 use crate::files::write_whole;
 
@@ -11,8 +11,6 @@ use crate::files::write_whole;
 const GAP: f64 = 16.0;
 /// Of the title and of each row of the legend.
 const ROW: f64 = 18.0;
-/// Of a letter, at the most on average: an SVG file can't ask how wide its text is.
-const LETTER: f64 = 7.5;
 
 /// Figures beside one another, so many in a row, as a whole SVG file that follows the theme of the browser. The figures
 /// of a row should be of one height. A title has room for about 55 letters.

@@ -139,6 +139,45 @@ pub fn curves(runs: &[Run]) -> Vec<Plot> {
     plots
 }
 
+/// The loss by what it took: examples seen, updates, seconds of training. Of several runs it is that of validation,
+/// where there is one.
+pub fn costs(runs: &[Run]) -> Vec<Plot> {
+    let [Curve { axis, keys, .. }, _] = measures(runs[0].model.spec.task);
+    let validates = runs.iter().all(|run| run.epochs.iter().any(|line| at(line, keys[1]).is_some()));
+    let plot = |name: &str| {
+        let of_key = |run: &Run, key: &str| of_cost(run, name, key);
+        let (part, series): (&str, Vec<Series>) = match runs {
+            [run] => (
+                "Loss",
+                (0..2).map(|i| line(["training", "validation"][i], i, of_key(run, keys[i]))).collect(),
+            ),
+            _ => {
+                let key = keys[usize::from(validates)];
+                let of_run = |(style, run): (usize, &Run)| line(&run.name, style, of_key(run, key));
+                let part = if validates { "Validation loss" } else { "Training loss" };
+                (part, runs.iter().enumerate().map(of_run).collect())
+            }
+        };
+        let series = series.into_iter().filter(|series| !series.points.is_empty()).collect();
+        Plot::new(&format!("{part} by {name}"), Axis::new(name, Spacing::Linear), axis.clone(), series)
+    };
+    ["examples", "updates", "seconds"].map(plot).into_iter().filter(|plot| !plot.series.is_empty()).collect()
+}
+
+/// A number of the log by the examples, updates or seconds up to the end of its epoch.
+fn of_cost(run: &Run, cost: &str, key: &str) -> Vec<(f64, f64)> {
+    let mut sum = 0.0;
+    let point = |line: &Value| {
+        sum += match cost {
+            "examples" => at(line, "/rows")?,
+            "updates" => run.updates_per_epoch()?,
+            _ => at(line, "/seconds")?,
+        };
+        Some((sum, at(line, key)?))
+    };
+    run.epochs.iter().filter_map(point).collect()
+}
+
 /// The ROC curve of binary classifications, or predicted against true values of one regression.
 pub fn predictions(runs: &[Run]) -> Vec<Plot> {
     let (roc, values) = (roc(runs), if let [run] = runs { values(run) } else { None });

@@ -119,7 +119,7 @@ fn several(runs: &[Run]) -> String {
     let mut body = heading("Scores") + &tables::scores(runs);
     body += &heading("Curves");
     body += &paragraph(text::AVERAGES);
-    body += &grid(&figures::curves(runs));
+    body += &grid(&[figures::curves(runs), figures::costs(runs)].concat());
     let predictions = figures::predictions(runs);
     if !predictions.is_empty() {
         body += &(heading("Predictions") + &grid(&predictions));
@@ -141,7 +141,7 @@ fn one(runs: &[Run], run: &Run) -> String {
     }
     body += &heading("Curves");
     body += &paragraph(&format!("{} {}", text::axis(run), text::AVERAGES));
-    body += &grid(&figures::curves(runs));
+    body += &grid(&[figures::curves(runs), figures::costs(runs)].concat());
     body += &details("All epochs as a table", &tables::epochs(run));
     body += &heading("Predictions");
     body += &paragraph(&text::scored(run));

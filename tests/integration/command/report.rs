@@ -6,6 +6,10 @@ use std::path::Path;
 
 use super::{DATA, directory, json, read, run, succeed, train};
 
+/// The figures of a run's course: curves, then the loss by what it took.
+const COURSE: [&str; 6] =
+    ["Loss", "Accuracy", "Learning rate", "Loss by examples", "Loss by updates", "Loss by seconds"];
+
 /// The figures of weights; on the CPU, steps leave gradients in memory.
 const NORMS: [&str; 2] = ["Weights", "Gradients of the last minibatch's loss"];
 
@@ -72,12 +76,12 @@ fn a_binary_run_reports_its_curve_its_matrix_and_its_layers() {
     let html = page(at.join("run/report.html"));
     let summary = json(&read(at.join("run/summary.json")));
     let shown = figures(&html);
-    assert_eq!(shown[..3], ["Loss", "Accuracy", "Learning rate"]);
-    assert!(shown[3].starts_with("ROC curve of &quot;malignant&quot;, test rows: AUC 0."), "{}", shown[3]);
+    assert_eq!(shown[..6], COURSE);
+    assert!(shown[6].starts_with("ROC curve of &quot;malignant&quot;, test rows: AUC 0."), "{}", shown[6]);
     let layers = ["Layer 1, batch norm of 8", "Layer 4, batch norm of 4"];
     let layers = layers.map(|layer| ["mean", "deviation"].map(|what| format!("{layer}: {what}")));
     let rest: Vec<&str> = layers.iter().flatten().map(String::as_str).chain(NORMS).collect();
-    assert_eq!(shown[4..], rest);
+    assert_eq!(shown[7..], rest);
     expect(
         &html,
         &[
@@ -85,6 +89,8 @@ fn a_binary_run_reports_its_curve_its_matrix_and_its_layers() {
             "30-8-4-1 with",
             "best: epoch",
             "minibatches of 32",
+            "<title>training: examples 1110, cross-entropy (nats) ",
+            "<title>validation: updates 36, cross-entropy (nats) ",
             "<title>3.weight: epoch 3, Euclidean norm ",
             "<title>validation: epoch 3, cross-entropy (nats) ",
             "<title>minibatches: epoch ",
@@ -115,7 +121,7 @@ fn a_binary_run_reports_its_curve_its_matrix_and_its_layers() {
     fs::write(at.join("run/log.jsonl"), old.join("\n") + "\n").unwrap();
     assert_eq!(succeed(&at, "report run"), "report: run/report.html\n");
     let html = page(at.join("run/report.html"));
-    assert_eq!(figures(&html), ["Loss", "Accuracy", "Learning rate"]);
+    assert_eq!(figures(&html), COURSE);
     let summary = read(at.join("run/summary.json")).replace("\"verdict\"", "\"unknown\"");
     fs::write(at.join("run/summary.json"), summary).unwrap();
     succeed(&at, "report run");
@@ -135,7 +141,7 @@ fn a_classification_and_a_regression_report_what_they_predict() {
     let flags = "--device cpu --epochs 2 --quiet";
     succeed(&at, &format!("train t.csv --target c --test 0 --norm none --lambda 1 --out classes {flags}"));
     let html = page(at.join("classes/report.html"));
-    assert_eq!(figures(&html), ["Loss", "Accuracy", "Learning rate", NORMS[0], NORMS[1]]);
+    assert_eq!(figures(&html), [&COURSE[..], &NORMS].concat());
     expect(
         &html,
         &["true \\ predicted", "recall", "&lt;b&gt;&amp;&quot;classes&quot;", "as there are no test rows"],
@@ -146,7 +152,9 @@ fn a_classification_and_a_regression_report_what_they_predict() {
     succeed(&at, &target);
     let html = page(at.join("values/report.html"));
     let predicted = "Predicted against true values, 88 test rows";
-    assert_eq!(figures(&html)[..4], ["Loss, training", "RMSE, training", "Learning rate", predicted]);
+    let shown = figures(&html);
+    assert_eq!(shown[..3], ["Loss, training", "RMSE, training", "Learning rate"]);
+    assert_eq!((&shown[3..6], shown[6]), (&COURSE[3..], predicted));
     expect(&html, &["true progression", "test R²", "RMSE (units of the target)"]);
     assert_eq!(html.matches("<title>row: true progression ").count(), 88);
 
@@ -170,6 +178,9 @@ fn several_runs_lie_over_one_another_and_what_differs_is_marked() {
             "Training accuracy",
             "Validation accuracy",
             "Learning rate",
+            "Validation loss by examples",
+            "Validation loss by updates",
+            "Validation loss by seconds",
             "ROC curves"
         ]
     );
