@@ -15,10 +15,12 @@ mod sweep;
 mod training;
 mod tune;
 
+use std::ops::ControlFlow;
 use std::sync::OnceLock;
 
 use minilote::Device;
 use minilote::gpu::GpuDevice;
+use minilote::train::{Observer, Progress, StepRecord};
 
 /// The adapter that tests run on; `None` only where `MINILOTE_SKIP_GPU=1` says so.
 pub fn gpu() -> Option<GpuDevice> {
@@ -43,4 +45,14 @@ pub fn devices() -> Vec<(String, Device)> {
     let mut devices = vec![("CPU backend".to_string(), Device::Cpu)];
     devices.extend(gpu().map(|gpu| (gpu.summary().name.clone(), Device::Gpu(gpu))));
     devices
+}
+
+/// Breaks training off after so many chunks.
+pub struct Impatient(pub usize);
+
+impl Observer for Impatient {
+    fn steps(&mut self, _: &[StepRecord], _: &Progress) -> minilote::Result<ControlFlow<()>> {
+        self.0 = self.0.saturating_sub(1);
+        Ok(if self.0 == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
 }

@@ -10,13 +10,13 @@ use minilote::ops::{Function, Space, Step, Variant};
 use minilote::program::{Mode, Plan};
 use minilote::sweep::{Grid, Leaderboard, Mean, Sweep, passes, room, sweep};
 use minilote::train::{
-    Batch, Config, End, Group, Observer, OptimizerKind, Outcome, Progress, Sizes, StepRecord, Trainer,
-    TrainingData, train, train_all,
+    Batch, Config, End, Group, Observer, OptimizerKind, Outcome, Sizes, Trainer, TrainingData, train,
+    train_all,
 };
 use minilote::{Device, Engine, Error};
 use pollster::block_on;
 
-use crate::{devices, gpu};
+use crate::{Impatient, devices, gpu};
 
 fn cancer() -> Config {
     Config { target: Some("diagnosis".into()), epochs: 4, batch: Some(Batch::Rows(33)), ..Config::default() }
@@ -314,16 +314,6 @@ fn a_grid_too_large_for_a_device_is_cut() {
 fn sweep_all(configs: &[Config], observer: &mut dyn Observer) -> Sweep {
     let passes = passes(&data(), configs, &Device::Cpu).unwrap();
     block_on(sweep(&data(), configs, &passes, &Device::Cpu, observer)).unwrap()
-}
-
-/// Ends a sweep after so many chunks.
-struct Impatient(usize);
-
-impl Observer for Impatient {
-    fn steps(&mut self, _: &[StepRecord], _: &Progress) -> minilote::Result<ControlFlow<()>> {
-        self.0 = self.0.saturating_sub(1);
-        Ok(if self.0 == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-    }
 }
 
 #[test]

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use minilote::data::{Inputs, Order, Standardize, epoch_order};
 use minilote::model::{Model, Norm, Source};
 use minilote::train::{
-    Batch, Config, End, Epoch, Norms, Observer, OptimizerKind, Outcome, Part, Predictor, Progress, Rows,
-    ScheduleKind, Sizes, StepRecord, Trainer, TrainingData, importance, score, train,
+    Batch, Config, End, Epoch, Norms, Observer, OptimizerKind, Outcome, Part, Predictor, Rows, ScheduleKind,
+    Sizes, StepRecord, Trainer, TrainingData, importance, score, train,
 };
 use minilote::{Device, Error};
 use ndarray::{Array1, Array2};
 use pollster::block_on;
 
-use crate::devices;
+use crate::{Impatient, devices};
 
 fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data").join(name)
@@ -202,16 +202,6 @@ fn chunks_stay_long_after_a_short_validation() {
         chunks.push(count);
     }
     assert_eq!(chunks[3], 1, "of 12 steps: {chunks:?}");
-}
-
-/// Breaks a run off after so many chunks.
-struct Impatient(usize);
-
-impl Observer for Impatient {
-    fn steps(&mut self, _: &[StepRecord], _: &Progress) -> minilote::Result<ControlFlow<()>> {
-        self.0 = self.0.saturating_sub(1);
-        Ok(if self.0 == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-    }
 }
 
 #[test]
