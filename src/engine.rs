@@ -142,6 +142,27 @@ impl Engine {
         }
     }
 
+    /// Whether its device was lost: see [`GpuDevice::was_lost`].
+    pub fn was_lost(&self) -> bool {
+        if let Engine::Gpu(gpu) = self { gpu.device().was_lost() } else { false }
+    }
+
+    /// Whether another device would take the place of one that was lost: not of one of the caller's own.
+    pub fn is_renewable(&self) -> bool {
+        if let Engine::Gpu(gpu) = self { gpu.device().is_renewable() } else { false }
+    }
+
+    /// The session anew, with nothing written, on a device in the place of the one that was lost.
+    ///
+    /// # Errors
+    /// As for [`Engine::new`]; [`Error::Device`] if the adapter has lost three devices or is gone.
+    pub async fn renew(&mut self) -> Result<()> {
+        if let Engine::Gpu(gpu) = self {
+            **gpu = Gpu::new(gpu.device().clone(), gpu.plan().clone()).await?;
+        }
+        Ok(())
+    }
+
     /// See [`Gpu::note`].
     pub fn note(&self) -> Option<&str> {
         if let Engine::Gpu(gpu) = self { gpu.note() } else { None }

@@ -118,6 +118,11 @@ fn print_json(value: &impl serde::Serialize) -> Result<()> {
     print(&(text + "\n"))
 }
 
+/// What a person sees of a loss that training survived.
+fn recovered(error: &Error, updates: usize) {
+    note(&format!("{error}\ntraining goes on from step {updates}, on the same adapter opened anew"));
+}
+
 /// A line to standard error; there is nobody to tell if that fails.
 fn note(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");

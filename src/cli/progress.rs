@@ -353,6 +353,11 @@ impl Observer for Watch {
         self.checkpoints.save(&checkpoint)
     }
 
+    fn recovered(&mut self, error: &Error, updates: usize) -> Result<()> {
+        super::recovered(error, updates);
+        Ok(())
+    }
+
     fn epoch(&mut self, epoch: &Epoch, valid: Option<&Validation>, best: bool) -> Result<()> {
         self.seconds += epoch.seconds;
         if let (true, Some(valid)) = (best, valid) {

@@ -366,6 +366,11 @@ impl Observer for Watch<'_> {
         Ok(ControlFlow::Continue(()))
     }
 
+    fn recovered(&mut self, error: &Error, updates: usize) -> Result<()> {
+        super::recovered(error, updates);
+        Ok(())
+    }
+
     fn epoch(&mut self, epoch: &Epoch, valid: Option<&Validation>, _: bool) -> Result<()> {
         if let Some(valid) = valid
             && self.best.is_none_or(|(_, best)| valid.loss < best.loss)

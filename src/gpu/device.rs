@@ -1,8 +1,10 @@
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
 use super::compiled::Compiled;
+use super::lost::Life;
 use crate::ops::Variant;
 use crate::program::Limits;
 use crate::{Error, Result, cache};
@@ -70,8 +72,11 @@ pub struct GpuDevice {
     pub(super) compiled: Option<Arc<Compiled>>,
     /// Stem and source of kernels that are not as in `shaders/`.
     pub(super) replaced: Vec<(&'static str, Arc<str>)>,
-    /// What went wrong outside of a call that could say so.
-    pub(super) fault: Arc<Mutex<Option<String>>>,
+    /// Whether it is of [`GpuDevice::open`].
+    pub(super) opened: bool,
+    /// Devices of the adapter that were lost before this one.
+    pub(super) losses: usize,
+    pub(super) life: Arc<Life>,
 }
 
 impl GpuDevice {
@@ -109,22 +114,24 @@ impl GpuDevice {
         let mut gpu = GpuDevice::from_wgpu(device, queue, info);
         gpu.compiled = compiled.map(Arc::new);
         gpu.summary.index = index;
+        gpu.opened = true;
         Ok(gpu)
     }
 
     /// A device that the caller made. Its errors outside of error scopes are caught from now on and
     /// reported by the session that meets them; a handler that was set before is replaced.
     pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue, info: wgpu::AdapterInfo) -> GpuDevice {
-        let fault = Arc::new(Mutex::new(None));
-        let note = |fault: &Arc<Mutex<Option<String>>>, message: String| {
-            if let Ok(mut fault) = fault.lock() {
+        let life = Arc::<Life>::default();
+        let note = |life: &Life, message: String| {
+            if let Ok(mut fault) = life.fault.lock() {
                 fault.get_or_insert(message);
             }
         };
-        let uncaptured = fault.clone();
+        let uncaptured = life.clone();
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| note(&uncaptured, error.to_string())));
-        let lost = fault.clone();
+        let lost = life.clone();
         device.set_device_lost_callback(move |reason, message| {
+            lost.lost.store(true, Ordering::Relaxed);
             note(&lost, format!("the device was lost ({reason:?}): {message}"));
         });
         let summary = AdapterSummary::new(0, &info, &device.limits());
@@ -133,7 +140,8 @@ impl GpuDevice {
         let orders = matches!(info.backend, wgpu::Backend::Vulkan | wgpu::Backend::Metal);
         let shuffles = orders && device.features().contains(wgpu::Features::SUBGROUP);
         let subgroup = if shuffles { info.subgroup_min_size.max(1) } else { 1 };
-        GpuDevice { device, queue, summary, variant, subgroup, compiled: None, replaced: vec![], fault }
+        let (compiled, replaced, opened, losses) = (None, vec![], false, 0);
+        GpuDevice { device, queue, summary, variant, subgroup, compiled, replaced, opened, losses, life }
     }
 
     /// The same device with another shape of kernels: both give the same results to rounding.
@@ -176,11 +184,5 @@ impl GpuDevice {
             workgroups: limits.max_compute_workgroups_per_dimension,
             memory: None,
         }
-    }
-
-    /// The first thing that went wrong since this was last asked.
-    pub(super) fn check(&self) -> Result<()> {
-        let fault = self.fault.lock().ok().and_then(|mut fault| fault.take());
-        fault.map_or(Ok(()), |message| Err(Error::Device(format!("{}: {message}", self.summary.name))))
     }
 }

@@ -3,6 +3,7 @@
 mod compiled;
 mod device;
 mod limits;
+mod lost;
 mod pipelines;
 mod session;
 pub mod shaders;

@@ -122,13 +122,14 @@ fn hand_over(gpu: &GpuDevice, counts: &mut Counts, commands: wgpu::CommandBuffer
 }
 
 impl Gpu {
-    /// Allocates and compiles all that the plan will run.
+    /// Allocates and compiles all that the plan will run; on a device in its place if this one was lost.
     ///
     /// # Errors
     /// [`Error::Fit`] if the device has not enough memory (its limits are the caller's to check, with
     /// [`Plan::check`]); [`Error::Device`] if it refuses a kernel.
     pub async fn new(gpu: GpuDevice, plan: Plan) -> Result<Gpu> {
         use wgpu::BufferUsages as Usage;
+        let gpu = gpu.living().await?;
         let mut counts = Counts::default();
         let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let storage = Usage::STORAGE | Usage::COPY_SRC | Usage::COPY_DST;
@@ -231,6 +232,11 @@ impl Gpu {
     /// What a person should know of how it was made.
     pub fn note(&self) -> Option<&str> {
         self.note.as_deref()
+    }
+
+    /// What the session is on.
+    pub fn device(&self) -> &GpuDevice {
+        &self.gpu
     }
 
     /// What the session was made for.

@@ -160,4 +160,8 @@ impl Observer for Pass<'_> {
     fn epoch(&mut self, epoch: &Epoch, valid: Option<&Validation>, best: bool) -> Result<()> {
         self.observer.epoch(&Epoch { model: self.models[epoch.model], ..*epoch }, valid, best)
     }
+
+    fn recovered(&mut self, error: &Error, updates: usize) -> Result<()> {
+        self.observer.recovered(error, updates)
+    }
 }

@@ -16,11 +16,11 @@ use super::epoch::Running;
 use super::group::Group;
 use super::record::{Epoch, Validation};
 use super::run::{Best, Progress, Run};
+use super::snapshot::{SPACES, Snapshot};
 use super::statistics::Moving;
 use crate::checksum::Checksum;
 use crate::files::write_whole;
 use crate::model::Statistics;
-use crate::ops::Space;
 use crate::{Error, Result};
 
 /// The version of the file that this crate writes, and the only one it reads.
@@ -29,15 +29,6 @@ const VERSION: u32 = 1;
 /// Keys of the file's metadata.
 const STATE: &str = "minilote-checkpoint";
 const SUM: &str = "checksum";
-
-/// What a device holds of a run, by the names of the file's tensors. The gradients are those of the last step, which
-/// the log shows.
-const SPACES: [(&str, Space); 4] = [
-    ("parameters", Space::Params),
-    ("gradients", Space::Grads),
-    ("moment1", Space::Moment1),
-    ("moment2", Space::Moment2),
-];
 
 /// A run in the middle of its training, after a chunk of steps: parameters and the optimizer's state as the device
 /// has them, moving averages, the place in the epoch, the best weights so far. Order of rows, dropout and schedule
@@ -86,23 +77,13 @@ struct BestEpoch {
 }
 
 impl Checkpoint {
-    /// Of a group of one, in an epoch.
+    /// Of a snapshot of a group of one.
     ///
     /// # Errors
-    /// [`Error::Device`].
-    pub(super) async fn of(
-        group: &mut Group,
-        running: &Running,
-        run: &Run,
-        progress: &Progress,
-    ) -> Result<Checkpoint> {
-        let mut spaces: [Vec<f32>; SPACES.len()] = Default::default();
-        for (values, (_, space)) in spaces.iter_mut().zip(SPACES) {
-            if group.engine.plan().spaces.contains_key(&space) {
-                *values = group.engine.read(space).await?.into_iter().map(|value| value as f32).collect();
-            }
-        }
-        let epoch = running.epochs[0].clone()?;
+    /// [`Error::Diverged`] if the epoch did.
+    pub(super) fn of(group: &mut Group, snapshot: &Snapshot) -> Result<Checkpoint> {
+        let epoch = snapshot.running.epochs[0].clone()?;
+        let run = &snapshot.runs[0];
         let of_best = |best: &Best| BestEpoch {
             epoch: best.epoch,
             valid: best.valid,
@@ -113,29 +94,29 @@ impl Checkpoint {
             version: VERSION,
             config: group.config(0).clone(),
             data: group.checksum(),
-            updates: group.updates,
-            epoch: group.epoch,
-            minibatches: running.at,
+            updates: snapshot.updates,
+            epoch: snapshot.epoch,
+            minibatches: snapshot.running.at,
             rows: epoch.rows,
             loss: epoch.loss,
             correct: epoch.accuracy.unwrap_or(0.0),
-            seconds: epoch.seconds + running.started.elapsed().as_secs_f64(),
+            seconds: epoch.seconds,
             lr: epoch.lr,
-            moving: group.members[0].moving.clone(),
-            valid: progress.valid,
+            moving: snapshot.members[0].0.clone(),
+            valid: snapshot.progress.valid,
             history: run.history.clone(),
             best: run.best.as_ref().map(of_best),
             note: Value::Null,
         };
         let best = run.best.as_ref().map_or(vec![], |best| best.parameters.clone());
-        Ok(Checkpoint { state, spaces, best })
+        Ok(Checkpoint { state, spaces: snapshot.spaces.clone(), best })
     }
 
     /// Brings a group that was just made to this place.
     ///
     /// # Errors
     /// [`Error::Config`] with what differs, if it trains on other data or by other settings.
-    pub(super) fn restore(self, group: &mut Group) -> Result<(Running, Run, Progress)> {
+    pub(super) fn restore(self, group: &mut Group) -> Result<(Running, Vec<Run>, Progress)> {
         let Checkpoint { state, spaces, best } = self;
         let differing = differences(&state.config, group.config(0));
         if !differing.is_empty() {
@@ -149,25 +130,7 @@ impl Checkpoint {
                 "the data is not what the run began with: its file has changed".into(),
             ));
         }
-        let plan = group.engine.plan();
-        let fits = spaces
-            .iter()
-            .zip(SPACES)
-            .all(|(values, (_, space))| plan.spaces.get(&space).copied().unwrap_or(0) == values.len());
-        if !fits || state.moving.len() != group.members[0].moving.len() {
-            return Err(Error::Config("the checkpoint is of another network".into()));
-        }
-        for (values, (_, space)) in spaces.iter().zip(SPACES).filter(|(values, _)| !values.is_empty()) {
-            let values: Vec<f64> = values.iter().map(|&value| value.into()).collect();
-            group.engine.write(space, &values);
-        }
-        group.members[0].moving = state.moving;
-        group.updates = state.updates;
-        group.epoch = state.epoch - 1;
-        let mut running = group.begin_epoch();
-        running.at = state.minibatches;
-        running.started = Instant::now();
-        running.epochs[0] = Ok(Epoch {
+        let epoch = Epoch {
             epoch: state.epoch,
             rows: state.rows,
             loss: state.loss,
@@ -175,7 +138,7 @@ impl Checkpoint {
             lr: state.lr,
             seconds: state.seconds,
             ..Epoch::default()
-        });
+        };
         let of_best =
             |BestEpoch { epoch, valid, ema, pytorch }| Best { epoch, valid, parameters: best, ema, pytorch };
         let best = state.best.map(of_best);
@@ -187,8 +150,16 @@ impl Checkpoint {
             best: best.as_ref().and_then(|best| best.valid),
             ..Progress::default()
         };
-        let run = Run { epochs: state.epoch, best, end: None, history: state.history };
-        Ok((running, run, progress))
+        Snapshot {
+            spaces,
+            members: vec![(state.moving, None)],
+            updates: state.updates,
+            epoch: state.epoch,
+            running: Running { at: state.minibatches, epochs: vec![Ok(epoch)], started: Instant::now() },
+            runs: vec![Run { epochs: state.epoch, best, end: None, history: state.history }],
+            progress,
+        }
+        .restore(group)
     }
 
     /// Updates so far.

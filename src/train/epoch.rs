@@ -11,6 +11,7 @@ use crate::program::Mode;
 use crate::{Result, Task};
 
 /// An epoch that is being trained.
+#[derive(Clone)]
 pub struct Running {
     /// Minibatches so far.
     pub at: usize,

@@ -30,6 +30,8 @@ pub struct Group {
     pub(super) epoch: usize,
     batch: usize,
     pub(super) chunk: usize,
+    /// The chunk that is never exceeded.
+    pub(super) longest: usize,
     pub(super) tuning: Tuning,
     /// Of the data, once somebody asked.
     pub(super) checksum: Option<u64>,
@@ -122,14 +124,41 @@ impl Group {
             members.push(Member { config, spec, rows, moving, frozen: None });
         }
         let (plan, tuning) = device.tune(compiled, members[0].config.autotune).await?;
-        let mut engine = Engine::new(device, plan).await?;
-        engine.write_inputs(&data.inputs, &data.standardizer.affine());
-        engine.write(Space::Targets, data.targets.as_slice().unwrap_or(&[]));
-        engine.write_parameters(parameters.iter().map(Vec::as_slice));
-        let mut group =
-            Group { engine, members, data, updates: 0, epoch: 0, batch, chunk: 1, tuning, checksum: None };
-        group.write_hyper();
+        let engine = Engine::new(device, plan).await?;
+        let (chunk, longest) = (1, CHUNK);
+        let mut group = Group {
+            engine,
+            members,
+            data,
+            updates: 0,
+            epoch: 0,
+            batch,
+            chunk,
+            longest,
+            tuning,
+            checksum: None,
+        };
+        group.write_data();
+        group.engine.write_parameters(parameters.iter().map(Vec::as_slice));
         Ok(group)
+    }
+
+    /// Makes the session anew, on another device than the one that was lost, with all but parameters and the optimizer's
+    /// state.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub(super) async fn renew(&mut self) -> Result<()> {
+        self.engine.renew().await?;
+        self.write_data();
+        Ok(())
+    }
+
+    /// Writes what training reads and does not change.
+    fn write_data(&mut self) {
+        self.engine.write_inputs(&self.data.inputs, &self.data.standardizer.affine());
+        self.engine.write(Space::Targets, self.data.targets.as_slice().unwrap_or(&[]));
+        self.write_hyper();
     }
 
     /// Learning rate, L2, weight decay and dropout key of each model, as the optimizer and dropout read them.
@@ -228,7 +257,7 @@ impl Group {
     /// Makes chunks as long as their time allows. One that was short for want of steps shortens none.
     pub(super) fn adapt(&mut self, count: usize, seconds: f64) {
         let fitting = count as f64 * CHUNK_SECONDS / seconds.max(1e-6);
-        self.chunk = (fitting as usize).clamp(1, (4 * count).max(self.chunk).min(CHUNK));
+        self.chunk = (fitting as usize).clamp(1, (4 * count).max(self.chunk).min(self.longest));
     }
 
     pub(super) fn of_rows(&self, correct: f64, rows: usize) -> Option<f64> {

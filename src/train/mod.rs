@@ -14,10 +14,12 @@ mod passes;
 mod planning;
 mod predict;
 mod record;
+mod recovery;
 mod run;
 /// How the learning rate goes over training.
 pub mod schedule;
 mod score;
+mod snapshot;
 pub mod statistics;
 mod trainer;
 mod values;

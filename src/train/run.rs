@@ -5,9 +5,10 @@ use serde::Serialize;
 
 use super::checkpoint::Checkpoint;
 use super::epoch::Running;
-use super::finish::{finish, outcome};
+use super::finish::{Finished, finish, outcome};
 use super::group::Group;
 use super::record::{Epoch, Norms, Rows, StepRecord, Validation};
+use super::recovery::Recovery;
 use super::trainer::Trainer;
 use crate::model::{Model, Source, Spec, Statistics};
 use crate::{Error, Result};
@@ -63,6 +64,12 @@ pub trait Observer {
         Ok(())
     }
 
+    /// The device was lost, as the error says, and another is in its place: training goes on from after so many
+    /// updates. What was shown of later ones is not shown again.
+    fn recovered(&mut self, _: &Error, _updates: usize) -> Result<()> {
+        Ok(())
+    }
+
     /// Whether to call [`Observer::norms`], for which parameters are read from the device after every epoch.
     fn watches_norms(&self) -> bool {
         false
@@ -78,7 +85,7 @@ pub trait Observer {
 impl Observer for () {}
 
 /// Why a run ended.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum End {
     /// All epochs were trained.
     Finished,
@@ -126,6 +133,7 @@ pub struct Outcome {
 }
 
 /// The best weights so far, with the moving averages that belong to them.
+#[derive(Clone)]
 pub(super) struct Best {
     pub epoch: usize,
     pub valid: Option<Validation>,
@@ -135,7 +143,7 @@ pub(super) struct Best {
 }
 
 /// One of the models of a run.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Run {
     pub epochs: usize,
     pub best: Option<Best>,
@@ -148,7 +156,8 @@ pub(super) struct Run {
 ///
 /// # Errors
 /// Those of [`Trainer::epoch`] and of the observer. Divergence or a failing device after a good epoch is no
-/// error here: see [`End`].
+/// error here: see [`End`]. Nor is a device that was lost, unless it is the caller's own: training goes on, with the
+/// same bits, from a snapshot in memory that is a minute old at the most; the third loss ends it.
 pub async fn train(trainer: &mut Trainer, observer: &mut dyn Observer) -> Result<Outcome> {
     train_all(&mut trainer.group, observer).await?.swap_remove(0)
 }
@@ -174,11 +183,11 @@ pub async fn resume(
     checkpoint: Checkpoint,
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
-    let (running, run, progress) = checkpoint.restore(&mut trainer.group)?;
-    go_on(&mut trainer.group, observer, vec![run], progress, Some(running)).await?.swap_remove(0)
+    let (running, runs, progress) = checkpoint.restore(&mut trainer.group)?;
+    go_on(&mut trainer.group, observer, runs, progress, Some(running)).await?.swap_remove(0)
 }
 
-/// Trains from `progress.epoch` to the last, the first of which may be running.
+/// Trains to the end, whatever happens to the device, and makes the passes with the best weights.
 async fn go_on(
     group: &mut Group,
     observer: &mut dyn Observer,
@@ -186,22 +195,64 @@ async fn go_on(
     mut progress: Progress,
     mut running: Option<Running>,
 ) -> Result<Vec<Result<Outcome>>> {
+    let mut recovery = Recovery::new(observer);
+    let finished = loop {
+        let trained = train_epochs(group, &mut recovery, &mut runs, &mut progress, running.take()).await;
+        let failed = match trained {
+            Ok(()) => break finish_again(group, &mut recovery, &runs, progress.step).await,
+            Err(error @ Error::Device(_)) => error,
+            Err(error) => return Err(error),
+        };
+        match recovery.recover(group, failed).await {
+            Ok(place) => {
+                let of_before;
+                (of_before, runs, progress) = place;
+                running = Some(of_before);
+            }
+            Err(error @ Error::Device(_)) if runs.iter().any(|run| run.best.is_some()) => break Err(error),
+            Err(error) => return Err(error),
+        }
+    };
+    let finished = match finished {
+        Err(error @ Error::Device(_)) => runs.iter().map(|_| Err(error.clone())).collect(),
+        finished => finished?,
+    };
+    let all = runs.into_iter().zip(finished).enumerate();
+    Ok(all.map(|(model, (run, finished))| outcome(group, model, run, finished)).collect())
+}
+
+/// [`finish`], once more if the device is lost.
+async fn finish_again(
+    group: &mut Group,
+    recovery: &mut Recovery<'_>,
+    runs: &[Run],
+    updates: usize,
+) -> Result<Vec<Result<Finished>>> {
+    loop {
+        match finish(group, runs).await {
+            Err(error @ Error::Device(_)) => recovery.renew(group, error, updates).await?,
+            finished => return finished,
+        }
+    }
+}
+
+/// Trains from `progress.epoch` to the last, the first of which may be running.
+async fn train_epochs(
+    group: &mut Group,
+    recovery: &mut Recovery<'_>,
+    runs: &mut [Run],
+    progress: &mut Progress,
+    mut running: Option<Running>,
+) -> Result<()> {
     let (epochs, patience) = (group.config(0).epochs, group.config(0).patience);
     let validates = !group.data().split.valid.is_empty();
     (progress.epochs, progress.steps) = (epochs, group.steps_per_epoch() * epochs);
-    let mut lost = None;
     for number in progress.epoch..=epochs {
         progress.epoch = number;
         progress.models = runs.iter().filter(|run| run.end.is_none()).count();
         let running = running.take().unwrap_or_else(|| group.begin_epoch());
-        let interrupted = match train_epoch(group, running, observer, &mut progress, &mut runs).await {
-            Ok(interrupted) => interrupted,
-            Err(error @ Error::Device(_)) if runs.iter().any(|run| run.best.is_some()) => {
-                lost = Some(error);
-                break;
-            }
-            Err(error) => return Err(error),
-        };
+        let interrupted = train_epoch(group, running, recovery, progress, runs).await?;
+        recovery.end_epoch(number);
         for run in runs.iter_mut().filter(|run| run.end.is_none()) {
             let since = run.best.as_ref().map_or(0, |best| number - best.epoch);
             if interrupted {
@@ -217,13 +268,7 @@ async fn go_on(
             group.freeze(model);
         }
     }
-    let finished = if let Some(error) = lost { Err(error) } else { finish(group, &runs).await };
-    let finished = match finished {
-        Err(error @ Error::Device(_)) => runs.iter().map(|_| Err(error.clone())).collect(),
-        finished => finished?,
-    };
-    let all = runs.into_iter().zip(finished).enumerate();
-    Ok(all.map(|(model, (run, finished))| outcome(group, model, run, finished)).collect())
+    Ok(())
 }
 
 /// The rest of an epoch of all models, the validation of each, and its weights where they are its best so far; whether the
@@ -231,19 +276,18 @@ async fn go_on(
 async fn train_epoch(
     group: &mut Group,
     mut running: Running,
-    observer: &mut dyn Observer,
+    observer: &mut Recovery<'_>,
     progress: &mut Progress,
     runs: &mut [Run],
 ) -> Result<bool> {
     let mut interrupted = false;
+    observer.keep(group, &running, runs, progress).await?;
     while !interrupted && let Some(records) = group.advance(&mut running).await? {
         if let Some(last) = records.last() {
             (progress.step, progress.loss, progress.lr) = (last.step, last.loss, last.lr);
         }
         interrupted = observer.steps(&records, progress)?.is_break();
-        if runs.len() == 1 && observer.wants_checkpoint() {
-            observer.checkpoint(Checkpoint::of(group, &running, &runs[0], progress).await?)?;
-        }
+        observer.keep(group, &running, runs, progress).await?;
     }
     let epochs = group.end(running, interrupted);
     let mut valid: Vec<Result<Option<Validation>>> = epochs.iter().map(|_| Ok(None)).collect();

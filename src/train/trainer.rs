@@ -59,6 +59,12 @@ impl Trainer {
         self.group.write_hyper();
     }
 
+    /// Makes chunks no longer than so many steps: tests look after each.
+    #[doc(hidden)]
+    pub fn limit_chunks(&mut self, steps: usize) {
+        self.group.longest = steps;
+    }
+
     /// As it was given, but for a learning rate that was set since.
     pub fn config(&self) -> &Config {
         self.group.config(0)

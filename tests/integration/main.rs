@@ -4,6 +4,7 @@ mod checkpoints;
 mod command;
 mod diagnosis;
 mod doctor;
+mod faults;
 mod fusion;
 mod gradients;
 mod kernels;

@@ -4,9 +4,7 @@ use minilote::gpu::wgpu;
 use minilote::gpu::{Gpu, GpuDevice};
 use minilote::ops::{Space, Step};
 use minilote::program::Mode;
-use minilote::train::{
-    Batch, Config, End, Epoch, Observer, OptimizerKind, Part, Sizes, Trainer, TrainingData, Validation, train,
-};
+use minilote::train::{Batch, Config, OptimizerKind, Part, Sizes, Trainer, TrainingData};
 use minilote::{Device, Error};
 use pollster::block_on;
 
@@ -158,34 +156,6 @@ fn minibatches_of_one_row_meet_no_batch_norm() {
             );
         }
     }
-}
-
-/// Destroys the device after the second epoch.
-struct Destroyer(wgpu::Device);
-
-impl Observer for Destroyer {
-    fn epoch(&mut self, epoch: &Epoch, _: Option<&Validation>, _: bool) -> minilote::Result<()> {
-        if epoch.epoch == 2 {
-            self.0.destroy();
-        }
-        Ok(())
-    }
-}
-
-#[test]
-fn a_lost_device_leaves_the_best_model() {
-    let Some(_) = gpu() else { return };
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
-    let adapter = block_on(instance.enumerate_adapters(wgpu::Backends::all())).swap_remove(0);
-    let (device, queue) = block_on(adapter.request_device(&Default::default())).unwrap();
-    let own = GpuDevice::from_wgpu(device.clone(), queue, adapter.get_info());
-    let config = config();
-    let mut trainer = block_on(Trainer::new(data(&config), config, &Device::Gpu(own))).unwrap();
-    let outcome = block_on(train(&mut trainer, &mut Destroyer(device))).unwrap();
-    let End::Lost(error) = &outcome.end else { panic!("{:?}", outcome.end) };
-    assert_eq!(error.exit_code(), 4, "{error}");
-    assert!(outcome.best_epoch <= 2 && outcome.valid.is_some_and(|valid| valid.loss.is_finite()));
-    assert!(outcome.model.statistics.iter().all(|s| s.variance.iter().all(|&variance| variance > 0.0)));
 }
 
 /// Without a batch size one is chosen that suits the rows: all of a few, none that leaves one row over.
