@@ -1,5 +1,6 @@
 // The loss of each row of a minibatch, with the gradient of the mean over its rows in the place of the
-// logits, and what the log wants of each row or in total: (loss, correct, logits that are not finite, 0).
+// logits, and what the log wants of each row or in total: (loss, correct, logits that are not finite, the step's
+// number). The number stands in the first row, as a sign that the kernel ran.
 
 struct Params { logits: View, order: View, targets: View, metrics: View, rows: u32, cols: u32, total: u32 } // total: 1 where one workgroup sums all rows
 
@@ -70,10 +71,12 @@ fn squared_error_of(m: u32, r: u32) -> vec4f {
 
 // Writes a row's metrics, or returns the sum with them.
 fn record(m: u32, r: u32, of_row: vec4f, sum: vec4f) -> vec4f {
+    let number = f32(current.number & 0xffffffu);
+    let all = vec4f(of_row.xyz, select(0.0, number, r == 0u));
     if p.total == 0u {
-        metrics[at(p.metrics, m, r, 0u)] = of_row;
+        metrics[at(p.metrics, m, r, 0u)] = all;
     }
-    return sum + of_row;
+    return sum + all;
 }
 
 fn finish(m: u32, lane: u32, of_lane: vec4f) {

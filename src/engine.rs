@@ -7,7 +7,7 @@ use crate::data::Inputs;
 use crate::gpu::{AdapterSummary, Autotune, Counts, Gpu, GpuDevice, Tuning, adapters};
 use crate::model::{Parameter, Spec, Statistics};
 use crate::ops::{Space, Step, Tensor, Variant};
-use crate::program::Plan;
+use crate::program::{METRICS, Mode, Plan};
 use crate::{Error, Result, cache};
 
 /// Where programs run.
@@ -277,12 +277,26 @@ impl Engine {
     /// Runs a chunk of steps, each by the program of that number; returns their records of the log.
     ///
     /// # Errors
-    /// [`Error::Device`] as for [`Gpu::run`].
+    /// [`Error::Device`] as for [`Gpu::run`], and if a record is not that of its step.
     pub async fn run(&mut self, steps: &[(usize, Step)]) -> Result<Vec<f64>> {
         match self {
             Engine::Cpu(cpu) => Ok(cpu.run(steps)),
             Engine::Twin(cpu) => Ok(cpu.run(steps)),
-            Engine::Gpu(gpu) => Ok(gpu.run(steps).await?.into_iter().map(f64::from).collect()),
+            Engine::Gpu(gpu) => {
+                let log: Vec<f64> = gpu.run(steps).await?.into_iter().map(f64::from).collect();
+                let of_steps = steps.iter().zip(log.chunks(gpu.plan().models * gpu.plan().record));
+                for (&(program, step), of_models) in of_steps {
+                    let mode = gpu.plan().programs[program].mode;
+                    let counted = matches!(mode, Mode::Train | Mode::Evaluate);
+                    let mut found = of_models.chunks(gpu.plan().record).map(|record| record[METRICS - 1]);
+                    if counted && let Some(other) = found.find(|&number| number != step.counted()) {
+                        let wanted = step.counted();
+                        let answer = format!("step {other} where it should have run step {wanted}");
+                        return Err(gpu.device().faulty(&answer));
+                    }
+                }
+                Ok(log)
+            }
         }
     }
 

@@ -1,10 +1,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use super::compiled::Compiled;
 use super::lost::Life;
+use super::sentinel::Forgery;
 use crate::ops::Variant;
 use crate::program::Limits;
 use crate::{Error, Result, cache};
@@ -53,6 +55,9 @@ async fn found() -> Vec<wgpu::Adapter> {
     instance().enumerate_adapters(backends).await
 }
 
+/// A device that does not answer for this long is given up.
+const TIMEOUT: Duration = Duration::from_secs(300);
+
 /// All adapters, real GPUs and software ones, in wgpu's order.
 pub async fn adapters() -> Vec<AdapterSummary> {
     let found = found().await;
@@ -64,7 +69,7 @@ pub async fn adapters() -> Vec<AdapterSummary> {
 pub struct GpuDevice {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
-    pub(super) summary: AdapterSummary,
+    pub(super) summary: Arc<AdapterSummary>,
     pub(super) variant: Variant,
     /// Invocations of a subgroup at least; 1 where kernels do without.
     pub(super) subgroup: u32,
@@ -72,6 +77,8 @@ pub struct GpuDevice {
     pub(super) compiled: Option<Arc<Compiled>>,
     /// Stem and source of kernels that are not as in `shaders/`.
     pub(super) replaced: Vec<(&'static str, Arc<str>)>,
+    pub(super) timeout: Duration,
+    pub(super) forged: Option<Forgery>,
     /// Whether it is of [`GpuDevice::open`].
     pub(super) opened: bool,
     /// Devices of the adapter that were lost before this one.
@@ -113,7 +120,7 @@ impl GpuDevice {
         let compiled = Compiled::open(&device, &info, cache::folder());
         let mut gpu = GpuDevice::from_wgpu(device, queue, info);
         gpu.compiled = compiled.map(Arc::new);
-        gpu.summary.index = index;
+        Arc::make_mut(&mut gpu.summary).index = index;
         gpu.opened = true;
         Ok(gpu)
     }
@@ -140,8 +147,20 @@ impl GpuDevice {
         let orders = matches!(info.backend, wgpu::Backend::Vulkan | wgpu::Backend::Metal);
         let shuffles = orders && device.features().contains(wgpu::Features::SUBGROUP);
         let subgroup = if shuffles { info.subgroup_min_size.max(1) } else { 1 };
-        let (compiled, replaced, opened, losses) = (None, vec![], false, 0);
-        GpuDevice { device, queue, summary, variant, subgroup, compiled, replaced, opened, losses, life }
+        GpuDevice {
+            device,
+            queue,
+            summary: Arc::new(summary),
+            variant,
+            subgroup,
+            compiled: None,
+            replaced: vec![],
+            timeout: TIMEOUT,
+            forged: None,
+            opened: false,
+            losses: 0,
+            life,
+        }
     }
 
     /// The same device with another shape of kernels: both give the same results to rounding.
@@ -159,6 +178,39 @@ impl GpuDevice {
     pub fn with_source(mut self, stem: &'static str, source: &str) -> GpuDevice {
         self.replaced.push((stem, source.into()));
         self
+    }
+
+    /// The same device, given up after another time without an answer than five minutes.
+    pub fn with_timeout(self, timeout: Duration) -> GpuDevice {
+        GpuDevice { timeout, ..self }
+    }
+
+    /// Waits until the device has done what was submitted.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if it was lost, failed or does not answer.
+    pub(super) fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
+        let timeout = Some(self.timeout);
+        let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout };
+        match self.device.poll(wait) {
+            Ok(_) => Ok(()),
+            Err(error @ wgpu::PollError::Timeout) => {
+                // Whoever drops the last handle of a queue waits for it, which may be for ever.
+                std::mem::forget((self.device.clone(), self.queue.clone()));
+                let (name, seconds) = (&self.summary.name, self.timeout.as_secs_f64());
+                Err(Error::Device(format!(
+                    "{name}: the device does not answer: {error} of {seconds} s. It hangs, or one kernel takes longer \
+                     than that: use a smaller --batch or --device cpu"
+                )))
+            }
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    /// What a failed call means: the device's own words, if it said any.
+    pub(super) fn failed(&self, error: impl std::fmt::Display) -> Error {
+        let said = self.check().err();
+        said.unwrap_or_else(|| Error::Device(format!("{}: {error}", self.summary.name)))
     }
 
     /// Whether kernels merge sums within subgroups first.

@@ -1,11 +1,11 @@
 //! What an adapter can do at the most, measured with the kernels of `shaders/limits.wgsl`.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::device::GpuDevice;
 use super::pipelines::module;
+use crate::Result;
 use crate::peak::Peak;
-use crate::{Error, Result};
 
 /// A pass repeats its kernel until it takes this long, beside which starting it is nothing.
 const PASS_SECONDS: f64 = 0.01;
@@ -15,7 +15,6 @@ const DISPATCHES: usize = 1 << 14;
 const PASSES: usize = 10;
 /// Bytes that a copy moves from one buffer to another, if so many can be bound.
 const COPIED: u64 = 64 << 20;
-const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Workgroups of the kernels that use the whole device, of 64 invocations each.
 const WORKGROUPS: u32 = 4096;
@@ -102,12 +101,9 @@ impl GpuDevice {
         }
         let commands = encoder.finish();
         let started = Instant::now();
-        let submission_index = Some(self.queue.submit([commands]));
-        let wait = wgpu::PollType::Wait { submission_index, timeout: Some(TIMEOUT) };
-        let done = self.device.poll(wait);
+        self.wait(self.queue.submit([commands]))?;
         let seconds = started.elapsed().as_secs_f64();
         self.check()?;
-        done.map_err(|error| Error::Device(format!("{}: {error}", self.summary.name)))?;
         Ok(seconds)
     }
 }

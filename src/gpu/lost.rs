@@ -56,8 +56,8 @@ impl GpuDevice {
         let place = |index: usize| found.get(index).filter(|adapter| adapter.name == *name).map(|_| index);
         let index = place(last.summary().index).or_else(|| found.iter().position(|a| a.name == *name));
         let index = index.ok_or_else(|| Error::Device(format!("{name}: the adapter was lost")))?;
-        let GpuDevice { variant, subgroup, replaced, .. } = last.clone();
-        let next = GpuDevice { variant, subgroup, replaced, losses, ..GpuDevice::open(index).await? };
+        let GpuDevice { device, queue, compiled, summary, life, .. } = GpuDevice::open(index).await?;
+        let next = GpuDevice { device, queue, compiled, summary, life, losses, ..last.clone() };
         if let Ok(mut successor) = last.life.successor.lock() {
             *successor = Some(next.clone());
         }

@@ -5,6 +5,7 @@ mod device;
 mod limits;
 mod lost;
 mod pipelines;
+mod sentinel;
 mod session;
 pub mod shaders;
 mod tune;

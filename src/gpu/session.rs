@@ -6,12 +6,10 @@ use futures_intrusive::channel::shared::oneshot_channel;
 
 use super::device::GpuDevice;
 use super::pipelines::Pipelines;
+use super::sentinel::{SIGN, sign};
 use crate::ops::{Access, Op, Space, Step};
 use crate::program::{Plan, UNIFORM};
 use crate::{Error, Result};
-
-/// A device that does not answer for this long is given up.
-const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Steps that take longer are submitted one dispatch at a time, since drivers of desktops reset a device that
 /// works for two seconds on one submission.
@@ -87,7 +85,7 @@ pub struct Gpu {
     plan: Plan,
     spaces: BTreeMap<Space, wgpu::Buffer>,
     programs: Vec<Vec<Bound>>,
-    /// The steps of a chunk, one every [`UNIFORM`] bytes, and where the host writes them.
+    /// The steps of a chunk, one every [`UNIFORM`] bytes, then the sign of the read-back; and where the host writes them.
     steps: wgpu::Buffer,
     upload: wgpu::Buffer,
     step_group: wgpu::BindGroup,
@@ -142,13 +140,19 @@ impl Gpu {
             })
             .collect();
         let uniform = Usage::UNIFORM | Usage::COPY_DST;
+        let signed = uniform | Usage::COPY_SRC;
         let ops: usize = plan.programs.iter().map(|program| program.ops.len()).sum();
-        let table = plan.slots as u64 * UNIFORM;
-        let steps = buffer(&gpu, &mut counts, "steps", table, uniform);
+        let table = (plan.slots as u64 + 1) * UNIFORM;
+        let steps = buffer(&gpu, &mut counts, "steps", table, signed);
         let upload = buffer(&gpu, &mut counts, "upload", table, Usage::MAP_WRITE | Usage::COPY_SRC);
         let params = buffer(&gpu, &mut counts, "parameters of kernels", ops as u64 * UNIFORM, uniform);
-        let download =
-            buffer(&gpu, &mut counts, "download", plan.download_bytes(), Usage::MAP_READ | Usage::COPY_DST);
+        let download = buffer(
+            &gpu,
+            &mut counts,
+            "download",
+            plan.download_bytes() + SIGN,
+            Usage::MAP_READ | Usage::COPY_DST,
+        );
         if let Some(error) = scope.pop().await {
             return Err(Error::Fit {
                 tensor: "the program".into(),
@@ -267,7 +271,8 @@ impl Gpu {
         let started = Instant::now();
         let table = steps.len() as u64 * UNIFORM;
         {
-            let mut upload = self.upload.get_mapped_range_mut(..table).map_err(|error| self.lost(error))?;
+            let range = self.upload.get_mapped_range_mut(..table);
+            let mut upload = range.map_err(|error| self.gpu.failed(error))?;
             for (i, (_, step)) in steps.iter().enumerate() {
                 let raw = RawStep::from(step);
                 let start = i * UNIFORM as usize;
@@ -275,10 +280,10 @@ impl Gpu {
                 upload.slice(start..start + bytes.len()).copy_from_slice(bytes);
             }
         }
-        self.upload.unmap();
 
         let label = Some("chunk");
         let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
+        self.hand_sign(&mut encoder)?;
         encoder.copy_buffer_to_buffer(&self.upload, 0, &self.steps, 0, table);
         if self.seconds_per_step.is_some_and(|seconds| seconds <= SUBMISSION_SECONDS) {
             let mut pass = encoder.begin_compute_pass(&Default::default());
@@ -323,10 +328,27 @@ impl Gpu {
                 "{space:?} can't be read back: the log and the parameters can"
             )));
         }
-        let encoder = self.gpu.device.create_command_encoder(&Default::default());
-        // The upload buffer is mapped, as it was.
-        self.upload.unmap();
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        self.hand_sign(&mut encoder)?;
         self.submit(encoder, space, size, Instant::now()).await
+    }
+
+    /// Where the sign of a read-back stands, after the steps.
+    fn place_of_sign(&self) -> u64 {
+        self.plan.slots as u64 * UNIFORM
+    }
+
+    /// Sends the sign of the next read-back to the device, and with it what else the host has written there.
+    fn hand_sign(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<()> {
+        self.counts.read_backs += 1;
+        let place = self.place_of_sign();
+        let range = self.upload.get_mapped_range_mut(place..place + SIGN);
+        let mut upload = range.map_err(|error| self.gpu.failed(error))?;
+        upload.copy_from_slice(bytemuck::cast_slice(&sign(self.counts.read_backs)));
+        drop(upload);
+        self.upload.unmap();
+        encoder.copy_buffer_to_buffer(&self.upload, place, &self.steps, place, SIGN);
+        Ok(())
     }
 
     /// Submits, waits, and copies the beginning of a space out.
@@ -337,12 +359,12 @@ impl Gpu {
         size: u64,
         started: Instant,
     ) -> Result<Vec<f32>> {
-        self.counts.read_backs += 1;
         encoder.copy_buffer_to_buffer(&self.spaces[&space], 0, &self.download, 0, size);
+        encoder.copy_buffer_to_buffer(&self.steps, self.place_of_sign(), &self.download, size, SIGN);
         let submission = hand_over(&self.gpu, &mut self.counts, encoder.finish());
         self.counts.host += started.elapsed();
         let (sender, receiver) = oneshot_channel();
-        self.download.map_async(wgpu::MapMode::Read, ..size, move |result| {
+        self.download.map_async(wgpu::MapMode::Read, ..size + SIGN, move |result| {
             let _ = sender.send(result);
         });
         let (upload_sender, upload_receiver) = oneshot_channel();
@@ -350,27 +372,25 @@ impl Gpu {
             let _ = upload_sender.send(result);
         });
         // Native drivers call back only while they are polled; a browser does by itself.
-        let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: Some(TIMEOUT) };
-        self.gpu.device.poll(wait).map_err(|error| self.lost(error))?;
+        self.gpu.wait(submission)?;
         for receiver in [receiver, upload_receiver] {
             match receiver.receive().await {
                 Some(Ok(())) => {}
-                Some(Err(error)) => return Err(self.lost(error)),
-                None => return Err(self.lost("no answer")),
+                Some(Err(error)) => return Err(self.gpu.failed(error)),
+                None => return Err(self.gpu.failed("no answer")),
             }
         }
-        let values = {
-            let view = self.download.get_mapped_range(..size).map_err(|error| self.lost(error))?;
-            bytemuck::pod_collect_to_vec(&view)
-        };
+        let mut values = self.downloaded(..size)?;
+        let mut found = self.downloaded(size..size + SIGN)?;
         self.download.unmap();
         self.gpu.check()?;
+        self.gpu.verify(self.counts.read_backs, &mut values, &mut found)?;
         Ok(values)
     }
 
-    /// What a failed wait means: the device's own words, if it said any.
-    fn lost(&self, error: impl std::fmt::Display) -> Error {
-        let said = self.gpu.check().err();
-        said.unwrap_or_else(|| Error::Device(format!("{}: {error}", self.gpu.summary.name)))
+    /// What lies where the host reads from.
+    fn downloaded<T: Pod>(&self, range: impl std::ops::RangeBounds<u64>) -> Result<Vec<T>> {
+        let view = self.download.get_mapped_range(range).map_err(|error| self.gpu.failed(error))?;
+        Ok(bytemuck::pod_collect_to_vec(&view))
     }
 }

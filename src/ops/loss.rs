@@ -20,7 +20,7 @@ pub enum LossKind {
 ///
 /// ```text
 /// logits [M, rows, outputs]   targets [1, 1, examples], read through the order
-/// metrics [M, rows, 4]: loss, 1 if correct, logits that are not finite, 0
+/// metrics [M, rows, 4]: loss, 1 if correct, logits that are not finite, in the first row Step::counted and else 0
 /// ```
 #[derive(Clone, Debug)]
 pub struct Loss {
@@ -121,12 +121,14 @@ impl Loss {
     ) {
         let n = T::of(self.logits.rows as f64);
         let sources = memory.sources(self.order, model, step);
+        let mut number = T::of(step.counted());
         for (z, &source) in rows_mut(logits, self.logits, model, 0).zip(sources) {
             let target = memory.get(Space::Targets)[self.targets.offset + source as usize];
             let bad = z.iter().filter(|z| !z.is_finite()).count();
             let (loss, correct) = self.kind.row(z, target);
             z.iter_mut().for_each(|z| *z /= n);
-            metrics([loss, T::of(f64::from(u8::from(correct))), T::of(bad as f64), T::zero()]);
+            metrics([loss, T::of(f64::from(u8::from(correct))), T::of(bad as f64), number]);
+            number = T::zero();
         }
     }
 }

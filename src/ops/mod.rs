@@ -21,6 +21,7 @@ mod loss;
 mod matmul;
 mod optimizer;
 mod stage;
+mod step;
 mod tile;
 
 pub use activation::{Activation, ActivationBackward, Function};
@@ -35,6 +36,7 @@ pub use gather::Gather;
 pub use loss::{Loss, LossKind, LossTotal};
 pub use matmul::{MatMul, Product};
 pub use optimizer::{Optimizer, Rule};
+pub use step::Step;
 pub use tile::Tile;
 
 use crate::cpu::{Down, Memory, Real};
@@ -208,21 +210,6 @@ pub struct Cost {
     pub flops: u64,
     pub bytes_read: u64,
     pub bytes_written: u64,
-}
-
-/// What differs from one step of a program to the next.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Step {
-    /// Place in [`Space::Order`] of the minibatch's first row.
-    pub first: u32,
-    /// The record of the log that the step writes.
-    pub slot: u32,
-    /// Number of this update, from 1.
-    pub number: u32,
-    /// What the schedule multiplies every learning rate by.
-    pub lr_factor: f64,
-    /// `1 − beta1^number` and `1 − beta2^number`, Adam's bias corrections.
-    pub corrections: [f64; 2],
 }
 
 /// Which shape of a kernel runs.

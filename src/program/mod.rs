@@ -108,7 +108,7 @@ pub struct Plan {
 }
 
 /// Where a step's record holds the metrics of its minibatch, summed over rows: loss, correct
-/// predictions, logits that are not finite, 0.
+/// predictions, logits that are not finite, [`crate::ops::Step::counted`].
 pub const METRICS: usize = 4;
 
 /// Bytes from one uniform to the next: WebGPU's alignment of a dynamic offset.
@@ -210,13 +210,13 @@ impl Plan {
         if space == Space::Bytes { elements } else { 4 * elements }
     }
 
-    /// Bytes that a session on a GPU allocates: all spaces, the table of steps twice (on the device
-    /// and where the host writes it), the kernels' parameters, and what is read back.
+    /// Bytes that a session on a GPU allocates: all spaces, the table of steps and the sign of a read-back twice (on the
+    /// device and where the host writes them), the kernels' parameters, and what is read back.
     pub fn memory(&self) -> u64 {
         let spaces: u64 =
             self.spaces.keys().map(|&space| self.bytes(space).max(16).next_multiple_of(16)).sum();
         let ops: usize = self.programs.iter().map(|program| program.ops.len()).sum();
-        spaces + (2 * self.slots + ops) as u64 * UNIFORM + self.download_bytes()
+        spaces + (2 * (self.slots + 1) + ops) as u64 * UNIFORM + self.download_bytes() + 16
     }
 
     /// Bytes of the largest space that is read back.

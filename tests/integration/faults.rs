@@ -2,7 +2,7 @@
 
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
 use minilote::gpu::{GpuDevice, wgpu};
@@ -224,4 +224,70 @@ fn a_lost_device_of_the_callers_own_leaves_the_best_model() {
     assert_eq!(error.exit_code(), 4, "{error}");
     assert!(outcome.best_epoch <= 2 && outcome.valid.is_some_and(|valid| valid.loss.is_finite()));
     assert!(outcome.model.statistics.iter().all(|s| s.variance.iter().all(|&variance| variance > 0.0)));
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Answer {
+    Zeros,
+    TheOneBefore,
+}
+
+/// A driver that fails in silence once: what it gives back for the read-back of this number is not what was asked for.
+fn faulty(gpu: GpuDevice, at: usize, how: Answer) -> GpuDevice {
+    let before: Mutex<(Vec<f32>, Vec<u32>)> = Mutex::default();
+    gpu.with_forged(move |number, values, sign| {
+        let mut before = before.lock().unwrap();
+        if number == at {
+            match how {
+                Answer::Zeros => {
+                    values.fill(0.0);
+                    sign.fill(0);
+                }
+                Answer::TheOneBefore => {
+                    let of_before = before.0.iter().chain(std::iter::repeat(&0.0));
+                    values.iter_mut().zip(of_before).for_each(|(value, &old)| *value = old);
+                    sign.copy_from_slice(&before.1);
+                }
+            }
+        } else {
+            *before = (values.to_vec(), sign.to_vec());
+        }
+    })
+}
+
+#[test]
+fn a_device_that_answers_with_other_memory_is_found_out() {
+    let Some(gpu) = own() else { return };
+    let mut trainer = trainer(&gpu);
+    block_on(train(&mut trainer, &mut ())).unwrap();
+    let minilote::Engine::Gpu(session) = trainer.engine() else { panic!("no GPU") };
+    let read_backs = session.counts().read_backs;
+    assert!(read_backs > 20, "{read_backs} read-backs");
+    for how in [Answer::Zeros, Answer::TheOneBefore] {
+        for at in (2..=read_backs).step_by(3) {
+            let gpu = faulty(own().unwrap(), at, how);
+            match block_on(train(&mut self::trainer(&gpu), &mut ())) {
+                Err(error) => assert_eq!(error.exit_code(), 4, "{how:?}, read-back {at}: {error}"),
+                Ok(outcome) => assert!(matches!(outcome.end, End::Lost(_)), "{how:?}, read-back {at}"),
+            }
+        }
+    }
+    // Copies are made, and kernels never run.
+    let record = trainer.engine().plan().record;
+    let gpu = own().unwrap().with_forged(move |_, values, _| {
+        if values.len() == record {
+            values.fill(0.0);
+        }
+    });
+    let error = block_on(train(&mut self::trainer(&gpu), &mut ())).unwrap_err();
+    let words = "step 0 where it should have run step 1";
+    assert!(error.exit_code() == 4 && error.to_string().contains(words), "{error}");
+}
+
+#[test]
+fn a_device_that_does_not_answer_is_given_up() {
+    let Some(gpu) = own() else { return };
+    let gpu = gpu.with_timeout(Duration::from_nanos(1));
+    let error = block_on(train(&mut trainer(&gpu), &mut ())).unwrap_err();
+    assert!(error.exit_code() == 4 && error.to_string().contains("does not answer"), "{error}");
 }
