@@ -1,8 +1,9 @@
 //! Runs that are killed or run out of time, and go on.
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -19,58 +20,81 @@ fn log(run: &Path) -> Vec<Value> {
     read(run.join("log.jsonl")).lines().map(line).collect()
 }
 
+fn names(run: &Path) -> Vec<String> {
+    let entries = fs::read_dir(run).into_iter().flatten();
+    entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
 fn checkpoints(run: &Path) -> Vec<String> {
-    let names = fs::read_dir(run).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| name.contains("checkpoint-")).collect()
+    let whole = |name: &String| name.starts_with("checkpoint-") && name.ends_with(".safetensors");
+    names(run).into_iter().filter(whole).collect()
+}
+
+/// Files that a save has begun and not yet given their name.
+fn parts(run: &Path) -> Vec<String> {
+    names(run).into_iter().filter(|name| name.ends_with(".part")).collect()
 }
 
 const LONG: &str = "--epochs 60 --patience 0 --dropout 0.1 --log step --tensorboard --quiet";
 
+/// Kills runs as often as MINILOTE_KILLS says, 25 times without; at least half of them inside a save.
 #[test]
 fn a_run_that_is_killed_again_and_again_ends_as_one_that_was_not() {
     let at = directory("killed");
-    succeed(&at, &train("whole", LONG));
-    let start = |arguments: &str| -> Child {
-        command(&at, arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
-    };
+    let kills: u64 = std::env::var("MINILOTE_KILLS").map_or(25, |kills| kills.parse().unwrap());
+    // Wide enough that saving takes longer than a step.
+    let long = format!("{} --hidden 128,128", LONG.replace("60", &(3 * kills).to_string()));
+    succeed(&at, &train("whole", &long));
+    let run = at.join("run");
     // So often that most kills fall into a save.
     let every = "--checkpoint-every 1";
-    let mut child = start(&train("run", &format!("{LONG} {every}")));
-    let mut kills = 0;
-    for attempt in 0u64.. {
-        // Some times of up to 60 ms, the same on every run of the test.
-        std::thread::sleep(Duration::from_millis(20 + attempt * 7919 % 41));
-        if let Some(status) = child.try_wait().unwrap() {
-            assert!(status.success(), "attempt {attempt}: {status}");
-            break;
+    let mut in_saves = 0;
+    for kill in 0..kills {
+        let before = checkpoints(&run);
+        let arguments = if before.is_empty() {
+            train("run", &format!("{long} {every} --force"))
+        } else {
+            format!("train --resume run --log step --tensorboard --quiet {every}")
+        };
+        let left = parts(&run);
+        let mut child =
+            command(&at, &arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        // Of ten one at its start, the others once it has saved something and after one of many times, the same on every
+        // run of the test; and of those seven as they are seen to save.
+        while kill % 10 != 0 && checkpoints(&run) == before {
+            if let Some(status) = child.try_wait().unwrap() {
+                let mut said = String::new();
+                child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+                panic!("kill {kill}: {arguments}: {status}: {said}");
+            }
+            std::thread::sleep(Duration::from_micros(500));
         }
+        std::thread::sleep(Duration::from_micros(kill * 7919 % 6007));
+        let saving = || parts(&run).iter().any(|part| !left.contains(part));
+        while kill % 10 > 2 && !saving() && child.try_wait().unwrap().is_none() {}
         child.kill().unwrap();
         child.wait().unwrap();
-        kills += 1;
-        let begun = at.join("run/config.toml").exists() && !checkpoints(&at.join("run")).is_empty();
-        // After some it may end in peace, as a slow machine gets nowhere in 60 ms.
-        let every = if kills < 25 { every } else { "--checkpoint-every 0" };
-        let again = if begun {
-            format!("train --resume run --log step --tensorboard --quiet {every}")
-        } else {
-            train("run", &format!("{LONG} {every} --force"))
-        };
-        child = start(&again);
-        if kills == 25 {
-            assert!(child.wait().unwrap().success());
-            break;
-        }
+        // Named, but the one before the one before it is still there.
+        let named = checkpoints(&run).len() > 2;
+        in_saves += u64::from(named || saving());
     }
-    assert!(kills > 3, "the run ended after {kills} kills");
+    println!("{in_saves} of {kills} kills left an unfinished save");
+    assert!(2 * in_saves >= kills, "{in_saves} of {kills} kills fell into a save");
+    if checkpoints(&run).is_empty() {
+        succeed(&at, &train("run", &format!("{long} --force")));
+    } else {
+        succeed(&at, "train --resume run --log step --tensorboard --quiet --checkpoint-every 0");
+    }
     assert_eq!(
-        fs::read(at.join("run/model.safetensors")).unwrap(),
+        fs::read(run.join("model.safetensors")).unwrap(),
         fs::read(at.join("whole/model.safetensors")).unwrap()
     );
-    assert_eq!(log(&at.join("run")), log(&at.join("whole")));
+    assert_eq!(log(&run), log(&at.join("whole")));
     let [ours, whole] =
         ["run", "whole"].map(|run| fs::read(at.join(run).join("events.out.tfevents.minilote")).unwrap());
     assert_eq!(ours.len(), whole.len());
-    assert_eq!(checkpoints(&at.join("run")), [""; 0], "a run that ended needs none");
+    assert_eq!(checkpoints(&run), [""; 0], "a run that ended needs none");
+    assert_eq!(parts(&run), [""; 0], "nor what killed runs left");
 }
 
 #[test]
@@ -137,6 +161,43 @@ fn a_full_disk_leaves_the_checkpoint_before_and_names_the_file() {
     assert!(words.contains("run/checkpoint-0") && words.contains("too large"), "{words}");
     assert_eq!(checkpoints(&at.join("run")), before);
     succeed(&at, "train --resume run --log step --tensorboard --quiet");
+}
+
+/// The same on a file system in memory that has no room left, of a mount namespace of its own, where the system lets
+/// anybody have one; and once there is room the run goes on from what it holds.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_file_system_leaves_the_checkpoint_before_and_names_the_file() {
+    let in_namespace = |script: &str, at: &Path| {
+        let mut unshare = std::process::Command::new("unshare");
+        unshare.args(["-rm", "sh", "-ec", script]).current_dir(at).output().unwrap()
+    };
+    let at = directory("full_file_system");
+    if !in_namespace("mount -t tmpfs tmpfs .", &at).status.success() {
+        println!("skipped: no mount namespaces here");
+        return;
+    }
+    let flags = format!("{LONG} --hidden 64,64");
+    succeed(&at, &train("whole", &flags));
+    succeed(&at, &train("run", &format!("{flags} --max-time 0s")));
+    let script = format!(
+        "mkdir small; mount -t tmpfs -o size=4m tmpfs small; cp -r run small; cd small
+         ls run/checkpoint-* >before
+         dd if=/dev/zero of=filler bs=1k 2>/dev/null || truncate -s -40k filler
+         code=0; {0} train --resume run --log step --checkpoint-every 1 2>words || code=$?
+         ls run/checkpoint-* >after
+         rm filler; {0} train --resume run --log step --tensorboard --quiet
+         cat words >&2; cmp before after; cp run/model.safetensors ..; exit $code",
+        env!("CARGO_BIN_EXE_minilote")
+    );
+    let ran = in_namespace(&script, &at);
+    let words = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(6), "{words}");
+    assert!(words.contains("run/checkpoint-0") && words.contains("No space left"), "{words}");
+    assert_eq!(
+        fs::read(at.join("model.safetensors")).unwrap(),
+        fs::read(at.join("whole/model.safetensors")).unwrap()
+    );
 }
 
 #[test]
