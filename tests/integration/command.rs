@@ -3,6 +3,7 @@
 mod bench;
 mod doctor;
 mod hostile;
+mod long;
 mod refused;
 mod report;
 mod resume;

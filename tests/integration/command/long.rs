@@ -1,0 +1,49 @@
+//! Runs of minutes: tests/long.
+
+use std::fs;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use super::{command, directory};
+use crate::devices;
+
+/// Kilobytes of the host's memory that a process holds.
+fn resident(child: &Child) -> Option<f64> {
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// 100,000 steps on each backend: after the first tenth the process grows by less than 1 %. A software adapter's device
+/// memory is part of it; a session on any adapter makes no buffer after its start, see session.rs.
+#[cfg(target_os = "linux")]
+#[test]
+#[ignore = "takes minutes: tests/long"]
+fn memory_does_not_grow_over_100_000_steps() {
+    let at = directory("long");
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/digits.csv");
+    // 40 minibatches of 32 rows are an epoch.
+    let epochs = 2500;
+    let names: &[&str] = if devices().len() > 1 { &["cpu", "gpu"] } else { &["cpu"] };
+    for device in names {
+        let out = format!("on_{device}");
+        let flags = format!(
+            "train {data} --target digit --device {device} --out {out} --hidden 16 --epochs {epochs} \
+             --patience 0 --batch 32 --checkpoint-every 5000 --quiet"
+        );
+        let mut child = command(&at, &flags).stdout(Stdio::null()).spawn().unwrap();
+        let (mut tenth, mut most) = (0.0, 0.0_f64);
+        while child.try_wait().unwrap().is_none() {
+            let log = fs::read(at.join(&out).join("log.jsonl")).unwrap_or_default();
+            let done = log.windows(15).filter(|bytes| bytes == b"\"event\":\"epoch\"").count();
+            if let Some(now) = resident(&child).filter(|_| (epochs / 10..epochs - 50).contains(&done)) {
+                tenth = if tenth == 0.0 { now } else { tenth };
+                most = most.max(now);
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        assert!(child.wait().unwrap().success(), "{device}");
+        println!("{device}: {tenth} kB after a tenth of the steps, at the most {most} kB after it");
+        assert!(tenth > 0.0 && most < 1.01 * tenth, "{device}: {tenth} kB, then {most} kB");
+    }
+}
