@@ -18,6 +18,12 @@ fn at(v: View, m: u32, r: u32, c: u32) -> u32 {
     return v.offset + m * v.stride + current.slot * v.slot + r * v.ld + c;
 }
 
+// A float is infinite or NaN where all bits of its exponent are set; asked of the bits, since a compiler may assume
+// that floats are finite.
+fn not_finite(x: vec4f) -> vec4<bool> {
+    return (bitcast<vec4u>(x) & vec4u(0x7f800000u)) == vec4u(0x7f800000u);
+}
+
 // Zeroes the lanes of vec4-column c that lie past the last column: padding stays zero.
 fn pad(value: vec4f, c: u32, cols: u32) -> vec4f {
     return select(vec4f(), value, vec4u(4u * c) + vec4u(0, 1, 2, 3) < vec4u(cols));

@@ -1,4 +1,4 @@
-// out = x / (1 - p) where the mask keeps, else 0; the mask is a pure function of the model's key,
+// out = x / (1 - p) where the mask keeps or x is not finite, else 0; the mask is a pure function of the model's key,
 // the update, the layer, row and column, so the backward pass makes it again.
 
 override LANES: u32;
@@ -27,6 +27,7 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
         let row = pcg(stream ^ r);
         let draw = vec4u(pcg(row ^ (4u * c)), pcg(row ^ (4u * c + 1u)), pcg(row ^ (4u * c + 2u)), pcg(row ^ (4u * c + 3u)));
         let keep = draw >= vec4u(p.threshold);
-        out[at(p.out, id.z, r, c)] = select(vec4f(), x[at(p.x, id.z, r, c)] * p.scale, keep);
+        let value = x[at(p.x, id.z, r, c)];
+        out[at(p.out, id.z, r, c)] = select(vec4f(), value * p.scale, keep | not_finite(value));
     }
 }

@@ -1,25 +1,30 @@
 // The loss of each row of a minibatch, with the gradient of the mean over its rows in the place of the
 // logits, and what the log wants of each row or in total: (loss, correct, logits that are not finite, the step's
-// number). The number stands in the first row, as a sign that the kernel ran.
+// number). The number stands in the first row, as a sign that the kernel ran. In training, where the loss or a logit
+// is not finite the model's learning rate becomes 0, and nothing updates it.
 
-struct Params { logits: View, order: View, targets: View, metrics: View, rows: u32, cols: u32, total: u32 } // total: 1 where one workgroup sums all rows
+struct Params {
+    logits: View, order: View, targets: View, metrics: View, hyper: View,
+    rows: u32, cols: u32,
+    total: u32,  // 1 where one workgroup sums all rows
+    trains: u32, // 1 where an update follows
+}
 
 @group(1) @binding(0) var<uniform> p: Params;
 @group(1) @binding(1) var<storage, read_write> logits: array<vec4f>;
 @group(1) @binding(2) var<storage, read> order: array<u32>;
 @group(1) @binding(3) var<storage, read> targets: array<f32>;
 @group(1) @binding(4) var<storage, read_write> metrics: array<vec4f>;
+@group(1) @binding(5) var<storage, read_write> hyper: array<atomic<u32>>; // several rows may set a rate to 0
 
 fn wanted(m: u32, r: u32) -> f32 {
     let source = order[4u * (p.order.offset + m * p.order.stride) + current.first + r];
     return targets[4u * p.targets.offset + source];
 }
 
-// A float is infinite or NaN where all bits of its exponent are set; asked of the bits, since a
-// compiler may assume that floats are finite.
+// How many are not finite.
 fn broken(z: vec4f) -> f32 {
-    let exponent = bitcast<vec4u>(z) & vec4u(0x7f800000u);
-    return dot(select(vec4f(), vec4f(1), exponent == vec4u(0x7f800000u)), vec4f(1));
+    return dot(select(vec4f(), vec4f(1), not_finite(z)), vec4f(1));
 }
 
 // -log softmax(z)[t] = log(sum(exp(z - max))) - (z[t] - max)
@@ -69,12 +74,20 @@ fn squared_error_of(m: u32, r: u32) -> vec4f {
     return vec4f(d * d, 0.0, broken(vec4f(z, 0.0, 0.0, 0.0)), 0.0);
 }
 
+// Writes metrics, and holds the model where they are not finite.
+fn write(m: u32, r: u32, values: vec4f) {
+    metrics[at(p.metrics, m, r, 0u)] = values;
+    if p.trains == 1u && (values.z != 0.0 || broken(vec4f(values.x, 0.0, 0.0, 0.0)) != 0.0) {
+        atomicStore(&hyper[4u * at(p.hyper, m, 0u, 0u)], 0u);
+    }
+}
+
 // Writes a row's metrics, or returns the sum with them.
 fn record(m: u32, r: u32, of_row: vec4f, sum: vec4f) -> vec4f {
     let number = f32(current.number & 0xffffffu);
     let all = vec4f(of_row.xyz, select(0.0, number, r == 0u));
     if p.total == 0u {
-        metrics[at(p.metrics, m, r, 0u)] = all;
+        write(m, r, all);
     }
     return sum + all;
 }
@@ -83,7 +96,7 @@ fn finish(m: u32, lane: u32, of_lane: vec4f) {
     if p.total == 1u {
         let sum = merge(0u, lane, of_lane);
         if lane == 0u {
-            metrics[at(p.metrics, m, 0u, 0u)] = sum;
+            write(m, 0u, sum);
         }
     }
 }

@@ -2,6 +2,7 @@
 // by the corrected two-pass algorithm:
 //   high = sum(x) / n,  low = sum(x - high) / n,  mean = high + low,
 //   variance = sum((x - high)^2) / n - low^2.
+// A variance that overflowed is NaN: divided by an infinite one, every value would be 0 and the loss show nothing.
 // The mean stays in two parts, so that a column of mean 1e4 and deviation 1 loses nothing.
 
 struct Moments { high: vec4f, low: vec4f, variance: vec4f }
@@ -29,6 +30,8 @@ fn moments(m: u32, lane: u32, split: u32, c: u32) -> Moments {
     }
     let low = merge(lane, split, rest) / n;
     let corrected = merge(lane, split, squares) / n - low * low;
-    // Not max(): that may turn a NaN into 0.
-    return Moments(high, low, select(corrected, vec4f(), corrected < vec4f()));
+    // Not max(): that may turn a NaN into 0. The highest bit of its fraction makes infinity a NaN.
+    let variance = select(corrected, vec4f(), corrected < vec4f());
+    let quiet = select(vec4u(), vec4u(0x00400000u), not_finite(variance));
+    return Moments(high, low, bitcast<vec4f>(bitcast<vec4u>(variance) | quiet));
 }

@@ -13,9 +13,12 @@ override KEEP2: f32;   // b2
 override TAKE2: f32;   // 1 - b2
 override EPSILON: f32; // added to the root of v
 
-// Of model m's parameters at index i.
+// Of model m's parameters at index i. A model with a learning rate of 0 is held as it is.
 fn update(m: u32, i: u32, gradient: vec4f, decayed: bool) {
     let h = hyper[m]; // lr, l2, decay, dropout key
+    if h.x == 0.0 {
+        return;
+    }
     let lr = h.x * current.lr_factor;
     var theta = params[i];
     var g = gradient;
@@ -31,7 +34,8 @@ fn update(m: u32, i: u32, gradient: vec4f, decayed: bool) {
             moment1[i] = u;
             moment2[i] = v;
             let c = current.corrections;
-            theta -= lr / c.x * u / (sqrt(v / c.y) + EPSILON);
+            // Divided by an infinite moment the step would be 0 from here on, and the loss show nothing.
+            theta = select(theta - lr / c.x * u / (sqrt(v / c.y) + EPSILON), v, not_finite(v));
         }
         default {
             let u = KEEP1 * moment1[i] + g;

@@ -293,11 +293,16 @@ fn loss(arena: &mut Arena, extent: &Extent) {
                 let metrics = arena.output(1, models, rows, 4);
                 let sum = arena.place(Space::Log, 2 * models, 1, 4);
                 let sum = Tensor { models, slot: models * sum.stride, ..sum };
-                let loss = Loss { kind, logits, order, targets, metrics };
+                let hyper = arena.place(Space::Hyper, models, 1, 4);
+                arena.fill(hyper, |random, _| normal(random));
+                let loss = Loss { kind, logits, order, targets, metrics, hyper: Some(hyper) };
                 // A gradient is the difference of two shares, divided by the rows.
                 let gradient = (logits, Measure::Terms(1.0 / rows as f64));
                 let metrics = (if per_row { metrics } else { sum }, Measure::Values);
-                arena.cases.push(Case { op: op(loss, sum), outputs: vec![gradient, metrics] });
+                arena.cases.push(Case {
+                    op: op(loss, sum),
+                    outputs: vec![gradient, metrics, (hyper, Measure::Values)],
+                });
             };
             case(arena, |loss, _| loss.into(), true);
             case(

@@ -13,7 +13,8 @@ use crate::cpu::{Columnwise, Memory, Part, Real, Strip, Wide};
 /// The corrected two-pass algorithm (Björck; in Chan, Golub and LeVeque 1983, "Algorithms for
 /// Computing the Sample Variance", equation 1.7). The mean is kept as a rounded part and the mean
 /// of what is left after subtracting it, so that single precision loses nothing where a column's
-/// mean is far larger than its deviation.
+/// mean is far larger than its deviation. A variance that overflows is NaN: divided by an infinite one, every value
+/// would be 0 and the loss show nothing.
 #[derive(Clone, Debug)]
 pub struct ColumnStats {
     pub x: Tensor,
@@ -54,7 +55,8 @@ impl<T: Real, S: Simd, const V: usize> Moments<T, S, V> {
         variance = variance * share - low * low;
         for variance in variance.values() {
             // Not max(): that would turn a NaN into 0.
-            *variance = if *variance < T::zero() { T::zero() } else { *variance };
+            let positive = if *variance < T::zero() { T::zero() } else { *variance };
+            *variance = if positive.is_finite() { positive } else { T::nan() };
         }
         Moments { high, low, variance }
     }

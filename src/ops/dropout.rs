@@ -6,7 +6,7 @@ use crate::cpu::{Memory, Real, Rowwise, rows_of};
 /// Inverted dropout (Srivastava et al. 2014, scaled in training as PyTorch does).
 ///
 /// ```text
-/// out = x · mask / (1 − p),   mask ∈ {0, 1} kept with probability 1 − p
+/// out = x · mask / (1 − p),   mask ∈ {0, 1} kept with probability 1 − p; 1 where x is not finite
 /// ```
 ///
 /// The mask is a pure function of the model's key, the update, the layer, row and column. The same
@@ -62,7 +62,7 @@ impl Rowwise for Dropout {
         for (out, row) in rows_of(out, self.out).zip(rows) {
             for (column, (y, &x)) in out.iter_mut().zip(memory.row(self.x, model, row)).enumerate() {
                 let keep = keep(self.p, key, self.layer, step.number, row as u32, column as u32);
-                *y = if keep { x * scale } else { T::zero() };
+                *y = if keep || !x.is_finite() { x * scale } else { T::zero() };
             }
         }
     }

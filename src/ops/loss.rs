@@ -1,6 +1,7 @@
 use super::column_sum::ColumnSum;
 use super::{
-    Describe, Dispatch, Operand, Space, Step, Tensor, Variant, elementwise, read, update, words, write,
+    Access, Describe, Dispatch, Operand, Space, Step, Tensor, Variant, elementwise, read, update, words,
+    write,
 };
 use crate::cpu::{Memory, Real, Twin, rows_mut};
 
@@ -21,7 +22,11 @@ pub enum LossKind {
 /// ```text
 /// logits [M, rows, outputs]   targets [1, 1, examples], read through the order
 /// metrics [M, rows, 4]: loss, 1 if correct, logits that are not finite, in the first row Step::counted and else 0
+/// hyper [M, 1, 4]
 /// ```
+///
+/// In training, a model whose loss or one of whose logits is not finite is held: its learning rate becomes 0, and no
+/// update changes it until the host writes another. So its parameters stay those that the step met.
 #[derive(Clone, Debug)]
 pub struct Loss {
     pub kind: LossKind,
@@ -29,6 +34,8 @@ pub struct Loss {
     pub order: Tensor,
     pub targets: Tensor,
     pub metrics: Tensor,
+    /// Where an update follows, the rates that it reads.
+    pub hyper: Option<Tensor>,
 }
 
 /// [`Loss`] and the sum of its metrics over the rows in one dispatch, by one workgroup.
@@ -75,40 +82,57 @@ impl LossKind {
     }
 }
 
-impl<T: Real> Twin<T, 2> for Loss {
-    fn outputs(&self) -> [Tensor; 2] {
-        [self.logits, self.metrics]
+impl<T: Real> Twin<T, 3> for Loss {
+    fn outputs(&self) -> [Tensor; 3] {
+        [self.logits, self.metrics, self.rates()]
     }
 
     #[inline(always)]
-    fn write(&self, [logits, metrics]: [&mut [T]; 2], memory: &Memory<T>, step: &Step) {
+    fn write(&self, [logits, metrics, hyper]: [&mut [T]; 3], memory: &Memory<T>, step: &Step) {
         for model in 0..self.logits.models {
             let mut rows = rows_mut(metrics, self.metrics, model, 0);
             self.rows(logits, memory, model, step, |of_row| {
                 rows.next().into_iter().for_each(|row| row.copy_from_slice(&of_row));
+                self.hold(hyper, model, of_row);
             });
         }
     }
 }
 
-impl<T: Real> Twin<T, 2> for LossTotal {
-    fn outputs(&self) -> [Tensor; 2] {
-        [self.loss.logits, self.sum.out]
+impl<T: Real> Twin<T, 3> for LossTotal {
+    fn outputs(&self) -> [Tensor; 3] {
+        [self.loss.logits, self.sum.out, self.loss.rates()]
     }
 
     #[inline(always)]
-    fn write(&self, [logits, sums]: [&mut [T]; 2], memory: &Memory<T>, step: &Step) {
+    fn write(&self, [logits, sums, hyper]: [&mut [T]; 3], memory: &Memory<T>, step: &Step) {
         for model in 0..self.loss.logits.models {
             let mut sum = [T::zero(); 4];
             self.loss.rows(logits, memory, model, step, |of_row| {
                 sum.iter_mut().zip(of_row).for_each(|(sum, value)| *sum += value);
             });
             sums[self.sum.out.at(model, 0, step.slot as usize)..][..4].copy_from_slice(&sum);
+            self.loss.hold(hyper, model, sum);
         }
     }
 }
 
 impl Loss {
+    /// What the kernel binds, held or not.
+    fn rates(&self) -> Tensor {
+        self.hyper.unwrap_or(Tensor::alone(Space::Hyper, self.logits.models, 1, 4))
+    }
+
+    /// Holds a model whose metrics are not finite.
+    #[inline(always)]
+    fn hold<T: Real>(&self, hyper: &mut [T], model: usize, [loss, _, bad, _]: [T; 4]) {
+        if let Some(rates) = self.hyper
+            && (bad != T::zero() || !loss.is_finite())
+        {
+            hyper[rates.at(model, 0, 0)] = T::zero();
+        }
+    }
+
     /// Replaces each row of logits by its gradient and hands out its metrics.
     #[inline(always)]
     fn rows<T: Real>(
@@ -136,12 +160,23 @@ impl Loss {
 impl Loss {
     /// `metrics` is what the kernel writes: a row for each row, or their sum.
     fn operands_with(&self, metrics: Tensor) -> Vec<Operand> {
-        vec![
+        let mut operands = vec![
             update("logits", self.logits),
             read("order", self.order),
             read("targets", self.targets),
             write("metrics", metrics),
-        ]
+        ];
+        operands.extend(self.hyper.map(|hyper| update("hyper", hyper)));
+        operands
+    }
+
+    fn bindings_with(&self, metrics: Tensor) -> Vec<(Space, Access)> {
+        let own = [
+            (self.logits.space, Access::Write),
+            (Space::Order, Access::Read),
+            (Space::Targets, Access::Read),
+        ];
+        own.into_iter().chain([(metrics.space, Access::Write), (Space::Hyper, Access::Write)]).collect()
     }
 
     /// One lane to a row; for their sum, lanes that go from row to row in one workgroup.
@@ -151,8 +186,9 @@ impl Loss {
             LossKind::BinaryCrossEntropy => "binary_cross_entropy",
             LossKind::SquaredError => "squared_error",
         };
-        let views = [self.logits, self.order, self.targets, metrics];
-        let params = words(&views, &[self.logits.rows as u32, self.logits.cols as u32, total.into()]);
+        let views = [self.logits, self.order, self.targets, metrics, self.rates()];
+        let (rows, cols) = (self.logits.rows as u32, self.logits.cols as u32);
+        let params = words(&views, &[rows, cols, total.into(), self.hyper.is_some().into()]);
         let mut dispatch = elementwise("loss", entry, params, self.metrics);
         dispatch.constants = vec![("LANES", 1.0), ("SPLITS", 64.0)];
         if total {
@@ -165,6 +201,10 @@ impl Loss {
 impl Describe for Loss {
     fn operands(&self) -> Vec<Operand> {
         self.operands_with(self.metrics)
+    }
+
+    fn bindings(&self) -> Vec<(Space, Access)> {
+        self.bindings_with(self.metrics)
     }
 
     fn flops(&self) -> u64 {
@@ -197,6 +237,10 @@ impl Describe for Loss {
 impl Describe for LossTotal {
     fn operands(&self) -> Vec<Operand> {
         self.loss.operands_with(self.sum.out)
+    }
+
+    fn bindings(&self) -> Vec<(Space, Access)> {
+        self.loss.bindings_with(self.sum.out)
     }
 
     fn flops(&self) -> u64 {

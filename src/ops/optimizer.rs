@@ -30,7 +30,9 @@ const PARAMETERS_FOR_THREADS: usize = 1 << 15;
 /// ```
 ///
 /// L2 is the gradient of `lambda/(2m) · Σ theta²`; decoupled weight decay is AdamW's (Loshchilov and
-/// Hutter 2019). Biases, gamma and beta lie behind the first `decayed` elements and are exempt.
+/// Hutter 2019). Biases, gamma and beta lie behind the first `decayed` elements and are exempt. A model with a learning
+/// rate of 0 is held: parameters and moments stay as they are. A parameter whose second moment overflows becomes
+/// infinite, as it would never move again.
 #[derive(Clone, Debug)]
 pub struct Optimizer {
     pub rule: Rule,
@@ -54,6 +56,9 @@ impl<T: Real> Twin<T, 3> for Optimizer {
     fn write(&self, [params, moment1, moment2]: [&mut [T]; 3], memory: &Memory<T>, step: &Step) {
         for model in 0..self.theta.models {
             let hyper = memory.row(self.hyper(), model, 0);
+            if hyper[0] == T::zero() {
+                continue;
+            }
             let (lr, l2, decay) = (hyper[0] * T::of(step.lr_factor), hyper[1], hyper[2]);
             let start = self.theta.at(model, 0, 0);
             let grads = &memory.get(Space::Grads)[start..][..self.theta.cols];
@@ -146,7 +151,8 @@ impl<T: Real> pulp::NullaryFnOnce for Update<'_, T> {
                     let g = gradient + l2 * *theta;
                     *u = keep1 * *u + take1 * g;
                     *v = keep2 * *v + take2 * g * g;
-                    *theta = *theta * kept - rate * *u / ((*v * scale).sqrt() + eps);
+                    let moved = *theta * kept - rate * *u / ((*v * scale).sqrt() + eps);
+                    *theta = if v.is_finite() { moved } else { *v };
                 }
             }
         }

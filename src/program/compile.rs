@@ -127,7 +127,8 @@ pub fn compile(
         build.label = "loss".into();
         let targets = Tensor::shared(Space::Targets, 1, data.examples);
         let metrics = build.activation(METRICS);
-        build.push(Loss { kind: spec.loss(), logits, order, targets, metrics });
+        let hyper = (mode == Mode::Train).then(|| Tensor::alone(Space::Hyper, models, 1, 4));
+        build.push(Loss { kind: spec.loss(), logits, order, targets, metrics, hyper });
         build.push(ColumnSum { x: metrics, out: log(models, record, 0, 1, METRICS) });
     }
 

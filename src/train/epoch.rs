@@ -62,6 +62,8 @@ impl Group {
     fn begin<'a>(&mut self, orders: impl IntoIterator<Item = &'a [u32]>) -> Running {
         self.epoch += 1;
         self.engine.write_order(orders);
+        // A model that was held has its rate again.
+        self.write_hyper();
         let new = |model| Epoch { model, epoch: self.epoch, complete: true, ..Epoch::default() };
         let epochs = (0..self.models()).map(|model| Ok(new(model))).collect();
         Running { at: 0, epochs, started: Instant::now() }

@@ -163,7 +163,7 @@ fn of_each_operation() {
         b.fixed.insert(dy.space, [1.0 / 6.0, 0.0, 0.0, 0.0].repeat(6 * MODELS));
         let (order, targets) =
             (Tensor::alone(Space::Order, MODELS, 1, 12), Tensor::shared(Space::Targets, 1, 12));
-        let ops: Vec<Op> = vec![Loss { kind, logits, order, targets, metrics }.into()];
+        let ops: Vec<Op> = vec![Loss { kind, logits, order, targets, metrics, hyper: None }.into()];
         // The gradient takes the place of the logits.
         b.check(&format!("{kind:?}"), [ops, vec![]], (metrics, dy), &[(logits, logits)]);
     }

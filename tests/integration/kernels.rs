@@ -105,7 +105,7 @@ fn dropout_drops_what_keep_says() {
 }
 
 /// A NaN and both infinities come through every kernel as they come through the twin: nothing turns
-/// them into numbers. Losses count them, too.
+/// them into numbers. Losses count them, too, and take the learning rate away.
 #[test]
 fn what_is_not_finite_stays_so() {
     let Some(gpu) = crate::gpu() else { return };
@@ -124,10 +124,12 @@ fn what_is_not_finite_stays_so() {
         arena.case(ActivationBackward { function, y, dy: x, dx }, &[dx]);
     }
     batch_norm(&mut arena, x);
+    let dropped = arena.output(0, 3, 9, 6);
+    arena.case(Dropout { x, out: dropped, p: 0.9, layer: 2 }, &[dropped]);
     let b = arena.input(1, 3, 4, 6);
     let out = arena.output(0, 3, 9, 4);
     arena.case(MatMul::new(Product::ABt, x, b, out), &[out]);
-    let mut metrics = vec![];
+    let (mut metrics, mut held) = (vec![], vec![]);
     for kind in [LossKind::SoftmaxCrossEntropy, LossKind::BinaryCrossEntropy, LossKind::SquaredError] {
         let softmax = kind == LossKind::SoftmaxCrossEntropy;
         let logits = arena.derive(0, [3, 9, if softmax { 6 } else { 1 }], broken);
@@ -135,11 +137,19 @@ fn what_is_not_finite_stays_so() {
         arena.fill(targets, |random, _| random.random_range(0..2) as f64);
         let order = arena.order(3, 9);
         metrics.push((softmax, arena.output(1, 3, 9, 4)));
+        let hyper = arena.place(Space::Hyper, 3, 1, 4);
+        arena.fill(hyper, |random, _| normal(random));
+        held.push(hyper);
         let metrics = metrics[metrics.len() - 1].1;
-        arena.case(Loss { kind, logits, order, targets, metrics }, &[logits, metrics]);
+        arena.case(
+            Loss { kind, logits, order, targets, metrics, hyper: Some(hyper) },
+            &[logits, metrics, hyper],
+        );
     }
     check(&arena, &[Variant::Gpu, Variant::Software]);
     let results = block_on(arena.run(&gpu)).unwrap();
+    let rates = held.iter().flat_map(|hyper| (0..3).map(|model| hyper.at(model, 0, 0)));
+    assert_eq!(rates.map(|at| results[&Space::Hyper][at]).collect::<Vec<_>>(), [0.0; 9]);
     for (softmax, metrics) in metrics {
         let counts: Vec<f32> = (0..9).map(|row| results[&metrics.space][metrics.at(1, row, 0) + 2]).collect();
         let [first, fourth, sixth] = if softmax { [1.0, 2.0, 1.0] } else { [1.0, 0.0, 0.0] };

@@ -7,6 +7,7 @@ mod doctor;
 mod faults;
 mod fusion;
 mod gradients;
+mod held;
 mod kernels;
 mod models;
 mod parity;

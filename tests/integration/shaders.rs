@@ -61,7 +61,7 @@ fn samples() -> Vec<Op> {
     ops.push(Dropout { x, out, p: 0.5, layer: 3 }.into());
     for kind in [LossKind::SoftmaxCrossEntropy, LossKind::BinaryCrossEntropy, LossKind::SquaredError] {
         let metrics = tensor(5, 4);
-        let loss = Loss { kind, logits, order, targets, metrics };
+        let loss = Loss { kind, logits, order, targets, metrics, hyper: None };
         let sum = ColumnSum { x: metrics, out: tensor(1, 4) };
         ops.extend([loss.clone().into(), LossTotal { loss, sum }.into()]);
     }
