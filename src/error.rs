@@ -32,11 +32,8 @@ pub enum Error {
     Device(String),
 
     /// The loss or a statistic stopped being a finite number.
-    #[error(
-        "training diverged in epoch {epoch}, step {step}: {what} is not finite. \
-         Try a lower --lr, or --standardize standard if it is off"
-    )]
-    Diverged { epoch: usize, step: usize, what: String },
+    #[error("training diverged in epoch {epoch}, step {step}: {what} is not finite; {way_out}")]
+    Diverged { epoch: usize, step: usize, what: String, way_out: &'static str },
 
     /// A file that can't be read, written or understood.
     #[error("{}: {message}", .path.display())]

@@ -167,7 +167,8 @@ impl Run {
         self.updates += self.chunk;
         if !log.iter().all(|value| value.is_finite()) {
             let what = format!("a network of the bench, {},", self.size.describe());
-            return Err(Error::Diverged { epoch: 1, step: self.updates, what });
+            let way_out = "see minilote doctor";
+            return Err(Error::Diverged { epoch: 1, step: self.updates, what, way_out });
         }
         Ok(seconds / self.chunk as f64)
     }

@@ -143,6 +143,9 @@ impl Plan {
 
     /// The same for one model alone.
     pub fn of_one_model(&self) -> Plan {
+        if self.models == 1 {
+            return self.clone();
+        }
         let requests = self.programs.iter().map(|program| (program.mode, program.rows)).collect();
         let plan = Plan::new(&self.spec, 1, self.data, self.rule, &requests, self.slots);
         match self.form {

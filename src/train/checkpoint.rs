@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
-use std::time::Instant;
 
 use ndarray::Array2;
 use safetensors::tensor::TensorView;
@@ -82,7 +81,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Diverged`] if the epoch did.
     pub(super) fn of(group: &mut Group, snapshot: &Snapshot) -> Result<Checkpoint> {
-        let epoch = snapshot.running.epochs[0].clone()?;
+        let epoch = snapshot.epochs[0].clone()?;
         let run = &snapshot.runs[0];
         let of_best = |best: &Best| BestEpoch {
             epoch: best.epoch,
@@ -96,7 +95,7 @@ impl Checkpoint {
             data: group.checksum(),
             updates: snapshot.updates,
             epoch: snapshot.epoch,
-            minibatches: snapshot.running.at,
+            minibatches: snapshot.minibatches,
             rows: epoch.rows,
             loss: epoch.loss,
             correct: epoch.accuracy.unwrap_or(0.0),
@@ -155,7 +154,8 @@ impl Checkpoint {
             members: vec![(state.moving, None)],
             updates: state.updates,
             epoch: state.epoch,
-            running: Running { at: state.minibatches, epochs: vec![Ok(epoch)], started: Instant::now() },
+            minibatches: state.minibatches,
+            epochs: vec![Ok(epoch)],
             runs: vec![Run { epochs: state.epoch, best, end: None, history: state.history }],
             progress,
         }

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
+use super::fault::Met;
 use super::group::Group;
 use super::record::{Epoch, StepRecord, checked};
 use super::schedule;
@@ -11,12 +12,13 @@ use crate::program::Mode;
 use crate::{Result, Task};
 
 /// An epoch that is being trained.
-#[derive(Clone)]
 pub struct Running {
     /// Minibatches so far.
     pub at: usize,
     /// Of each model; loss and accuracy are sums over the rows so far.
     pub epochs: Vec<Result<Epoch>>,
+    /// The rows of each, in the order in which it meets them.
+    orders: Vec<Vec<u32>>,
     pub started: Instant,
 }
 
@@ -26,7 +28,7 @@ impl Group {
     ///
     /// `observe` sees the records of each chunk of steps, one of each model and step, and may end the epoch. The
     /// result is an epoch for each model, or [`crate::Error::Diverged`] where a loss or a statistic was not finite;
-    /// with the last such model the epoch ends.
+    /// such a model's parameters stay as that step met them. With the last such model the epoch ends.
     ///
     /// # Errors
     /// [`crate::Error::Device`].
@@ -35,19 +37,19 @@ impl Group {
         observe: impl FnMut(&[StepRecord]) -> ControlFlow<()>,
     ) -> Result<Vec<Result<Epoch>>> {
         let orders = self.orders(self.epoch);
-        self.epoch_in_order(orders.iter().map(Vec::as_slice), observe).await
+        self.epoch_in_order(orders, observe).await
     }
 
     /// Begins the next epoch in the order that the seeds give.
     pub(super) fn begin_epoch(&mut self) -> Running {
         let orders = self.orders(self.epoch);
-        self.begin(orders.iter().map(Vec::as_slice))
+        self.begin(orders)
     }
 
     /// [`Group::epoch`] in orders of the caller's, each of all training rows.
-    pub(super) async fn epoch_in_order<'a>(
+    pub(super) async fn epoch_in_order(
         &mut self,
-        orders: impl IntoIterator<Item = &'a [u32]>,
+        orders: Vec<Vec<u32>>,
         mut observe: impl FnMut(&[StepRecord]) -> ControlFlow<()>,
     ) -> Result<Vec<Result<Epoch>>> {
         let mut running = self.begin(orders);
@@ -59,14 +61,14 @@ impl Group {
     }
 
     /// Begins the next epoch.
-    fn begin<'a>(&mut self, orders: impl IntoIterator<Item = &'a [u32]>) -> Running {
+    fn begin(&mut self, orders: Vec<Vec<u32>>) -> Running {
         self.epoch += 1;
-        self.engine.write_order(orders);
+        self.engine.write_order(orders.iter().map(Vec::as_slice));
         // A model that was held has its rate again.
         self.write_hyper();
         let new = |model| Epoch { model, epoch: self.epoch, complete: true, ..Epoch::default() };
         let epochs = (0..self.models()).map(|model| Ok(new(model))).collect();
-        Running { at: 0, epochs, started: Instant::now() }
+        Running { at: 0, epochs, orders, started: Instant::now() }
     }
 
     /// Trains a chunk of steps and gives its records; none where the epoch is over.
@@ -87,14 +89,23 @@ impl Group {
         let log = self.engine.run(&steps).await?;
         self.adapt(count, started.elapsed().as_secs_f64());
         running.at += count;
-        let records = self.take(&steps, &log, &mut running.epochs);
+        let (records, broken) = self.take(&steps, &log, &mut running.epochs);
+        let parameters = if broken.is_empty() { vec![] } else { self.parameters().await? };
+        for (model, slot) in broken {
+            let (program, step) = &steps[slot];
+            let rows = self.engine.plan().programs[*program].rows;
+            let rows = &running.orders[model][step.first as usize..][..rows];
+            if let Err(error) = &mut running.epochs[model] {
+                self.name(error, Met { model, parameters: &parameters[model], rows, step }).await?;
+            }
+        }
         // What diverged in all models has no records for anybody to see.
         Ok(if running.epochs.iter().all(Result::is_err) { None } else { Some(records) })
     }
 
     /// Means of what was trained of an epoch.
     pub(super) fn end(&self, running: Running, interrupted: bool) -> Vec<Result<Epoch>> {
-        let Running { at, mut epochs, started } = running;
+        let Running { at, mut epochs, started, .. } = running;
         for epoch in epochs.iter_mut().flatten() {
             epoch.interrupted = interrupted;
             epoch.complete = at == self.steps_per_epoch();
@@ -105,16 +116,18 @@ impl Group {
         epochs
     }
 
-    /// Adds the log of a chunk to the epochs and the moving averages.
+    /// Adds the log of a chunk to the epochs and the moving averages; gives its records, and which models were not
+    /// finite any more in which step of the chunk.
     fn take(
         &mut self,
         steps: &[(usize, Step)],
         log: &[f64],
         epochs: &mut [Result<Epoch>],
-    ) -> Vec<StepRecord> {
+    ) -> (Vec<StepRecord>, Vec<(usize, usize)>) {
         let plan = self.engine.plan();
-        let mut records = vec![];
-        for ((program, step), of_step) in steps.iter().zip(log.chunks(plan.models * plan.record)) {
+        let (mut records, mut broken) = (vec![], vec![]);
+        let logged = steps.iter().zip(log.chunks(plan.models * plan.record));
+        for (slot, ((program, step), of_step)) in logged.enumerate() {
             self.updates += 1;
             let rows = plan.programs[*program].rows;
             let of_models = self.members.iter_mut().zip(epochs.iter_mut());
@@ -129,6 +142,7 @@ impl Group {
                     }
                     Err(error) => {
                         *result = Err(error);
+                        broken.push((model, slot));
                         continue;
                     }
                 }
@@ -149,6 +163,6 @@ impl Group {
                 });
             }
         }
-        records
+        (records, broken)
     }
 }

@@ -164,15 +164,14 @@ impl Group {
     /// Learning rate, L2, weight decay and dropout key of each model, as the optimizer and dropout read them.
     pub(super) fn write_hyper(&mut self) {
         let all = self.data.split.train.len();
-        let of_model = |Member { config, rows, frozen, .. }: &Member| {
+        let of_model = |member: &Member| {
+            let Member { config, rows, frozen, .. } = member;
             let rows = rows.as_ref().map_or(all, Vec::len);
-            // 24 bits, which an f32 holds exactly.
-            let key = (config.seed ^ config.seed >> 24 ^ config.seed >> 48) & 0xff_ffff;
             let rates = match frozen {
                 None => [config.learning_rate(), config.lambda / rows as f64, config.decay()],
                 Some(_) => [0.0; 3],
             };
-            [rates[0], rates[1], rates[2], key as f64]
+            [rates[0], rates[1], rates[2], member.key()]
         };
         let hyper: Vec<f64> = self.members.iter().flat_map(of_model).collect();
         self.engine.write(Space::Hyper, &hyper);

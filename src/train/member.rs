@@ -18,6 +18,12 @@ pub struct Member {
 }
 
 impl Member {
+    /// What dropout's masks follow from; 24 bits, which an f32 holds exactly.
+    pub fn key(&self) -> f64 {
+        let seed = self.config.seed;
+        ((seed ^ seed >> 24 ^ seed >> 48) & 0xff_ffff) as f64
+    }
+
     /// The moving averages so far.
     pub fn statistics(&self, source: Source) -> Vec<Statistics> {
         self.moving.iter().map(|moving| moving.statistics(source)).collect()

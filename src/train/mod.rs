@@ -5,6 +5,7 @@ mod checkpoint;
 mod config;
 mod data;
 mod epoch;
+mod fault;
 mod finish;
 mod group;
 mod importance;

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::fault::{DIVERGED, of_parameters};
 use super::group::Group;
 use super::record::{Rows, Validation, checked};
 use super::statistics::Pass;
@@ -63,15 +64,19 @@ impl Group {
             sums[model].iter_mut().zip(record).for_each(|(sum, value)| *sum += value);
         };
         self.pass(Mode::Evaluate, &orders, add).await?;
-        let validation = |[loss, correct, bad, _]: [f64; METRICS]| {
-            let loss = loss / rows.len() as f64;
-            if !loss.is_finite() || bad != 0.0 {
-                let what = "the loss of an evaluation".into();
-                return Err(Error::Diverged { epoch: self.epoch, step: self.updates, what });
+        let finite = |[loss, _, bad, _]: &[f64; METRICS]| loss.is_finite() && *bad == 0.0;
+        let parameters = if sums.iter().all(finite) { vec![] } else { self.parameters().await? };
+        let validation = |(model, sums): (usize, [f64; METRICS])| {
+            if !finite(&sums) {
+                let fault = of_parameters(&self.members[model].spec, &parameters[model]);
+                let (what, way_out) = fault.unwrap_or_else(|| ("the loss of an evaluation".into(), DIVERGED));
+                return Err(Error::Diverged { epoch: self.epoch, step: self.updates, what, way_out });
             }
-            Ok(Validation { loss, accuracy: self.of_rows(correct, rows.len()) })
+            let [loss, correct, ..] = sums;
+            let accuracy = self.of_rows(correct, rows.len());
+            Ok(Validation { loss: loss / rows.len() as f64, accuracy })
         };
-        Ok(sums.into_iter().map(validation).collect())
+        Ok(sums.into_iter().enumerate().map(validation).collect())
     }
 
     /// The moving averages of each model so far: PyTorch's for [`Source::Pytorch`], else the debiased ones.

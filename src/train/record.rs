@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 
+use super::fault::DIVERGED;
 use super::statistics::{BatchStatistics, of_record};
 use crate::model::Spec;
 use crate::{Error, Result};
@@ -91,7 +92,7 @@ pub fn checked(
     rows: usize,
     (epoch, step): (usize, usize),
 ) -> Result<Vec<BatchStatistics>> {
-    let diverged = |what: String| Error::Diverged { epoch, step, what };
+    let diverged = |what: String| Error::Diverged { epoch, step, what, way_out: DIVERGED };
     if record[2] != 0.0 {
         return Err(diverged("an output of the network".into()));
     }

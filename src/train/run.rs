@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::checkpoint::Checkpoint;
 use super::epoch::Running;
+use super::fault::of_parameters;
 use super::finish::{Finished, finish, outcome};
 use super::group::Group;
 use super::record::{Epoch, Norms, Rows, StepRecord, Validation};
@@ -333,9 +334,9 @@ async fn train_epoch(
         let run = &mut runs[epoch.model];
         if better {
             let parameters = std::mem::take(&mut parameters[epoch.model]);
-            if !parameters.iter().flatten().all(|value| value.is_finite()) {
+            if let Some((what, way_out)) = of_parameters(&group.members[epoch.model].spec, &parameters) {
                 let (epoch, step) = (epoch.epoch, group.updates);
-                run.end = Some(End::Diverged(Error::Diverged { epoch, step, what: "a parameter".into() }));
+                run.end = Some(End::Diverged(Error::Diverged { epoch, step, what, way_out }));
                 continue;
             }
             if progress.best.is_none_or(|best| loss(valid) < best.loss) {

@@ -2,6 +2,7 @@
 
 use super::epoch::Running;
 use super::group::Group;
+use super::record::Epoch;
 use super::run::{Progress, Run};
 use super::statistics::Moving;
 use crate::ops::Space;
@@ -27,7 +28,9 @@ pub struct Snapshot {
     pub updates: usize,
     /// From 1.
     pub epoch: usize,
-    pub running: Running,
+    /// Minibatches of the epoch so far, and what it comes to.
+    pub minibatches: usize,
+    pub epochs: Vec<Result<Epoch>>,
     pub runs: Vec<Run>,
     pub progress: Progress,
 }
@@ -49,13 +52,13 @@ impl Snapshot {
                 *values = group.engine.read(space).await?.into_iter().map(|value| value as f32).collect();
             }
         }
-        let mut running = running.clone();
+        let (minibatches, mut epochs) = (running.at, running.epochs.clone());
         let seconds = running.started.elapsed().as_secs_f64();
-        running.epochs.iter_mut().flatten().for_each(|epoch| epoch.seconds += seconds);
+        epochs.iter_mut().flatten().for_each(|epoch| epoch.seconds += seconds);
         let members = group.members.iter().map(|member| (member.moving.clone(), member.frozen)).collect();
         let (updates, epoch) = (group.updates, group.epoch);
         let (runs, progress) = (runs.to_vec(), *progress);
-        Ok(Snapshot { spaces, members, updates, epoch, running, runs, progress })
+        Ok(Snapshot { spaces, members, updates, epoch, minibatches, epochs, runs, progress })
     }
 
     /// Brings a group of the same settings and data to this place, whose session was just made.
@@ -79,11 +82,10 @@ impl Snapshot {
         for (member, (moving, frozen)) in group.members.iter_mut().zip(self.members) {
             (member.moving, member.frozen) = (moving, frozen);
         }
-        group.write_hyper();
         group.updates = self.updates;
         group.epoch = self.epoch - 1;
-        let Running { at, epochs, .. } = self.running;
-        let running = Running { at, epochs, ..group.begin_epoch() };
+        let mut running = group.begin_epoch();
+        (running.at, running.epochs) = (self.minibatches, self.epochs);
         Ok((running, self.runs, self.progress))
     }
 }

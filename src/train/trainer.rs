@@ -90,6 +90,12 @@ impl Trainer {
         self.group.engine()
     }
 
+    /// The session, for tests that spoil what it holds.
+    #[doc(hidden)]
+    pub fn engine_mut(&mut self) -> &mut Engine {
+        &mut self.group.engine
+    }
+
     /// Updates so far.
     pub fn updates(&self) -> usize {
         self.group.updates
@@ -134,7 +140,7 @@ impl Trainer {
         if order.len() != expected || order.iter().any(|&row| row as usize >= rows) {
             return Err(Error::Config(format!("an epoch's order must name {expected} rows below {rows}")));
         }
-        only(self.group.epoch_in_order([order], observe).await?)
+        only(self.group.epoch_in_order(vec![order.to_vec()], observe).await?)
     }
 
     /// The parameters as they are.

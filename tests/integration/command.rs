@@ -1,6 +1,7 @@
 //! The `minilote` command as a person or a script meets it: its files, its output, its exit codes.
 
 mod bench;
+mod diverged;
 mod doctor;
 mod hostile;
 mod long;

@@ -10,6 +10,7 @@ mod gradients;
 mod held;
 mod kernels;
 mod models;
+mod nonfinite;
 mod parity;
 mod session;
 mod shaders;
