@@ -194,13 +194,13 @@ impl GpuDevice {
         let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout };
         match self.device.poll(wait) {
             Ok(_) => Ok(()),
-            Err(error @ wgpu::PollError::Timeout) => {
+            Err(wgpu::PollError::Timeout) => {
                 // Whoever drops the last handle of a queue waits for it, which may be for ever.
                 std::mem::forget((self.device.clone(), self.queue.clone()));
                 let (name, seconds) = (&self.summary.name, self.timeout.as_secs_f64());
                 Err(Error::Device(format!(
-                    "{name}: the device does not answer: {error} of {seconds} s. It hangs, or one kernel takes longer \
-                     than that: use a smaller --batch or --device cpu"
+                    "{name}: the device does not answer, for {seconds} s now: it hangs, or a kernel takes longer than \
+                     that; use a smaller --batch or --device cpu"
                 )))
             }
             Err(error) => Err(self.failed(error)),
