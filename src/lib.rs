@@ -26,6 +26,7 @@
 #![warn(missing_docs)]
 
 pub mod cache;
+pub mod caps;
 mod checksum;
 pub mod cpu;
 pub mod data;
@@ -41,6 +42,7 @@ pub mod peak;
 pub mod plot;
 pub mod program;
 pub mod sweep;
+mod tensors;
 pub mod train;
 
 pub use data::Task;

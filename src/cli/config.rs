@@ -1,13 +1,12 @@
 //! The configuration file of `train`: its keys are the command's long flags.
 
 use std::ffi::OsString;
-use std::fs;
 use std::path::Path;
 
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches};
 use minilote::data::nearest;
 use minilote::train::Config;
-use minilote::{Error, Result};
+use minilote::{Error, Result, caps};
 use serde_json::Value as Json;
 use toml::{Table, Value};
 
@@ -21,12 +20,19 @@ use super::train::Train;
 /// [`Error::File`] if the file can't be read; [`Error::Config`] for a key that is no flag or a value
 /// that the flag does not take.
 pub fn arguments(file: &Path) -> Result<Vec<OsString>> {
-    let text = fs::read_to_string(file).map_err(|error| Error::file(file, error))?;
+    arguments_of(file, &caps::read_config(file)?)
+}
+
+/// The same with the file's text; errors name `file`.
+///
+/// # Errors
+/// As for [`arguments`].
+pub fn arguments_of(file: &Path, text: &str) -> Result<Vec<OsString>> {
     let table: Table = text.parse().map_err(|error| Error::Config(format!("{}: {error}", file.display())))?;
     let mut all = vec![];
     for (key, value) in &table {
         let argument = argument(key, value).map_err(|message| {
-            let line = line_of(&text, key).map_or(String::new(), |line| format!(", line {line}"));
+            let line = line_of(text, key).map_or(String::new(), |line| format!(", line {line}"));
             Error::Config(format!("{}{line}: {message}", file.display()))
         })?;
         all.extend(argument.map(OsString::from));

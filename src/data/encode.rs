@@ -58,7 +58,7 @@ impl Schema {
         Ok(Dataset {
             inputs: Inputs::Real(inputs),
             targets,
-            lines: rows.iter().map(|row| table.lines[*row]).collect(),
+            lines: rows.iter().map(|row| table.lines[*row].into()).collect(),
             dropped: table.rows() - rows.len(),
             file: table.file.clone(),
         })

@@ -4,10 +4,8 @@ use std::path::{Path, PathBuf};
 
 use ndarray::Array2;
 
-use super::source::{open, read_up_to};
-use crate::{Error, Result};
-
-const SIZE_LIMIT: u64 = 2 << 30;
+use super::source::{Source, open};
+use crate::{Error, Result, caps};
 
 /// A set of images of one size, with labels or without.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,7 +22,7 @@ pub struct Images {
 ///
 /// Errors: [`Error::File`] if the file can't be read or decompressed.
 pub fn is_idx(path: &Path) -> Result<bool> {
-    let magic = read_up_to(&mut *open(path)?, 4, path)?;
+    let magic = open(path)?.read(4)?;
     Ok(matches!(magic[..], [0, 0, _, 1..=u8::MAX]))
 }
 
@@ -35,20 +33,35 @@ impl Images {
     /// is not IDX, elements that are not unsigned bytes, a header that asks for more than 2 GiB, no
     /// images, too little or too much content, or a label count other than the image count.
     pub fn read(images: &Path, labels: Option<&Path>) -> Result<Images> {
-        let (dimensions, bytes) = read(images)?;
+        Images::of(open(images)?, labels.map(open).transpose()?)
+    }
+
+    /// The same with the files' content; errors name the paths.
+    ///
+    /// # Errors
+    /// As for [`Images::read`].
+    pub fn from_bytes(images: (&Path, &[u8]), labels: Option<(&Path, &[u8])>) -> Result<Images> {
+        let source = |(path, content)| Source::new(path, content, <[u8]>::len(content) as u64);
+        Images::of(source(images)?, labels.map(source).transpose()?)
+    }
+
+    fn of(mut source: Source, labels: Option<Source>) -> Result<Images> {
+        let images = source.path;
+        let (dimensions, bytes) = read(&mut source)?;
         let (count, size) = match dimensions[..] {
             [count, ref size @ ..] if !size.is_empty() => (count as usize, size.iter().product::<u64>()),
             _ => return Err(Error::data(images, "the file holds labels (one dimension), not images")),
         };
         let pixels = Array2::from_shape_vec((count, size as usize), bytes)
             .map_err(|error| Error::data(images, error.to_string()))?;
-        let labels = labels.map(|path| read_labels(path, images, count)).transpose()?;
+        let labels = labels.map(|labels| read_labels(labels, images, count)).transpose()?;
         Ok(Images { file: images.into(), pixels, labels })
     }
 }
 
-fn read_labels(path: &Path, images: &Path, count: usize) -> Result<Vec<u8>> {
-    let (dimensions, labels) = read(path)?;
+fn read_labels(mut source: Source, images: &Path, count: usize) -> Result<Vec<u8>> {
+    let path = source.path;
+    let (dimensions, labels) = read(&mut source)?;
     if dimensions.len() != 1 {
         let message = format!("the file has {} dimensions; labels have one", dimensions.len());
         return Err(Error::data(path, message));
@@ -61,9 +74,9 @@ fn read_labels(path: &Path, images: &Path, count: usize) -> Result<Vec<u8>> {
 }
 
 /// The dimensions and the elements, as many as the dimensions say, at least one.
-fn read(path: &Path) -> Result<(Vec<u64>, Vec<u8>)> {
-    let mut reader = open(path)?;
-    let magic = read_up_to(&mut *reader, 4, path)?;
+fn read(source: &mut Source) -> Result<(Vec<u64>, Vec<u8>)> {
+    let path = source.path;
+    let magic = source.read(4)?;
     let rank = match magic[..] {
         [0, 0, 0x08, rank @ 1..=u8::MAX] => u64::from(rank),
         [0, 0, kind, 1..=u8::MAX] => {
@@ -78,7 +91,7 @@ fn read(path: &Path) -> Result<(Vec<u64>, Vec<u8>)> {
             ));
         }
     };
-    let header = read_up_to(&mut *reader, 4 * rank, path)?;
+    let header = source.read(4 * rank)?;
     if header.len() as u64 != 4 * rank {
         return Err(Error::data(path, "the file is truncated within the IDX header"));
     }
@@ -92,9 +105,9 @@ fn read(path: &Path) -> Result<(Vec<u64>, Vec<u8>)> {
     let size = dimensions
         .iter()
         .try_fold(1u64, |size, dimension| size.checked_mul(*dimension))
-        .filter(|size| *size <= SIZE_LIMIT)
+        .filter(|size| *size <= caps::ELEMENTS)
         .ok_or_else(|| Error::data(path, format!("dimensions {dimensions:?} are over the limit of 2 GiB")))?;
-    let bytes = read_up_to(&mut *reader, size + 1, path)?;
+    let bytes = source.read(size + 1)?;
     if bytes.len() as u64 == size {
         return Ok((dimensions, bytes));
     }

@@ -104,12 +104,20 @@ fn feature_kind(table: &Table, column: usize, rows: &[usize], missing: Missing) 
         return Ok(FeatureKind::Numeric { fill: filled.then_some(mean) });
     }
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    rows.iter().for_each(|row| *counts.entry(table.cell(*row, column)).or_default() += 1);
+    for row in &rows {
+        *counts.entry(table.cell(*row, column)).or_default() += 1;
+        if counts.len() > LEVEL_LIMIT {
+            break;
+        }
+    }
     if counts.len() > LEVEL_LIMIT || (counts.len() == rows.len() && rows.len() > IDENTIFIER_ROWS) {
+        let found = match counts.len() {
+            ..=LEVEL_LIMIT => counts.len().to_string(),
+            _ => format!("over {LEVEL_LIMIT}"),
+        };
         let message = format!(
-            "{} different texts in {} cells (the limit is {LEVEL_LIMIT}, and not all different); \
+            "{found} different texts in {} cells (the limit is {LEVEL_LIMIT}, and not all different); \
              if this is an identifier, remove the column from the file",
-            counts.len(),
             rows.len(),
         );
         return Err(table.error(None, column, message));
@@ -148,7 +156,10 @@ fn target_kind(
             // From 2^53 on different integers may be one f64, and only their text tells them apart.
             if number.abs() < 2f64.powi(53) { class_name(number) } else { table.cell(*row, column).into() }
         };
-        counts.entry(name).or_insert((0, table.lines[*row])).0 += 1;
+        // Past the limit values need no more counting, and classes are refused.
+        if counts.len() <= LEVEL_LIMIT {
+            counts.entry(name).or_insert((0, table.lines[*row].into())).0 += 1;
+        }
     }
     let values = text.is_none() && !(integers && counts.len() <= INTEGER_CLASS_LIMIT);
     if task == Some(Task::Regression) || (task.is_none() && values) {
@@ -178,7 +189,7 @@ fn class_kind(
         return Err(refuse(None, format!("the target has only one class, {}", quoted(only))));
     }
     if names.len() > LEVEL_LIMIT {
-        return Err(refuse(None, format!("{} classes; the limit is {LEVEL_LIMIT}{hint}", names.len())));
+        return Err(refuse(None, format!("over {LEVEL_LIMIT} classes, the limit{hint}")));
     }
     if let Some((name, _, first)) = classes.iter().find(|(_, count, _)| *count == 1) {
         let message = format!(

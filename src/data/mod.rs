@@ -3,6 +3,7 @@
 
 mod dataset;
 mod encode;
+mod fields;
 mod idx;
 mod infer;
 mod order;

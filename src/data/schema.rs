@@ -6,8 +6,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::quoted;
+use crate::caps;
 
-const WIDTH_LIMIT: usize = 10_000_000;
+/// Four statistics of each encoded feature have to find room in a model file.
+const WIDTH_LIMIT: usize = caps::DESCRIPTION / 16;
 
 /// What is done with a missing cell: `NA`, `N/A`, `?`, `null`, `nan`, or nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,8 +156,8 @@ impl Schema {
         self.features.iter().flat_map(names).collect()
     }
 
-    /// Whether a schema from an untrusted file makes sense; otherwise what is wrong. At most ten million
-    /// encoded features are accepted.
+    /// Whether a schema from an untrusted file makes sense; otherwise what is wrong. At most
+    /// 375,000 encoded features are accepted.
     pub fn check(&self) -> Result<(), String> {
         if self.features.is_empty() {
             return Err("there are no features".into());

@@ -122,13 +122,22 @@ impl Standardizer {
             Inputs::Real(values) => values.clone(),
             Inputs::Bytes(values) => values.mapv(f64::from),
         };
+        self.apply(&mut values);
+        values
+    }
+
+    /// The same in place, where a copy would take too much memory.
+    ///
+    /// # Panics
+    ///
+    /// If there are more columns than the statistics have.
+    pub fn apply(&self, values: &mut Array2<f64>) {
         let (center, scale) = self.affine();
         for mut row in values.axis_iter_mut(Axis(0)) {
             for (column, value) in row.iter_mut().enumerate() {
                 *value = (*value - center[column]) * scale[column];
             }
         }
-        values
     }
 
     /// Maps one row in place.

@@ -3,15 +3,13 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use csv::ByteRecord;
-
-use super::source::{open, read_up_to};
+use super::fields::{END, Fields};
+use super::source::{Source, open};
 use super::{Missing, nearest, quoted};
-use crate::{Error, Result};
+use crate::{Error, Result, caps};
 
-const CONTENT_LIMIT: u64 = 4 << 30;
-const COLUMN_LIMIT: usize = 100_000;
-const FIELD_LIMIT: usize = 1_000_000;
+/// A mark tells where so many cells begin.
+const MARKED: usize = 8;
 
 /// The cells of a CSV file, as trimmed text.
 #[derive(Clone, Debug)]
@@ -21,97 +19,112 @@ pub struct Table {
     /// The names of the columns, all different.
     pub(crate) names: Vec<String>,
     /// The line of the file on which each row begins; the header is line 1 unless blank lines lead.
-    pub(crate) lines: Vec<u64>,
-    /// All cells, row by row, end to end.
-    text: String,
-    /// Where each cell ends in `text`.
-    ends: Vec<usize>,
+    pub(crate) lines: Vec<u32>,
+    /// All cells, row by row, each with [`END`] behind it.
+    cells: Vec<u8>,
+    /// Where every eighth cell begins.
+    marks: Vec<u32>,
 }
 
 impl Table {
-    /// Reads a CSV file (comma-separated, UTF-8, with a header; gzip or not).
+    /// Reads a CSV file (comma-separated, UTF-8, with a header; gzip or not), in four times its memory at the most.
     ///
     /// Blank lines are skipped. Errors: [`Error::File`] if the file can't be read or decompressed;
     /// [`Error::Data`] for an empty file, a header alone, an empty or repeated column name, a row with
-    /// another number of fields than the header, text that is not UTF-8, more than 100,000 columns, a
-    /// field over 1 MB, or content over 4 GiB.
+    /// another number of fields than the header, text that is not UTF-8, and what is over a cap of [`caps`].
     pub fn read(path: &Path) -> Result<Table> {
-        let content = read_up_to(&mut *open(path)?, CONTENT_LIMIT + 1, path)?;
-        if content.len() as u64 > CONTENT_LIMIT {
-            return Err(Error::data(path, "the content is over 4 GiB; split the file"));
-        }
-        Table::parse(path, content.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&content))
+        Table::of(open(path)?)
     }
 
-    fn parse(path: &Path, content: &[u8]) -> Result<Table> {
-        let error = |row, column: Option<&str>, message: String| Error::Data {
-            file: path.into(),
-            row: Some(row),
+    /// The same with the file's content; errors name `path`.
+    ///
+    /// # Errors
+    /// As for [`Table::read`].
+    pub fn from_bytes(path: &Path, content: &[u8]) -> Result<Table> {
+        Table::of(Source::new(path, content, content.len() as u64)?)
+    }
+
+    fn of(mut source: Source) -> Result<Table> {
+        let content = source.read(caps::TABLE + 1)?;
+        if content.len() as u64 > caps::TABLE {
+            return Err(Error::data(source.path, "the content is over 4 GiB; split the file"));
+        }
+        let mut fields = Fields::new(content);
+        let mut table = Table {
+            file: source.path.into(),
+            names: Vec::new(),
+            lines: Vec::new(),
+            cells: Vec::new(),
+            marks: Vec::new(),
+        };
+        table.header(&mut fields)?;
+        while let Some(line) = fields.row() {
+            table.row(&mut fields, line)?;
+        }
+        if table.lines.is_empty() {
+            return Err(Error::data(&table.file, "the file has a header and no rows"));
+        }
+        table.cells = fields.kept();
+        Ok(table)
+    }
+
+    fn header(&mut self, fields: &mut Fields) -> Result<()> {
+        let Some(line) = fields.row() else { return Err(Error::data(&self.file, "the file is empty")) };
+        let refuse = |column: Option<&str>, message: String| Error::Data {
+            file: self.file.clone(),
+            row: Some(line.into()),
             column: column.map(Into::into),
             message,
         };
-        let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(content);
-        let mut table = Table {
-            file: path.into(),
-            names: Vec::new(),
-            lines: Vec::new(),
-            text: String::new(),
-            ends: Vec::new(),
-        };
-        let mut record = ByteRecord::new();
-        let mut lines = LineCounter { content, offset: 0, line: 1 };
-        while reader.read_byte_record(&mut record).map_err(|error| Error::data(path, error.to_string()))? {
-            let line = lines.advance(record.position().map_or(0, |position| position.byte()));
-            let header = table.names.is_empty();
-            if header && record.len() > COLUMN_LIMIT {
-                let message = format!("{} columns; the limit is {COLUMN_LIMIT}", record.len());
-                return Err(error(line, None, message));
+        for number in 1.. {
+            let failed = |message: String| refuse(None, format!("field {number}: {message}"));
+            let (field, last) = fields.field().map_err(failed)?;
+            if number > caps::COLUMNS {
+                let message = format!("over {} columns, the limit: leave some out", caps::COLUMNS);
+                return Err(refuse(None, message));
             }
-            if !header && record.len() != table.names.len() {
-                let message = format!("expected {} fields, found {}", table.names.len(), record.len());
-                return Err(error(line, None, message));
+            if field.is_empty() {
+                return Err(failed("the column has no name".into()));
             }
-            for (index, field) in record.iter().enumerate() {
-                let name = table.names.get(index).filter(|_| !header).map(String::as_str);
-                let failed = |message: &str| match name {
-                    Some(name) => error(line, Some(name), message.into()),
-                    None => error(line, None, format!("field {}: {message}", index + 1)),
-                };
-                if field.len() > FIELD_LIMIT {
-                    return Err(failed("the field is over 1 MB; is a closing quote missing?"));
-                }
-                let cell = std::str::from_utf8(field).map_err(|_| failed("the text is not UTF-8"))?.trim();
-                if !header {
-                    table.text.push_str(cell);
-                    table.ends.push(table.text.len());
-                } else if cell.is_empty() {
-                    return Err(failed("the column has no name"));
-                } else {
-                    table.names.push(cell.into());
-                }
-            }
-            if header {
-                let mut seen = HashSet::new();
-                if let Some(name) = table.names.iter().find(|name| !seen.insert(name.as_str())) {
-                    return Err(error(line, Some(name), "two columns have this name".into()));
-                }
-                if let [only] = table.names.as_slice()
-                    && let Some(other) = [";", "\t"].into_iter().find(|other| only.contains(other))
-                {
-                    let message = format!("the fields are separated by {other:?}; commas are needed");
-                    return Err(error(line, None, message));
-                }
-            } else {
-                table.lines.push(line);
+            self.names.push(fields.text(field).into());
+            if last {
+                break;
             }
         }
-        if table.names.is_empty() {
-            return Err(Error::data(path, "the file is empty"));
+        let mut seen = HashSet::new();
+        if let Some(name) = self.names.iter().find(|name| !seen.insert(name.as_str())) {
+            return Err(refuse(Some(name), "two columns have this name".into()));
         }
-        if table.lines.is_empty() {
-            return Err(Error::data(path, "the file has a header and no rows"));
+        if let [only] = self.names.as_slice()
+            && let Some(other) = [";", "\t"].into_iter().find(|other| only.contains(other))
+        {
+            let message = format!("the fields are separated by {other:?}; commas are needed");
+            return Err(refuse(None, message));
         }
-        Ok(table)
+        Ok(())
+    }
+
+    fn row(&mut self, fields: &mut Fields, line: u32) -> Result<()> {
+        let (columns, first) = (self.names.len(), self.lines.len() * self.names.len());
+        self.lines.push(line);
+        for index in 0.. {
+            let field = fields.field();
+            let (field, last) = field.map_err(|message| self.error(Some(self.rows() - 1), index, message))?;
+            if index < columns {
+                let start = fields.keep(field);
+                if (first + index).is_multiple_of(MARKED) {
+                    self.marks.push(start as u32);
+                }
+            }
+            if last && index + 1 != columns {
+                let message = format!("expected {columns} fields, found {}", index + 1);
+                return Err(self.error(Some(self.rows() - 1), columns, message));
+            }
+            if last {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The names of the columns, all different.
@@ -130,8 +143,9 @@ impl Table {
             return "";
         }
         let index = row * self.names.len() + column;
-        let start = if index == 0 { 0 } else { self.ends[index - 1] };
-        &self.text[start..self.ends[index]]
+        let from = &self.cells[self.marks[index / MARKED] as usize..];
+        let cell = from.split(|&byte| byte == END).nth(index % MARKED);
+        std::str::from_utf8(cell.unwrap_or_default()).unwrap_or_default()
     }
 
     /// Where the column of this name is; otherwise an [`Error::Data`] that suggests the nearest name.
@@ -198,7 +212,7 @@ impl Table {
     pub(super) fn error(&self, row: Option<usize>, column: usize, message: impl Into<String>) -> Error {
         Error::Data {
             file: self.file.clone(),
-            row: row.and_then(|row| self.lines.get(row).copied()),
+            row: row.and_then(|row| self.lines.get(row).copied().map(u64::from)),
             column: self.names.get(column).cloned(),
             message: message.into(),
         }
@@ -209,23 +223,4 @@ impl Table {
 pub fn is_missing(cell: &str) -> bool {
     matches!(cell, "" | "NA" | "N/A" | "?")
         || ["null", "nan"].iter().any(|word| cell.eq_ignore_ascii_case(word))
-}
-
-/// Turns the offset of a record into a line. The CSV reader's own count is of where it began to look
-/// for the record, which is short of the record by the blank lines between.
-struct LineCounter<'a> {
-    content: &'a [u8],
-    offset: usize,
-    line: u64,
-}
-
-impl LineCounter<'_> {
-    fn advance(&mut self, offset: u64) -> u64 {
-        let skipped = &self.content[self.offset..];
-        let passed = (offset as usize).saturating_sub(self.offset).min(skipped.len());
-        let blank = skipped[passed..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-        self.line += skipped[..passed + blank].iter().filter(|byte| **byte == b'\n').count() as u64;
-        self.offset += passed + blank;
-        self.line
-    }
 }

@@ -1,21 +1,23 @@
-use std::collections::{BTreeMap, HashMap};
-use std::fs;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use ndarray::Array2;
-use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
 use super::{Model, Source, Spec, Statistics};
 use crate::data::{Schema, Standardizer};
 use crate::files::write_whole;
+use crate::tensors::{self, Tensor, Tensors};
 use crate::{Error, Result};
 
 /// The version of the model file that this crate writes, and the newest it reads.
 const VERSION: u32 = 1;
 
-/// What the file's metadata holds, as JSON under the key `minilote`.
+/// Where the description lies: in the metadata, or as a tensor where it is too long for the header.
+const KEY: &str = "minilote";
+
+/// The description, as JSON.
 #[derive(Serialize, Deserialize)]
 struct Header {
     version: u32,
@@ -53,6 +55,11 @@ impl Model {
     /// # Errors
     /// [`Error::File`] if the file can't be written.
     pub fn save(&self, path: &Path) -> Result<()> {
+        write_whole(path, &self.to_bytes().map_err(|message| Error::file(path, message))?)
+    }
+
+    /// The model file's content.
+    fn to_bytes(&self) -> Result<Vec<u8>, String> {
         let header = Header {
             version: VERSION,
             spec: self.spec.clone(),
@@ -63,8 +70,8 @@ impl Model {
             target: self.target.clone(),
             conventions: conventions(),
         };
-        let header = serde_json::to_string(&header).map_err(|error| Error::file(path, error))?;
-        let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = vec![];
+        let header = serde_json::to_string(&header).map_err(|error| error.to_string())?;
+        let mut tensors: Vec<Tensor> = vec![];
         for (parameter, values) in self.spec.parameters().into_iter().zip(&self.parameters) {
             let bytes = values.iter().flat_map(|&value| (value as f32).to_le_bytes()).collect();
             let shape = if parameter.decayed { values.shape().to_vec() } else { vec![values.len()] };
@@ -79,14 +86,7 @@ impl Model {
             let bytes = (self.updates as i64).to_le_bytes().to_vec();
             tensors.push((format!("{layer}.num_batches_tracked"), Dtype::I64, vec![], bytes));
         }
-        let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
-            TensorView::new(*dtype, shape.clone(), bytes).map(|view| (name.as_str(), view))
-        });
-        let views: Vec<_> = views.collect::<Result<_, _>>().map_err(|error| Error::file(path, error))?;
-        let metadata = HashMap::from([("minilote".to_string(), header)]);
-        let bytes =
-            safetensors::serialize(views, Some(metadata)).map_err(|error| Error::file(path, error))?;
-        write_whole(path, &bytes)
+        tensors::to_bytes(KEY, header, HashMap::new(), tensors)
     }
 
     /// Reads a model file. Opening one can't run code; whatever it holds is checked before it is used.
@@ -94,14 +94,20 @@ impl Model {
     /// # Errors
     /// [`Error::File`] that says what is wrong with the file.
     pub fn load(path: &Path) -> Result<Model> {
-        let bytes = fs::read(path).map_err(|error| Error::file(path, error))?;
-        Model::from_bytes(&bytes).map_err(|message| Error::file(path, message))
+        Model::from_bytes(path, &tensors::read(path)?)
     }
 
-    fn from_bytes(bytes: &[u8]) -> Result<Model, String> {
-        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| not_ours(&error))?;
-        let header = metadata.metadata().as_ref().and_then(|metadata| metadata.get("minilote"));
-        let header = header.ok_or(
+    /// The same with the file's content; errors name `path`.
+    ///
+    /// # Errors
+    /// As for [`Model::load`].
+    pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Model> {
+        Model::parse(bytes).map_err(|message| Error::file(path, message))
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Model, String> {
+        let file = Tensors::new(bytes)?;
+        let header = file.description(KEY)?.ok_or(
             "a safetensors file, but not a model of minilote: to start training from \
                                    PyTorch's weights use --init-weights",
         )?;
@@ -115,6 +121,9 @@ impl Model {
             return Err(format!(
                 "version {version} of the model file; this minilote reads up to {VERSION}: update it"
             ));
+        }
+        if version == 0 {
+            return Err("damaged header: there is no version 0".into());
         }
         let header: Header =
             serde_json::from_str(header).map_err(|error| format!("damaged header: {error}"))?;
@@ -137,9 +146,10 @@ impl Model {
             (None, crate::Task::Binary | crate::Task::Classification) => {}
             _ => return Err("only a regression has a standardized target".into()),
         }
-        let tensors = SafeTensors::deserialize(bytes).map_err(|error| not_ours(&error))?;
-        let parameters = parameters(&spec, &tensors)?;
-        let statistics = statistics(&spec, &tensors)?;
+        let tensors = &file.tensors;
+        known(&spec, tensors.names().into_iter().filter(|&name| name != KEY))?;
+        let parameters = parameters(&spec, tensors)?;
+        let statistics = statistics(&spec, tensors)?;
         Ok(Model { spec, parameters, statistics, source, updates, schema, standardizer, target })
     }
 }
@@ -151,23 +161,10 @@ impl Model {
 /// # Errors
 /// [`Error::File`] that names the tensor that is missing, superfluous or of another shape.
 pub fn read_weights(spec: &Spec, path: &Path) -> Result<(Vec<Array2<f64>>, Vec<Statistics>)> {
-    let bytes = fs::read(path).map_err(|error| Error::file(path, error))?;
-    let read = || {
-        let tensors = SafeTensors::deserialize(&bytes).map_err(|error| not_ours(&error))?;
-        let known: Vec<String> = spec.parameters().into_iter().map(|parameter| parameter.name).collect();
-        for name in tensors.names() {
-            let of_norm = spec.batch_norms().any(|(layer, _)| {
-                ["running_mean", "running_var", "num_batches_tracked"]
-                    .iter()
-                    .any(|s| *name == format!("{layer}.{s}"))
-            });
-            if !of_norm && !known.iter().any(|known| known == name) {
-                return Err(format!(
-                    "tensor {name:?} is none of this network's: it has {}",
-                    known.join(", ")
-                ));
-            }
-        }
+    let bytes = tensors::read(path)?;
+    let read = || -> Result<_, String> {
+        let tensors = Tensors::new(&bytes)?.tensors;
+        known(spec, tensors.names())?;
         let parameters = parameters(spec, &tensors)?;
         let none = |(layer, _): &(usize, usize)| tensors.tensor(&format!("{layer}.running_mean")).is_err();
         if spec.batch_norms().all(|norm| none(&norm)) {
@@ -179,8 +176,20 @@ pub fn read_weights(spec: &Spec, path: &Path) -> Result<(Vec<Array2<f64>>, Vec<S
     read().map_err(|message| Error::file(path, message))
 }
 
-fn not_ours(error: &safetensors::SafeTensorError) -> String {
-    format!("no readable safetensors file ({error}): it is damaged, cut short or of another kind")
+/// Whether all tensors of a file are a network's.
+fn known<'a>(spec: &Spec, names: impl IntoIterator<Item = &'a str>) -> Result<(), String> {
+    let parameters = spec.parameters().into_iter().map(|parameter| parameter.name);
+    let of_norms = spec.batch_norms().flat_map(|(layer, _)| {
+        ["running_mean", "running_var", "num_batches_tracked"].map(|name| format!("{layer}.{name}"))
+    });
+    let known: HashSet<String> = parameters.chain(of_norms).collect();
+    match names.into_iter().find(|&name| !known.contains(name)) {
+        Some(name) => Err(format!(
+            "tensor {name:?} is none of this network's: it has {}",
+            spec.parameters().into_iter().map(|parameter| parameter.name).collect::<Vec<_>>().join(", ")
+        )),
+        None => Ok(()),
+    }
 }
 
 fn parameters(spec: &Spec, tensors: &SafeTensors) -> Result<Vec<Array2<f64>>, String> {

@@ -1,12 +1,11 @@
 //! Checkpoints: all that a run in the middle of its training is, in a file.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::Path;
 
 use ndarray::Array2;
+use safetensors::Dtype;
 use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -20,6 +19,7 @@ use super::statistics::Moving;
 use crate::checksum::Checksum;
 use crate::files::write_whole;
 use crate::model::Statistics;
+use crate::tensors::{self, Tensor, Tensors};
 use crate::{Error, Result};
 
 /// The version of the file that this crate writes, and the only one it reads.
@@ -193,28 +193,30 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::File`].
     pub fn save(&self, path: &Path) -> Result<()> {
-        let unwritable = |error: &dyn std::fmt::Display| Error::file(path, error);
-        let state = serde_json::to_string(&self.state).map_err(|error| unwritable(&error))?;
+        write_whole(path, &self.to_bytes().map_err(|message| Error::file(path, message))?)
+    }
+
+    /// The file's content.
+    ///
+    /// # Errors
+    /// What can't be written: a state that is over the caps.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, String> {
+        let state = serde_json::to_string(&self.state).map_err(|error| error.to_string())?;
         let bytes =
             |values: &mut dyn Iterator<Item = f32>| values.flat_map(f32::to_le_bytes).collect::<Vec<u8>>();
         let spaces = SPACES.iter().zip(&self.spaces);
-        let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = spaces
+        let mut tensors: Vec<Tensor> = spaces
             .map(|((name, _), values)| {
-                (name.to_string(), vec![values.len()], bytes(&mut values.iter().copied()))
+                (name.to_string(), Dtype::F32, vec![values.len()], bytes(&mut values.iter().copied()))
             })
             .collect();
         for (i, values) in self.best.iter().enumerate() {
-            let shape = values.shape().to_vec();
-            tensors.push((best_name(i), shape, bytes(&mut values.iter().map(|&value| value as f32))));
+            let (shape, values) = (values.shape().to_vec(), &mut values.iter().map(|&value| value as f32));
+            tensors.push((best_name(i), Dtype::F32, shape, bytes(values)));
         }
-        let sum = sum(&state, tensors.iter().map(|(name, _, bytes)| (name.as_str(), bytes.as_slice())));
-        let views = tensors.iter().map(|(name, shape, bytes)| {
-            TensorView::new(Dtype::F32, shape.clone(), bytes).map(|view| (name.as_str(), view))
-        });
-        let views: Vec<_> = views.collect::<Result<_, _>>().map_err(|error| unwritable(&error))?;
-        let metadata = HashMap::from([(STATE.to_string(), state), (SUM.to_string(), format!("{sum:016x}"))]);
-        let bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| unwritable(&error))?;
-        write_whole(path, &bytes)
+        let sum = sum(&state, tensors.iter().map(|(name, .., bytes)| (name.as_str(), bytes.as_slice())));
+        let sum = HashMap::from([(SUM.to_string(), format!("{sum:016x}"))]);
+        tensors::to_bytes(STATE, state, sum, tensors)
     }
 
     /// Reads a file, and checks that it is as it was written.
@@ -222,32 +224,46 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::File`] that says what is wrong with the file.
     pub fn load(path: &Path) -> Result<Checkpoint> {
-        let bytes = fs::read(path).map_err(|error| Error::file(path, error))?;
-        Checkpoint::from_bytes(&bytes).map_err(|message| Error::file(path, message))
+        Checkpoint::from_bytes(path, &tensors::read(path)?)
     }
 
-    fn from_bytes(bytes: &[u8]) -> Result<Checkpoint, String> {
+    /// The same with the file's content; errors name `path`.
+    ///
+    /// # Errors
+    /// As for [`Checkpoint::load`].
+    pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Checkpoint> {
+        Checkpoint::parse(bytes).map_err(|message| Error::file(path, message))
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Checkpoint, String> {
         let damaged = |error: &dyn std::fmt::Display| format!("a damaged checkpoint, or none ({error})");
-        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| damaged(&error))?;
-        let metadata = metadata.metadata().as_ref();
-        let text = |key| metadata.and_then(|metadata| metadata.get(key)).ok_or(damaged(&format!("no {key}")));
-        let (state, written) = (text(STATE)?, text(SUM)?);
-        let tensors = SafeTensors::deserialize(bytes).map_err(|error| damaged(&error))?;
+        let file = Tensors::new(bytes)?;
+        let state = file.description(STATE)?.ok_or_else(|| damaged(&format!("no {STATE}")))?;
+        let written = file.metadata(SUM).ok_or_else(|| damaged(&format!("no {SUM}")))?;
+        let tensors = &file.tensors;
+        let others = SPACES.len() + usize::from(tensors.tensor(STATE).is_ok());
         let mut names = SPACES.map(|(name, _)| name.to_string()).to_vec();
-        names.extend((0..tensors.len().saturating_sub(SPACES.len())).map(best_name));
-        let views = names.iter().map(|name| tensors.tensor(name).map(|view| (name.as_str(), view)));
+        names.extend((0..tensors.len().saturating_sub(others)).map(best_name));
+        let view = |name| match tensors.tensor(name) {
+            Ok(view) if view.dtype() == Dtype::F32 => Ok((name, view)),
+            Ok(view) => Err(damaged(&format!("tensor {name:?} is of type {:?}, not float32", view.dtype()))),
+            Err(_) => Err(damaged(&format!("tensor {name:?} is missing"))),
+        };
         let views: Vec<(&str, TensorView)> =
-            views.collect::<Result<_, _>>().map_err(|error| damaged(&error))?;
+            names.iter().map(|name| view(name.as_str())).collect::<Result<_, _>>()?;
         let found = sum(state, views.iter().map(|(name, view)| (*name, view.data())));
-        if *written != format!("{found:016x}") {
+        if written != format!("{found:016x}") {
             return Err(damaged(&"its checksum is another"));
         }
         let state: State = serde_json::from_str(state).map_err(|error| damaged(&error))?;
-        if state.version != VERSION || state.epoch == 0 {
+        if state.version != VERSION {
             return Err(format!(
                 "version {} of the checkpoint; this minilote reads {VERSION}",
                 state.version
             ));
+        }
+        if state.epoch == 0 {
+            return Err(damaged(&"epochs count from 1"));
         }
         let floats = |view: &TensorView| -> Vec<f32> {
             view.data().as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()

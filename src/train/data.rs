@@ -11,7 +11,7 @@ use crate::data::{
     Dataset, Images, Inputs, Schema, Split, Standardizer, Table, TargetKind, fraction, is_idx, split,
 };
 use crate::model::Norm;
-use crate::{Error, Result, Task};
+use crate::{Error, Result, Task, caps};
 
 /// A data set ready to be trained on: encoded, split and standardized.
 #[derive(Clone, Debug)]
@@ -127,6 +127,8 @@ impl TrainingData {
             Source::Images(images) => Schema::of_images(images, config.task)?,
         };
         let data = source.encode(&schema, true)?;
+        // The text is not needed any more, and may take as much memory as the numbers.
+        drop(source);
         let note_of = |data: &Dataset| {
             let note = format!("{}: rows with missing values dropped: {}", data.file.display(), data.dropped);
             (data.dropped > 0).then_some(note)
@@ -174,7 +176,7 @@ impl TrainingData {
     pub fn new(
         task: Task,
         schema: Schema,
-        inputs: Inputs,
+        mut inputs: Inputs,
         mut targets: Array1<f64>,
         split: Split,
         mode: crate::data::Standardize,
@@ -196,10 +198,10 @@ impl TrainingData {
             }
             targets.iter_mut().for_each(|value| target.apply_row(std::slice::from_mut(value)));
         }
-        let inputs = match inputs {
-            Inputs::Real(_) => Inputs::Real(standardizer.transform(&inputs)),
-            bytes => bytes,
-        };
+        if let Inputs::Real(values) = &mut inputs {
+            standardizer.apply(values);
+        }
+        fits_model_file(&schema, &standardizer)?;
         Ok(TrainingData { task, schema, standardizer, target, inputs, targets, split, notes })
     }
 
@@ -269,6 +271,23 @@ impl TrainingData {
         }
         Ok(())
     }
+}
+
+/// Whether what a model remembers of its table has room in a model file, which is written after all training.
+fn fits_model_file(schema: &Schema, standardizer: &Standardizer) -> Result<()> {
+    // The rest is for the layers.
+    const ROOM: usize = caps::DESCRIPTION / 10 * 9;
+    let text =
+        serde_json::to_string(&(schema, standardizer)).map_err(|error| Error::Config(error.to_string()))?;
+    if text.len() > ROOM {
+        return Err(Error::Config(format!(
+            "names, categories and statistics of {} features take {} bytes of a model file, over the limit of {ROOM}: \
+             leave columns out, shorten their names, or use smaller images",
+            schema.width(),
+            text.len()
+        )));
+    }
+    Ok(())
 }
 
 fn join(first: Inputs, second: Inputs) -> Option<Inputs> {
