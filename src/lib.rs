@@ -28,6 +28,9 @@
 pub mod cache;
 pub mod caps;
 mod checksum;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
 pub mod cpu;
 pub mod data;
 pub mod diagnosis;
@@ -44,6 +47,10 @@ pub mod program;
 pub mod sweep;
 mod tensors;
 pub mod train;
+
+// The command uses the library by its name, as any program does.
+#[cfg(feature = "cli")]
+extern crate self as minilote;
 
 pub use data::Task;
 pub use engine::{Device, Engine};

@@ -35,6 +35,8 @@ use clap::{Parser, Subcommand};
 use minilote::{Error, Result};
 use pollster::block_on;
 
+pub use config::arguments_of;
+
 const EXAMPLES: &str = "\
 Examples:
   minilote train flowers.csv --target species
