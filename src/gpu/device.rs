@@ -77,6 +77,8 @@ pub struct GpuDevice {
     pub(super) compiled: Option<Arc<Compiled>>,
     /// Stem and source of kernels that are not as in `shaders/`.
     pub(super) replaced: Vec<(&'static str, Arc<str>)>,
+    /// Bytes that a session may take, if somebody said.
+    pub(super) memory: Option<u64>,
     pub(super) timeout: Duration,
     pub(super) forged: Option<Forgery>,
     /// Whether it is of [`GpuDevice::open`].
@@ -155,6 +157,7 @@ impl GpuDevice {
             subgroup,
             compiled: None,
             replaced: vec![],
+            memory: None,
             timeout: TIMEOUT,
             forged: None,
             opened: false,
@@ -166,6 +169,12 @@ impl GpuDevice {
     /// The same device with another shape of kernels: both give the same results to rounding.
     pub fn with_variant(self, variant: Variant) -> GpuDevice {
         GpuDevice { variant, ..self }
+    }
+
+    /// The same device, of whose memory a session may take so many bytes, together with what the host holds of the
+    /// parameters. wgpu does not say how much there is.
+    pub fn with_memory(self, bytes: u64) -> GpuDevice {
+        GpuDevice { memory: Some(bytes), ..self }
     }
 
     /// The same device with kernels that merge sums through shared memory alone.
@@ -234,7 +243,15 @@ impl GpuDevice {
         Limits {
             binding: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
             workgroups: limits.max_compute_workgroups_per_dimension,
-            memory: None,
+            workgroup: [
+                limits.max_compute_workgroup_size_x,
+                limits.max_compute_workgroup_size_y,
+                limits.max_compute_workgroup_size_z,
+            ],
+            invocations: limits.max_compute_invocations_per_workgroup,
+            shared: limits.max_compute_workgroup_storage_size,
+            buffers: limits.max_storage_buffers_per_shader_stage,
+            memory: self.memory,
         }
     }
 }

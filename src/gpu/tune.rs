@@ -84,7 +84,12 @@ impl GpuDevice {
     /// The plan with its programs rewritten as suits this kind of device.
     pub fn rewrite(&self, plan: Plan) -> Plan {
         match self.variant {
-            Variant::Gpu => plan.staged(ROWS_IN_STAGES),
+            // Where stages are too much for the device, a dispatch for each part may not be.
+            Variant::Gpu => {
+                let staged = plan.clone().staged(ROWS_IN_STAGES);
+                let fits = staged.check(&self.limits(), self.variant, "").is_ok();
+                if fits { staged } else { plan.fused() }
+            }
             // Its barriers are slow, and launches are not.
             Variant::Software => plan.fused(),
         }

@@ -14,6 +14,7 @@ mod batch_norm;
 mod batch_norm_backward;
 mod column_stats;
 mod column_sum;
+mod dispatch;
 mod dropout;
 mod forward;
 mod gather;
@@ -30,6 +31,7 @@ pub use batch_norm::{BatchNorm, BatchNormTrain};
 pub use batch_norm_backward::{BatchNormBackward, BatchNormGradient, BatchNormReduce};
 pub use column_stats::ColumnStats;
 pub use column_sum::ColumnSum;
+pub use dispatch::Dispatch;
 pub use dropout::{Dropout, keep};
 pub use forward::Forward;
 pub use gather::Gather;
@@ -40,6 +42,7 @@ pub use step::Step;
 pub use tile::Tile;
 
 use crate::cpu::{Down, Memory, Real};
+use dispatch::{along, columnwise, elementwise, words};
 
 /// The buffers of a session. All programs of a session share them; only one program runs at a
 /// time, so they share `Scratch` too.
@@ -125,7 +128,7 @@ pub struct Tensor {
 impl Tensor {
     /// A tensor alone in its space, its models one after another.
     pub fn alone(space: Space, models: usize, rows: usize, cols: usize) -> Tensor {
-        let stride = rows * cols.next_multiple_of(4);
+        let stride = rows.saturating_mul(cols.next_multiple_of(4));
         Tensor { space, models, rows, cols, offset: 0, stride, slot: 0 }
     }
 
@@ -159,9 +162,13 @@ impl Tensor {
         self.models as u64 * self.cols as u64
     }
 
-    /// Elements that the space must have for this tensor, with a log of `slots` records.
+    /// Elements that the space must have for this tensor, with a log of `slots` records; the most that there are, if
+    /// they are more.
     pub fn end(&self, slots: usize) -> usize {
-        self.at(self.models.max(1) - 1, self.rows, slots.max(1) - 1)
+        let last = |count: usize, stride: usize| (count.max(1) - 1).saturating_mul(stride);
+        let places =
+            [last(self.models, self.stride), last(slots, self.slot), self.rows.saturating_mul(self.ld())];
+        places.into_iter().fold(self.offset, usize::saturating_add)
     }
 
     /// What a kernel knows of a tensor: offset, model stride, row stride and slot stride, in
@@ -219,19 +226,6 @@ pub enum Variant {
     Gpu,
     /// Straight from storage, no barriers: for software adapters, whose barriers are slow.
     Software,
-}
-
-/// One dispatch of a kernel.
-#[derive(Clone, Debug)]
-pub struct Dispatch {
-    /// Stem of the file in `shaders/`.
-    pub shader: &'static str,
-    pub entry: &'static str,
-    /// Values of the shader's `override` constants.
-    pub constants: Vec<(&'static str, f64)>,
-    /// The shader's `Params` struct, word by word.
-    pub params: Vec<u32>,
-    pub workgroups: [u32; 3],
 }
 
 /// What every operation says of itself.
@@ -337,54 +331,4 @@ impl Op {
     pub fn joint(&self) -> bool {
         self.describe().bindings().iter().any(|(space, _)| *space == Space::Joint)
     }
-}
-
-/// The words of a `Params` struct: the views first, then numbers.
-fn words(views: &[Tensor], numbers: &[u32]) -> Vec<u32> {
-    let mut words: Vec<u32> = views.iter().flat_map(Tensor::view).collect();
-    words.extend_from_slice(numbers);
-    words
-}
-
-/// A kernel over every `vec4` of a matrix: lanes stride over the matrix, so any size fits.
-fn elementwise(shader: &'static str, entry: &'static str, params: Vec<u32>, over: Tensor) -> Dispatch {
-    const LANES: usize = 64;
-    let groups = (over.rows * over.ld() / 4).div_ceil(LANES).clamp(1, 4096);
-    Dispatch {
-        shader,
-        entry,
-        constants: vec![("LANES", LANES as f64)],
-        params,
-        workgroups: [groups as u32, 1, over.models as u32],
-    }
-}
-
-/// A kernel that reduces the rows of each column: `LANES` columns (of `vec4`s) by `SPLITS` slices
-/// of the rows, merged in a fixed order.
-fn columnwise(
-    shader: &'static str,
-    entry: &'static str,
-    params: Vec<u32>,
-    over: Tensor,
-    variant: Variant,
-) -> Dispatch {
-    let (lanes, splits) = match variant {
-        Variant::Gpu => (8, 32),
-        Variant::Software => (8, 1),
-    };
-    Dispatch {
-        shader,
-        entry,
-        constants: vec![("LANES", lanes as f64), ("SPLITS", splits as f64)],
-        params,
-        workgroups: [(over.ld() / 4).div_ceil(lanes) as u32, 1, over.models as u32],
-    }
-}
-
-/// A kernel of `columnwise` workgroups that go along a matrix as [`elementwise`] ones do.
-fn along(columnwise: Dispatch, over: Tensor) -> Dispatch {
-    let size = |(name, value): &(&str, f64)| if matches!(*name, "LANES" | "SPLITS") { *value } else { 1.0 };
-    let lanes: f64 = columnwise.constants.iter().map(size).product();
-    let groups = (over.rows * over.ld() / 4).div_ceil(lanes as usize).clamp(1, 4096);
-    Dispatch { workgroups: [groups as u32, 1, over.models as u32], ..columnwise }
 }

@@ -1,5 +1,5 @@
 use super::Plan;
-use crate::ops::Variant;
+use crate::ops::{Op, Variant};
 use crate::{Error, Result};
 
 /// What a device allows.
@@ -9,6 +9,14 @@ pub struct Limits {
     pub binding: u64,
     /// Workgroups of a dispatch in each direction.
     pub workgroups: u32,
+    /// Invocations of a workgroup in each direction.
+    pub workgroup: [u32; 3],
+    /// Invocations of a workgroup in all.
+    pub invocations: u32,
+    /// Bytes that the invocations of a workgroup share.
+    pub shared: u32,
+    /// Buffers that a kernel binds to read or write.
+    pub buffers: u32,
     /// Bytes that may be allocated in all, where the device says so.
     pub memory: Option<u64>,
 }
@@ -21,7 +29,38 @@ impl Limits {
         let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
         let kibibytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
         let memory = Some(kibibytes.map_or(1 << 36, |kibibytes| kibibytes << 10));
-        Limits { binding: 1 << 40, workgroups: u32::MAX, memory }
+        let any = u32::MAX;
+        let workgroup = [any; 3];
+        Limits {
+            binding: 1 << 40,
+            workgroups: any,
+            workgroup,
+            invocations: any,
+            shared: any,
+            buffers: any,
+            memory,
+        }
+    }
+
+    /// The first limit that an operation's kernel is above, if any: what it needs, what is allowed, and of what.
+    fn exceeded(&self, op: &Op, variant: Variant) -> Option<(String, String, &'static str)> {
+        let dispatch = op.describe().dispatch(variant);
+        let workgroup = dispatch.workgroup();
+        let bound = op.describe().bindings().len() as u32;
+        let of_dispatch = dispatch
+            .workgroups
+            .map(|needed| (needed, self.workgroups, "workgroups", "workgroups of a dispatch"));
+        let directions = [0, 1, 2].map(|i| {
+            (workgroup[i], self.workgroup[i], "invocations", "invocations of a workgroup in a direction")
+        });
+        let rest = [
+            (workgroup.iter().product(), self.invocations, "invocations", "invocations of a workgroup"),
+            (dispatch.shared(), self.shared, "bytes", "memory shared in a workgroup"),
+            (bound, self.buffers, "buffers", "buffers of a kernel"),
+        ];
+        let mut all = of_dispatch.into_iter().chain(directions).chain(rest);
+        let (needed, limit, unit, rule) = all.find(|(needed, limit, ..)| needed > limit)?;
+        Some((format!("{needed} {unit}"), limit.to_string(), rule))
     }
 }
 
@@ -42,20 +81,19 @@ impl Plan {
             }
         }
         // The host keeps the initial, the best and the last parameters in f64, and lays them out as it writes.
-        let host = 4 * 8 * self.layout.end() as u64;
+        let host = (self.layout.end() as u64).saturating_mul(4 * 8);
         let needed = self.memory().saturating_add(host);
         if let Some(limit) = limits.memory
             && needed > limit
         {
-            return refuse("the program".into(), bytes(needed), bytes(limit), "memory");
+            let largest = self.spaces.keys().rev().max_by_key(|space| self.bytes(**space));
+            let of = largest.map_or(String::new(), |space| format!(", most of it {}", self.user_of(*space)));
+            return refuse(format!("the program{of},"), bytes(needed), bytes(limit), "memory");
         }
         let lines = self.programs.iter().flat_map(|program| program.ops.iter().zip(&program.labels));
         for (op, label) in lines {
-            let largest = op.describe().dispatch(variant).workgroups.into_iter().max().unwrap_or(0);
-            if largest > limits.workgroups {
-                let tensor = format!("{label} {}", op.name());
-                let (needed, limit) = (format!("{largest} workgroups"), limits.workgroups.to_string());
-                return refuse(tensor, needed, limit, "workgroups of a dispatch");
+            if let Some((needed, limit, rule)) = limits.exceeded(op, variant) {
+                return refuse(format!("{label} {}", op.name()), needed, limit, rule);
             }
         }
         Ok(())

@@ -32,7 +32,7 @@ impl Layout {
         for parameter in parameters {
             let alone = Tensor::alone(Space::Params, models, parameter.rows, parameter.cols);
             places.insert(parameter.name, Tensor { offset: size, ..alone });
-            size += alone.stride;
+            size = alone.stride.saturating_add(size);
             if parameter.decayed {
                 decayed = size;
             }
@@ -69,7 +69,7 @@ impl Layout {
 
     /// Elements of the parameters of all models.
     pub fn end(&self) -> usize {
-        self.models * self.size
+        self.models.saturating_mul(self.size)
     }
 
     /// The running statistics of the batch normalization that is layer `layer`.

@@ -210,16 +210,18 @@ impl Plan {
     /// Bytes of a space.
     pub fn bytes(&self, space: Space) -> u64 {
         let elements = self.spaces.get(&space).copied().unwrap_or(0) as u64;
-        if space == Space::Bytes { elements } else { 4 * elements }
+        if space == Space::Bytes { elements } else { elements.saturating_mul(4) }
     }
 
     /// Bytes that a session on a GPU allocates: all spaces, the table of steps and the sign of a read-back twice (on the
     /// device and where the host writes them), the kernels' parameters, and what is read back.
     pub fn memory(&self) -> u64 {
-        let spaces: u64 =
-            self.spaces.keys().map(|&space| self.bytes(space).max(16).next_multiple_of(16)).sum();
+        let size =
+            |&space: &Space| self.bytes(space).max(16).checked_next_multiple_of(16).unwrap_or(u64::MAX);
         let ops: usize = self.programs.iter().map(|program| program.ops.len()).sum();
-        spaces + (2 * (self.slots + 1) + ops) as u64 * UNIFORM + self.download_bytes() + 16
+        let beside = (2 * (self.slots + 1) + ops) as u64 * UNIFORM;
+        let read_back = self.download_bytes() + 16;
+        self.spaces.keys().map(size).chain([beside, read_back]).fold(0, u64::saturating_add)
     }
 
     /// Bytes of the largest space that is read back.

@@ -46,7 +46,7 @@ fn joined(mut ops: Vec<Op>) -> Option<Vec<Op>> {
     }
     let mut end = GAP;
     for size in sizes.values_mut() {
-        (*size, end) = (end, end + *size + GAP);
+        (*size, end) = (end, size.saturating_add(end + GAP));
     }
     for op in &mut ops {
         for tensor in tensors(op)? {

@@ -85,7 +85,8 @@ impl Group {
         let plan = device.rewrite(compiled.clone());
         if device.check(&plan, "").is_err() {
             let batch = batch_rows(&plan.spec, data, &configs[0])?;
-            device.check(&plan, &way_out(&plan.spec, data, &configs[0], device, batch))?;
+            let way_out = way_out(&plan.spec, configs.len(), data, &configs[0], device, batch);
+            device.check(&plan, &way_out)?;
         }
         Ok(compiled)
     }

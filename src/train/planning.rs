@@ -113,8 +113,16 @@ pub fn plan(spec: &Spec, models: usize, data: &TrainingData, config: &Config, ba
     Plan::new(spec, models, shape, config.rule(), &requests, CHUNK)
 }
 
-/// What to do about a plan that does not fit a device: the largest batch that would, if any.
-pub fn way_out(spec: &Spec, data: &TrainingData, config: &Config, device: &Device, batch: usize) -> String {
+/// What to do about a plan of so many models that does not fit a device: fewer of them, or the largest batch with
+/// which one fits, if any.
+pub fn way_out(
+    spec: &Spec,
+    models: usize,
+    data: &TrainingData,
+    config: &Config,
+    device: &Device,
+    batch: usize,
+) -> String {
     let fits = |batch: usize| device.check(&device.rewrite(plan(spec, 1, data, config, batch)), "").is_ok();
     if fits(batch) {
         return "train fewer models side by side".into();
@@ -131,6 +139,7 @@ pub fn way_out(spec: &Spec, data: &TrainingData, config: &Config, device: &Devic
     match (fitting, device) {
         (0, Device::Gpu(_)) => "no batch size fits: use smaller layers, or --device cpu".into(),
         (0, _) => "no batch size fits: use smaller layers".into(),
+        (fitting, _) if models > 1 => format!("--batch {fitting} would fit for one model"),
         (fitting, _) => format!("--batch {fitting} would fit"),
     }
 }

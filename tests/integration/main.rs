@@ -5,6 +5,7 @@ mod command;
 mod diagnosis;
 mod doctor;
 mod faults;
+mod fit;
 mod fusion;
 mod gradients;
 mod held;

@@ -118,16 +118,19 @@ fn files_and_list_agree_and_validate() {
     assert_eq!(files, listed);
 }
 
-/// Whether a workgroup is no more than WebGPU promises on every device.
-fn within_defaults(module: &naga::Module, entry: &str) -> Result<(), String> {
-    let invocations = |found: &naga::EntryPoint| found.workgroup_size.iter().product::<u32>();
-    let invocations = module.entry_points.iter().find(|found| found.name == entry).map(invocations);
+/// Whether a workgroup is what the dispatch says, and no more than WebGPU promises on every device.
+fn within_defaults(module: &naga::Module, dispatch: &Dispatch) -> Result<(), String> {
+    let found = module.entry_points.iter().find(|found| found.name == dispatch.entry);
+    let size = found.map(|found| found.workgroup_size).unwrap_or_default();
     let shared =
         module.global_variables.iter().filter(|(_, global)| global.space == naga::AddressSpace::WorkGroup);
     let bytes: u32 = shared.map(|(_, global)| module.types[global.ty].inner.size(module.to_ctx())).sum();
-    match invocations {
-        Some(1..=256) if bytes <= 16384 => Ok(()),
-        _ => Err(format!("{invocations:?} invocations with {bytes} bytes of shared memory")),
+    if (dispatch.workgroup(), dispatch.shared()) != (size, bytes) {
+        return Err(format!("{:?}, {} shared: {size:?}, {bytes}", dispatch.workgroup(), dispatch.shared()));
+    }
+    match size.iter().product() {
+        1..=256 if bytes <= 16384 => Ok(()),
+        invocations => Err(format!("{invocations} invocations with {bytes} bytes of shared memory")),
     }
 }
 
@@ -227,7 +230,7 @@ fn mismatches(op: &Op, variant: Variant, subgroup: u32) -> Result<(), String> {
     let entry = Some((Compute, dispatch.entry));
     let (made, made_info) = process_overrides(&module, &info, entry, &constants)
         .map_err(|error| format!("with its constants: {error}"))?;
-    within_defaults(&made, dispatch.entry)?;
+    within_defaults(&made, &dispatch)?;
     translate(&made, &made_info, dispatch.entry, subgroup > 1)?;
 
     let used = info.get_entry_point(index);

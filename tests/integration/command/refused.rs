@@ -122,6 +122,7 @@ const TRAINING: &[(&str, i32, &[&str])] = &[
     ("good.csv --target c --optimiser sgd", 2, &["--optimizer"]),
     ("good.csv --target c --init-weights absent", 6, &["absent"]),
     ("good.csv --target c --hidden 16000000,16000000", 7, &["TiB", "smaller layers"]),
+    ("good.csv --target c --hidden 16777216,16777216 --learning-curve", 7, &["TiB", "smaller layers"]),
     ("good.csv --target c --device nosuch", 4, &["nosuch", "--device cpu"]),
     ("good.csv --target c --out full", 6, &["full", "not empty"]),
     ("good.csv --target c --out run", 6, &["run", "--force"]),
@@ -162,6 +163,11 @@ const OTHERS: &[(&str, i32, &[&str])] = &[
     ("bench --device nosuch", 4, &["nosuch"]),
     ("bench --against good.csv", 6, &["good.csv", "minilote bench"]),
     ("bench --against absent.json", 6, &["absent.json"]),
+    (
+        "sweep good.csv --target c --device cpu --hidden 16777216x16777216 --seeds 1000",
+        7,
+        &["TiB", "smaller layers"],
+    ),
     ("retrain", 2, &["retrain"]),
 ];
 
