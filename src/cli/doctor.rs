@@ -33,6 +33,10 @@ pub struct Doctor {
     #[arg(long, default_value = "gpu")]
     device: String,
 
+    /// Go over fewer sizes and measure no speed
+    #[arg(long)]
+    quick: bool,
+
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -55,7 +59,7 @@ impl Doctor {
                 last = next.into();
             }
         };
-        let checks = examine(&gpu, &mut progress).await;
+        let checks = examine(&gpu, self.quick, &mut progress).await;
         if self.json {
             print_json(&json!({
                 "machine": machine(), "wgpu": WGPU, "adapter": gpu.summary(), "subgroups": gpu.has_subgroups(),

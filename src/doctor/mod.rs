@@ -53,11 +53,14 @@ pub struct Check {
 }
 
 /// The sizes of an examination.
-pub const EXTENT: Extent = Extent {
+const EXTENT: Extent = Extent {
     sizes: &[1, 2, 63, 64, 65, 257],
     products: &[[1, 257, 2], [3, 65, 130], [63, 64, 65], [60, 784, 100]],
     beyond_lanes: false,
 };
+
+/// The sizes of a quick one.
+const QUICK: Extent = Extent { sizes: &[1, 3, 65], products: &[], beyond_lanes: false };
 
 /// Of staged steps and of training, where differences grow from step to step.
 const TRAINED: f64 = 1e-4;
@@ -98,9 +101,10 @@ impl Check {
     }
 }
 
-/// Examines an adapter, in a minute at most where it is one in software; `progress` is told what is next.
-pub async fn examine(gpu: &GpuDevice, progress: &mut dyn FnMut(&str)) -> Vec<Check> {
-    let mut checks = kernels(gpu, progress).await;
+/// Examines an adapter, in a minute at most where it is one in software; a quick one, in seconds, goes over fewer sizes
+/// and measures no speed. `progress` is told what is next.
+pub async fn examine(gpu: &GpuDevice, quick: bool, progress: &mut dyn FnMut(&str)) -> Vec<Check> {
+    let mut checks = kernels(gpu, if quick { &QUICK } else { &EXTENT }, progress).await;
     let mut add = |name, result: Result<Vec<Check>>| match result {
         Ok(found) => checks.extend(found),
         Err(error) => checks.push(Check::refused(name, &error)),
@@ -108,20 +112,22 @@ pub async fn examine(gpu: &GpuDevice, progress: &mut dyn FnMut(&str)) -> Vec<Che
     progress("largest binding");
     add("largest binding", largest_binding(gpu).await);
     progress("staged steps");
-    add("staged steps", stages(gpu).await);
+    add("staged steps", stages(gpu, quick).await);
     progress("training");
     add("training", training(gpu).await);
-    progress("speed");
-    add("speed", speed::measure(gpu).await);
+    if !quick {
+        progress("speed");
+        add("speed", speed::measure(gpu).await);
+    }
     checks
 }
 
 /// Every operation in every shape of its kernel.
-async fn kernels(gpu: &GpuDevice, progress: &mut dyn FnMut(&str)) -> Vec<Check> {
+async fn kernels(gpu: &GpuDevice, extent: &Extent, progress: &mut dyn FnMut(&str)) -> Vec<Check> {
     let (mut lines, mut refused) = (Vec::<Line>::new(), vec![]);
     for sample in Sample::all() {
         progress(sample.name);
-        match sample.arena(&EXTENT).check(gpu, sample.variants).await {
+        match sample.arena(extent).check(gpu, sample.variants).await {
             Ok(found) => {
                 found.into_iter().for_each(|line| match lines.iter_mut().find(|l| l.is_like(&line)) {
                     Some(same) => same.add(line),
@@ -164,12 +170,12 @@ async fn largest_binding(gpu: &GpuDevice) -> Result<Vec<Check>> {
 }
 
 /// Training steps whose layers are one kernel each, with subgroups and without.
-async fn stages(gpu: &GpuDevice) -> Result<Vec<Check>> {
+async fn stages(gpu: &GpuDevice, quick: bool) -> Result<Vec<Check>> {
     let gpu = gpu.clone().with_variant(Variant::Gpu);
     let mut devices = vec![gpu.clone()];
     devices.extend(gpu.has_subgroups().then(|| gpu.without_subgroups()));
-    // Each number of rows, each norm and each optimizer.
-    let nets: Vec<Net> = staged().into_iter().step_by(3).collect();
+    // Each number of rows, each norm and each optimizer; a quick one has a few.
+    let nets: Vec<Net> = staged().into_iter().step_by(if quick { 8 } else { 3 }).collect();
     let mut worst = vec![0.0f64; devices.len()];
     for net in &nets {
         let exact = net.results(net.plan(), &Device::Twin).await?;

@@ -23,7 +23,7 @@ fn broken_kernels_are_found_and_named() {
         assert!(right.contains(from), "{stem} has no {from:?}");
         gpu.with_source(stem, &right.replace(from, to))
     });
-    let checks = block_on(examine(&broken, &mut |_| {}));
+    let checks = block_on(examine(&broken, true, &mut |_| {}));
     let failed: Vec<_> = checks.iter().filter(|check| check.verdict == Verdict::Failed).collect();
     let names: BTreeSet<_> = failed.iter().map(|check| check.name.as_str()).collect();
     assert_eq!(names, BTreeSet::from(["Activation", "Dropout", "column_sum", "largest binding", "training"]));
