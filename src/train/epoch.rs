@@ -142,7 +142,8 @@ impl Group {
                     }
                     Err(error) => {
                         *result = Err(error);
-                        broken.push((model, slot));
+                        // A frozen one was named when it ended.
+                        broken.extend(member.frozen.is_none().then_some((model, slot)));
                         continue;
                     }
                 }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::fault::{DIVERGED, of_parameters};
 use super::group::Group;
+use super::member::Member;
 use super::record::{Rows, Validation, checked};
 use super::statistics::Pass;
 use crate::model::{Source, Spec, Statistics};
@@ -65,10 +66,14 @@ impl Group {
         };
         self.pass(Mode::Evaluate, &orders, add).await?;
         let finite = |[loss, _, bad, _]: &[f64; METRICS]| loss.is_finite() && *bad == 0.0;
-        let parameters = if sums.iter().all(finite) { vec![] } else { self.parameters().await? };
+        // A frozen one was named when it ended.
+        let broken = |(sums, member): (&[f64; METRICS], &Member)| !finite(sums) && member.frozen.is_none();
+        let named = sums.iter().zip(&self.members).any(broken);
+        let parameters = if named { self.parameters().await? } else { vec![] };
         let validation = |(model, sums): (usize, [f64; METRICS])| {
             if !finite(&sums) {
-                let fault = of_parameters(&self.members[model].spec, &parameters[model]);
+                let of_model = parameters.get(model);
+                let fault = of_model.and_then(|of_model| of_parameters(&self.members[model].spec, of_model));
                 let (what, way_out) = fault.unwrap_or_else(|| ("the loss of an evaluation".into(), DIVERGED));
                 return Err(Error::Diverged { epoch: self.epoch, step: self.updates, what, way_out });
             }

@@ -9,7 +9,7 @@ use minilote::gpu::GpuDevice;
 use minilote::model::{Layer, Model, Norm, Source};
 use minilote::ops::{Function, Space, Variant};
 use minilote::train::{
-    Config, End, OptimizerKind, ScheduleKind, Sizes, StepRecord, Trainer, TrainingData, train,
+    Config, End, Group, OptimizerKind, ScheduleKind, Sizes, StepRecord, Trainer, TrainingData, train,
 };
 use minilote::{Device, Error};
 use ndarray::Array2;
@@ -292,4 +292,27 @@ fn the_last_good_model_is_kept() {
             assert!(statistics.all(|value| value.is_finite()), "{name}");
         }
     }
+}
+
+/// One that ended is not named again, for which its parameters would be read every epoch.
+#[test]
+fn a_model_is_named_once() {
+    let Some(gpu) = gpu() else { return };
+    let configs = [0, 1].map(|seed| Config { seed, ..cancer() }).to_vec();
+    let mut group = block_on(Group::new(read(&configs[0]), configs, &[16, 8], &Device::Gpu(gpu))).unwrap();
+    let mut parameters = block_on(group.parameters()).unwrap();
+    parameters[0][0][(3, 4)] = f64::NAN;
+    group.set_parameters(parameters.iter().map(Vec::as_slice));
+    let mut epoch = || {
+        let (before, mut chunks) = (group.engine().counts().read_backs, 0);
+        let count = |_: &[StepRecord]| {
+            chunks += 1;
+            ControlFlow::Continue(())
+        };
+        let epochs = block_on(group.epoch(count)).unwrap();
+        assert!(epochs[0].is_err() && epochs[1].is_ok(), "{epochs:?}");
+        group.freeze(0);
+        group.engine().counts().read_backs - before - chunks
+    };
+    assert_eq!([epoch(), epoch()], [1, 0]);
 }
