@@ -8,7 +8,7 @@ use super::compiled::Compiled;
 use super::lost::Life;
 use super::sentinel::Forgery;
 use crate::ops::Variant;
-use crate::program::Limits;
+use crate::program::{Limits, available_memory};
 use crate::{Error, Result, cache};
 
 /// An adapter that wgpu offers, as `minilote devices` lists it.
@@ -237,9 +237,10 @@ impl GpuDevice {
         self.variant
     }
 
-    /// What a plan must stay within.
+    /// What a plan must stay within. An adapter without memory of its own takes the host's.
     pub fn limits(&self) -> Limits {
         let limits = self.device.limits();
+        let of_host = matches!(self.summary.kind.as_str(), "Cpu" | "IntegratedGpu");
         Limits {
             binding: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
             workgroups: limits.max_compute_workgroups_per_dimension,
@@ -251,7 +252,7 @@ impl GpuDevice {
             invocations: limits.max_compute_invocations_per_workgroup,
             shared: limits.max_compute_workgroup_storage_size,
             buffers: limits.max_storage_buffers_per_shader_stage,
-            memory: self.memory,
+            memory: self.memory.or_else(|| of_host.then(available_memory).flatten()),
         }
     }
 }

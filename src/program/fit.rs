@@ -25,10 +25,7 @@ impl Limits {
     /// What the CPU backend allows itself: the memory that Linux says is available, so that a slip of the
     /// keyboard is refused and not killed by the system; elsewhere 64 GiB.
     pub fn of_host() -> Limits {
-        let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-        let kibibytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
-        let memory = Some(kibibytes.map_or(1 << 36, |kibibytes| kibibytes << 10));
+        let memory = available_memory().or(Some(1 << 36));
         let any = u32::MAX;
         let workgroup = [any; 3];
         Limits {
@@ -62,6 +59,13 @@ impl Limits {
         let (needed, limit, unit, rule) = all.find(|(needed, limit, ..)| needed > limit)?;
         Some((format!("{needed} {unit}"), limit.to_string(), rule))
     }
+}
+
+/// The host's memory that Linux says is available; elsewhere nobody says.
+pub(crate) fn available_memory() -> Option<u64> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kibibytes| kibibytes << 10)
 }
 
 impl Plan {

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::model::Spec;
 use crate::ops::{Access, Op, Rule, Space, Tensor};
 
+pub(crate) use fit::available_memory;
 pub use fit::{Limits, bytes};
 pub use layout::Layout;
 pub use stages::ROWS_IN_STAGES;

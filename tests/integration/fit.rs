@@ -233,6 +233,17 @@ fn a_program_as_large_as_the_memory_fits() {
     assert!(matches!(attempt(&data, &[config], &device), Err(Error::Fit { .. })));
 }
 
+/// A driver would promise more than the host has, and the system end the program as it takes it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_software_adapter_has_the_hosts_memory() {
+    let Some(gpu) = gpu() else { return };
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap();
+    let total = meminfo.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10;
+    let memory = gpu.limits().memory;
+    assert!(!gpu.summary().is_software() || memory.is_some_and(|memory| memory < total), "{memory:?}");
+}
+
 /// Stages keep all activations of a step in one buffer, and blocks of a large weight in one dispatch.
 #[test]
 fn steps_run_in_stages_only_where_those_fit() {
