@@ -110,12 +110,15 @@ impl Group {
     /// Names what an operation of the forward pass wrote to a row and column.
     fn fault_of(&self, op: &Op, label: &str, (row, column): (usize, usize), met: &Met) -> Fault {
         let bits = if let Engine::Twin(_) = self.engine { 64 } else { 32 };
-        let line = met.rows.get(row).map_or(0, |row| row + 1);
+        let of_data = met.rows.get(row).copied().unwrap_or(0);
+        let line = of_data + 1;
+        let target = self.data.targets[of_data as usize];
         match op {
             Op::Gather(_) => {
                 let name = self.data.schema.feature_names().into_iter().nth(column).unwrap_or_default();
                 (format!("column {name:?} of row {line}, as a {bits}-bit number,"), OF_ROW)
             }
+            Op::Loss(_) if !target.is_finite() => (format!("the target of row {line}"), OF_ROW),
             Op::Loss(_) => (format!("the loss of row {line}"), DIVERGED),
             Op::ColumnStats(_) => (format!("a statistic of {label}"), DIVERGED),
             _ => (format!("an output of {label}"), DIVERGED),

@@ -162,6 +162,26 @@ fn in_the_data() {
 }
 
 #[test]
+fn in_a_target() {
+    for (name, device) in all_devices() {
+        for (row, bad) in [3, 77, 150].into_iter().zip(BAD) {
+            let config = Config { target: Some("progression".into()), ..cancer() };
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/diabetes.csv");
+            let mut data = TrainingData::read(&path, &config).unwrap();
+            let row = data.split.train[row];
+            data.targets[row as usize] = bad;
+            let step = step_of(row, &data, &config);
+            let trainer = block_on(Trainer::new(data, config, &device)).unwrap();
+            let random = ChaCha8Rng::seed_from_u64(1);
+            let mut spoiled = Spoiled { name: format!("{name}, {bad}"), trainer, bad, random };
+            let expected = (step, format!("the target of row {}", row + 1));
+            assert_eq!(spoiled.diverge(), expected, "{}", spoiled.name);
+            assert!(spoiled.parameters().iter().all(is_finite), "{}", spoiled.name);
+        }
+    }
+}
+
+#[test]
 fn in_a_parameter() {
     each(
         |_, _, _, _| {},
