@@ -28,7 +28,7 @@ pub const HEADER: usize = 1_000_000;
 /// Tensors of a safetensors file: 1000 layers have at most five each.
 pub const TENSORS: usize = 10_000;
 /// Bytes of a description that is too long for the header: JSON may take 14 times its length in memory.
-pub const DESCRIPTION: usize = 6_000_000;
+pub const DESCRIPTION: usize = 5_000_000;
 
 /// Opens a file, and refuses what is none, as a directory, a pipe or a device, which may never end.
 ///

@@ -1,5 +1,6 @@
 //! The configuration file of `train`: its keys are the command's long flags.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -8,7 +9,7 @@ use minilote::data::nearest;
 use minilote::train::Config;
 use minilote::{Error, Result, caps};
 use serde_json::Value as Json;
-use toml::{Table, Value};
+use toml::{Spanned, Value};
 
 use super::Cli;
 use super::train::Train;
@@ -28,13 +29,23 @@ pub fn arguments(file: &Path) -> Result<Vec<OsString>> {
 /// # Errors
 /// As for [`arguments`].
 pub fn arguments_of(file: &Path, text: &str) -> Result<Vec<OsString>> {
-    let table: Table = text.parse().map_err(|error| Error::Config(format!("{}: {error}", file.display())))?;
+    let at = |place: usize, message: &str| {
+        let before = text.get(..place).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        let column = before.chars().rev().take_while(|&letter| letter != '\n').count() + 1;
+        let place = format!("{}, line {line}, column {column}", file.display());
+        Error::Config(format!("{place}: {message}"))
+    };
+    let table: BTreeMap<Spanned<String>, Value> = toml::from_str(text).map_err(|error| {
+        let message = error.message().trim().replace('\n', ", ");
+        error.span().map_or_else(
+            || Error::Config(format!("{}: {message}", file.display())),
+            |span| at(span.start, &message),
+        )
+    })?;
     let mut all = vec![];
     for (key, value) in &table {
-        let argument = argument(key, value).map_err(|message| {
-            let line = line_of(text, key).map_or(String::new(), |line| format!(", line {line}"));
-            Error::Config(format!("{}{line}: {message}", file.display()))
-        })?;
+        let argument = argument(key.get_ref(), value).map_err(|message| at(key.span().start, &message))?;
         all.extend(argument.map(OsString::from));
     }
     Ok(all)
@@ -52,6 +63,11 @@ pub fn read(file: &Path) -> Result<Train> {
 }
 
 fn argument(key: &str, value: &Value) -> Result<Option<String>, String> {
+    if ["out", "resume"].contains(&key) {
+        return Err(format!(
+            "{key} is no setting: where a run writes is said on the command line, as --{key}"
+        ));
+    }
     let cli = Cli::command();
     let train = cli.find_subcommand("train").ok_or("no train command")?;
     let known = || train.get_arguments().filter(|arg| arg.get_long().is_some_and(|long| long != "config"));
@@ -94,13 +110,6 @@ fn message(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     text.split("\n\nUsage").next().and_then(|text| text.split("\n\nFor more").next()).unwrap_or(text).into()
-}
-
-fn line_of(text: &str, key: &str) -> Option<usize> {
-    let is_key = |line: &str| {
-        line.split_once('=').is_some_and(|(name, _)| name.trim().trim_matches(['"', '\'']) == key)
-    };
-    text.lines().position(is_key).map(|line| line + 1)
 }
 
 /// A configuration file that repeats a run.

@@ -1,5 +1,4 @@
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -7,7 +6,7 @@ use minilote::data::{FeatureKind, Images, Schema, Table, is_idx};
 use minilote::model::{Layer, Model};
 use minilote::program::{Plan, Program, ROWS_IN_STAGES};
 use minilote::train::{Config, Predictor, Trainer, TrainingData, labels_beside};
-use minilote::{Error, Result};
+use minilote::{Error, Result, caps};
 use serde_json::{Value, json};
 
 use super::columns::{self, Column};
@@ -127,7 +126,7 @@ impl Inspect {
 /// text, or the magic of another format, would be a far greater length.
 fn is_model(path: &Path) -> Result<bool> {
     let mut head = vec![];
-    let file = File::open(path).map_err(|error| Error::file(path, error))?;
+    let file = caps::open(path)?;
     file.take(9).read_to_end(&mut head).map_err(|error| Error::file(path, error))?;
     let [length @ .., b'{'] = head.as_slice() else { return Ok(false) };
     Ok(length.try_into().is_ok_and(|length| u64::from_le_bytes(length) <= HEADER))

@@ -125,7 +125,13 @@ fn recovered(error: &Error, updates: usize) {
     note(&format!("{error}\ntraining goes on from step {updates}, on the same adapter opened anew"));
 }
 
-/// A line to standard error; there is nobody to tell if that fails.
+/// A line to standard error; there is nobody to tell if that fails. What a terminal would obey, as names in a file may
+/// hold, is shown instead.
 fn note(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let show = |letter: char| match letter {
+        '\n' | '\t' => letter.to_string(),
+        _ if letter.is_control() => letter.escape_default().to_string(),
+        _ => letter.to_string(),
+    };
+    let _ = writeln!(std::io::stderr(), "{}", line.chars().map(show).collect::<String>());
 }

@@ -157,7 +157,7 @@ impl Schema {
     }
 
     /// Whether a schema from an untrusted file makes sense; otherwise what is wrong. At most
-    /// 375,000 encoded features are accepted.
+    /// 312,500 encoded features are accepted.
     pub fn check(&self) -> Result<(), String> {
         if self.features.is_empty() {
             return Err("there are no features".into());
