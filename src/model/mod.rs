@@ -42,6 +42,15 @@ pub struct Statistics {
     pub variance: Vec<f64>,
 }
 
+impl Statistics {
+    /// Whether they are of so many features, finite, and no variance is negative.
+    pub(crate) fn suits(&self, features: usize) -> bool {
+        let finite =
+            |values: &[f64]| values.len() == features && values.iter().all(|value| value.is_finite());
+        finite(&self.mean) && finite(&self.variance) && self.variance.iter().all(|&variance| variance >= 0.0)
+    }
+}
+
 /// A trained network with all that is needed to use it: one safetensors file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {

@@ -1,7 +1,7 @@
 //! Checkpoints: all that a run in the middle of its training is, in a file.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ndarray::Array2;
 use safetensors::Dtype;
@@ -18,7 +18,7 @@ use super::snapshot::{SPACES, Snapshot};
 use super::statistics::Moving;
 use crate::checksum::Checksum;
 use crate::files::write_whole;
-use crate::model::Statistics;
+use crate::model::{Spec, Statistics};
 use crate::tensors::{self, Tensor, Tensors};
 use crate::{Error, Result};
 
@@ -28,6 +28,8 @@ const VERSION: u32 = 1;
 /// Keys of the file's metadata.
 const STATE: &str = "minilote-checkpoint";
 const SUM: &str = "checksum";
+/// The tensor of [`State::history`], `[epochs, 2]`.
+const HISTORY: &str = "history";
 
 /// A run in the middle of its training, after a chunk of steps: parameters and the optimizer's state as the device
 /// has them, moving averages, the place in the epoch, the best weights so far. Order of rows, dropout and schedule
@@ -40,6 +42,8 @@ pub struct Checkpoint {
     spaces: [Vec<f32>; SPACES.len()],
     /// The best parameters.
     best: Vec<Array2<f64>>,
+    /// Where it was read, for messages; empty where it was made.
+    file: PathBuf,
 }
 
 /// What the file's metadata holds, as JSON, whose numbers are exact.
@@ -62,9 +66,48 @@ struct State {
     moving: Vec<Moving>,
     /// Of the epoch before.
     valid: Option<Validation>,
+    /// A tensor of the file, as it grows with the epochs.
+    #[serde(skip)]
     history: Vec<[f64; 2]>,
     best: Option<BestEpoch>,
     note: Value,
+}
+
+impl State {
+    /// What can't be of a run of this network, if there is anything: a checksum proves no good will.
+    fn wrong(&self, weights: &[Array2<f64>], spec: &Spec, steps: usize) -> Option<&'static str> {
+        let suits = |all: &[Statistics]| {
+            all.len() == spec.batch_norms().count()
+                && all.iter().zip(spec.batch_norms()).all(|(of_norm, (_, features))| of_norm.suits(features))
+        };
+        let moving = self.moving.len() == spec.batch_norms().count()
+            && self
+                .moving
+                .iter()
+                .zip(spec.batch_norms())
+                .all(|(moving, (_, features))| moving.suits(features));
+        let weights_suit = |best: &BestEpoch| {
+            let parameters = spec.parameters();
+            weights.len() == parameters.len()
+                && weights.iter().zip(&parameters).all(|(values, of)| values.dim() == (of.rows, of.cols))
+                && weights.iter().flatten().all(|value| value.is_finite())
+                && suits(&best.ema)
+                && suits(&best.pytorch)
+        };
+        let place = self.epoch <= self.config.epochs
+            && self.minibatches <= steps
+            && self.updates == (self.epoch - 1) * steps + self.minibatches;
+        match &self.best {
+            _ if !place => Some("its place in the run is outside of it"),
+            _ if !moving => Some("its moving averages are not of the network's sizes, or no statistics"),
+            None if !weights.is_empty() => Some("best weights without their epoch"),
+            Some(best) if best.epoch > self.epoch => Some("its best epoch is to come"),
+            Some(best) if !weights_suit(best) => {
+                Some("its best weights are not of the network's sizes, or no numbers")
+            }
+            _ => None,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -108,15 +151,16 @@ impl Checkpoint {
             note: Value::Null,
         };
         let best = run.best.as_ref().map_or(vec![], |best| best.parameters.clone());
-        Ok(Checkpoint { state, spaces: snapshot.spaces.clone(), best })
+        Ok(Checkpoint { state, spaces: snapshot.spaces.clone(), best, file: PathBuf::new() })
     }
 
     /// Brings a group that was just made to this place.
     ///
     /// # Errors
-    /// [`Error::Config`] with what differs, if it trains on other data or by other settings.
+    /// [`Error::Config`] with what differs, if it trains on other data or by other settings; [`Error::File`] if it is of
+    /// another network or can't be of this run.
     pub(super) fn restore(self, group: &mut Group) -> Result<(Running, Vec<Run>, Progress)> {
-        let Checkpoint { state, spaces, best } = self;
+        let Checkpoint { state, spaces, best, file } = self;
         let differing = differences(&state.config, group.config(0));
         if !differing.is_empty() {
             let differing = differing.join(", ");
@@ -128,6 +172,19 @@ impl Checkpoint {
             return Err(Error::Config(
                 "the data is not what the run began with: its file has changed".into(),
             ));
+        }
+        let plan = group.engine.plan();
+        let size = |space| plan.spaces.get(&space).copied().unwrap_or(0);
+        if let Some((values, (name, space))) =
+            spaces.iter().zip(SPACES).find(|(values, (_, space))| values.len() != size(*space))
+        {
+            let message =
+                format!("of another network: {name} has {} numbers, not {}", values.len(), size(space));
+            return Err(Error::file(&file, message));
+        }
+        let wrong = state.wrong(&best, &group.members[0].spec, group.steps_per_epoch());
+        if let Some(wrong) = wrong {
+            return Err(Error::file(&file, format!("a damaged checkpoint ({wrong})")));
         }
         let epoch = Epoch {
             epoch: state.epoch,
@@ -149,7 +206,7 @@ impl Checkpoint {
             best: best.as_ref().and_then(|best| best.valid),
             ..Progress::default()
         };
-        Snapshot {
+        let snapshot = Snapshot {
             spaces,
             members: vec![(state.moving, None)],
             updates: state.updates,
@@ -158,8 +215,8 @@ impl Checkpoint {
             epochs: vec![Ok(epoch)],
             runs: vec![Run { epochs: state.epoch, best, end: None, history: state.history }],
             progress,
-        }
-        .restore(group)
+        };
+        Ok(snapshot.restore(group))
     }
 
     /// Updates so far.
@@ -214,6 +271,9 @@ impl Checkpoint {
             let (shape, values) = (values.shape().to_vec(), &mut values.iter().map(|&value| value as f32));
             tensors.push((best_name(i), Dtype::F32, shape, bytes(values)));
         }
+        let history =
+            self.state.history.as_flattened().iter().flat_map(|value| value.to_le_bytes()).collect();
+        tensors.push((HISTORY.into(), Dtype::F64, vec![self.state.history.len(), 2], history));
         let sum = sum(&state, tensors.iter().map(|(name, .., bytes)| (name.as_str(), bytes.as_slice())));
         let sum = HashMap::from([(SUM.to_string(), format!("{sum:016x}"))]);
         tensors::to_bytes(STATE, state, sum, tensors)
@@ -232,30 +292,33 @@ impl Checkpoint {
     /// # Errors
     /// As for [`Checkpoint::load`].
     pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Checkpoint> {
-        Checkpoint::parse(bytes).map_err(|message| Error::file(path, message))
+        Checkpoint::parse(path, bytes).map_err(|message| Error::file(path, message))
     }
 
-    fn parse(bytes: &[u8]) -> Result<Checkpoint, String> {
+    fn parse(path: &Path, bytes: &[u8]) -> Result<Checkpoint, String> {
         let damaged = |error: &dyn std::fmt::Display| format!("a damaged checkpoint, or none ({error})");
         let file = Tensors::new(bytes)?;
         let state = file.description(STATE)?.ok_or_else(|| damaged(&format!("no {STATE}")))?;
         let written = file.metadata(SUM).ok_or_else(|| damaged(&format!("no {SUM}")))?;
         let tensors = &file.tensors;
-        let others = SPACES.len() + usize::from(tensors.tensor(STATE).is_ok());
+        let others = SPACES.len() + 1 + usize::from(tensors.tensor(STATE).is_ok());
         let mut names = SPACES.map(|(name, _)| name.to_string()).to_vec();
         names.extend((0..tensors.len().saturating_sub(others)).map(best_name));
+        names.push(HISTORY.into());
         let view = |name| match tensors.tensor(name) {
-            Ok(view) if view.dtype() == Dtype::F32 => Ok((name, view)),
-            Ok(view) => Err(damaged(&format!("tensor {name:?} is of type {:?}, not float32", view.dtype()))),
+            Ok(view) if view.dtype() == if name == HISTORY { Dtype::F64 } else { Dtype::F32 } => {
+                Ok((name, view))
+            }
+            Ok(view) => Err(damaged(&format!("tensor {name:?} is of type {:?}", view.dtype()))),
             Err(_) => Err(damaged(&format!("tensor {name:?} is missing"))),
         };
-        let views: Vec<(&str, TensorView)> =
+        let mut views: Vec<(&str, TensorView)> =
             names.iter().map(|name| view(name.as_str())).collect::<Result<_, _>>()?;
         let found = sum(state, views.iter().map(|(name, view)| (*name, view.data())));
         if written != format!("{found:016x}") {
             return Err(damaged(&"its checksum is another"));
         }
-        let state: State = serde_json::from_str(state).map_err(|error| damaged(&error))?;
+        let mut state: State = serde_json::from_str(state).map_err(|error| damaged(&error))?;
         if state.version != VERSION {
             return Err(format!(
                 "version {} of the checkpoint; this minilote reads {VERSION}",
@@ -265,6 +328,9 @@ impl Checkpoint {
         if state.epoch == 0 {
             return Err(damaged(&"epochs count from 1"));
         }
+        let history = views.pop().map_or(&[][..], |(_, view)| view.data().as_chunks().0);
+        let history: Vec<f64> = history.iter().map(|&bytes| f64::from_le_bytes(bytes)).collect();
+        state.history = history.as_chunks().0.to_vec();
         let floats = |view: &TensorView| -> Vec<f32> {
             view.data().as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
         };
@@ -275,7 +341,7 @@ impl Checkpoint {
             Array2::from_shape_vec((*rows, *cols), values).map_err(|error| damaged(&error))
         };
         let best = views[SPACES.len()..].iter().map(matrix).collect::<Result<_, _>>()?;
-        Ok(Checkpoint { state, spaces, best })
+        Ok(Checkpoint { state, spaces, best, file: path.into() })
     }
 }
 

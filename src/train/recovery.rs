@@ -74,7 +74,7 @@ impl<'a> Recovery<'a> {
     ) -> Result<(Running, Vec<Run>, Progress)> {
         let Some(snapshot) = self.snapshot.clone() else { return Err(error) };
         self.renew(group, error, snapshot.updates).await?;
-        snapshot.restore(group)
+        Ok(snapshot.restore(group))
     }
 
     /// Makes the group's session anew on another device.

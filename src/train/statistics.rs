@@ -51,6 +51,11 @@ impl Moving {
         Moving { ema: Statistics { mean: zeros.clone(), variance: zeros }, start: 1.0, pytorch: start }
     }
 
+    /// Whether both are of so many features, and statistics at all.
+    pub fn suits(&self, features: usize) -> bool {
+        self.ema.suits(features) && self.pytorch.suits(features) && (0.0..=1.0).contains(&self.start)
+    }
+
     /// Takes a minibatch in.
     pub fn update(&mut self, batch: &BatchStatistics) {
         let toward = |running: &mut f64, batch: f64| *running = (1.0 - WEIGHT) * *running + WEIGHT * batch;
