@@ -59,7 +59,10 @@ impl Model {
     }
 
     /// The model file's content.
-    fn to_bytes(&self) -> Result<Vec<u8>, String> {
+    ///
+    /// # Errors
+    /// What can't be written: a description that is over the caps.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, String> {
         let header = Header {
             version: VERSION,
             spec: self.spec.clone(),

@@ -315,7 +315,8 @@ impl Checkpoint {
         let mut views: Vec<(&str, TensorView)> =
             names.iter().map(|name| view(name.as_str())).collect::<Result<_, _>>()?;
         let found = sum(state, views.iter().map(|(name, view)| (*name, view.data())));
-        if written != format!("{found:016x}") {
+        // A fuzzer would not find what is behind it.
+        if cfg!(not(fuzzing)) && written != format!("{found:016x}") {
             return Err(damaged(&"its checksum is another"));
         }
         let mut state: State = serde_json::from_str(state).map_err(|error| damaged(&error))?;

@@ -7,6 +7,7 @@ mod doctor;
 mod faults;
 mod fit;
 mod fusion;
+mod fuzz;
 mod gradients;
 mod held;
 mod kernels;
