@@ -27,7 +27,7 @@ pub fn arguments(file: &Path) -> Result<Vec<OsString>> {
 /// The same with the file's text; errors name `file`.
 ///
 /// # Errors
-/// As for [`arguments`].
+/// [`Error::Config`] for a key that is no flag or a value that the flag does not take.
 pub fn arguments_of(file: &Path, text: &str) -> Result<Vec<OsString>> {
     let at = |place: usize, message: &str| {
         let before = text.get(..place).unwrap_or_default();

@@ -168,8 +168,20 @@ fn large() -> Vec<Case> {
     let ids: String = (0..60).map(|i| format!("id{i},{}\n", i % 2)).collect();
     let texts: String = (0..2400).map(|i| format!("t{},{}\n", i / 2, i % 2)).collect();
     let classes: String = (0..9000).map(|i| format!("1,c{}\n", i / 3)).collect();
+    // A model file has no room for so long names. It is said of the columns, before training.
+    let names_of_600 = format!("{},c", (0..9000).map(|i| format!("{i:0600}")).collect::<Vec<_>>().join(","));
+    let rows = (0..8).map(|i| format!("{}{}\n", "1,".repeat(9000), i % 2)).collect::<String>();
+    let mut long_names = case(
+        "long-names.csv",
+        format!("{names_of_600}\n{rows}"),
+        &format!("{TRAIN} --valid 0 --test 0"),
+        2,
+        &["of 9000 features", "over the limit of 4500000", "leave columns out"],
+    );
+    long_names.words.pop();
     let train = |bytes: Vec<u8>, name: &str, said: &[&str]| case(name, bytes, TRAIN, 3, said);
     vec![
+        long_names,
         train(names.join(",").into(), "columns.csv", &["line 1", "over 100000 columns"]),
         train(",".repeat(300_000).into(), "columns-unnamed.csv", &["line 1", "field 1"]),
         train(with_last(&format!("1,2,{long}")), "field.csv", &["line 62, column \"c\"", "over 1 MB"]),

@@ -350,6 +350,22 @@ fn weights(good: &Parts) -> Vec<Case> {
     ]
 }
 
+/// What 12,000 columns have to be remembered by does not fit a header of 1 MB.
+#[test]
+fn a_model_of_many_columns_has_its_description_in_a_tensor() {
+    let at = super::directory("hostile-wide");
+    let names: Vec<String> = (0..12_000).map(|i| format!("gene_{i}")).collect();
+    let row = |i: usize| (0..12_000).map(|j| format!("{},", (i * i * 13 + j * 7) % 101)).collect::<String>();
+    let rows: String = (0..40).map(|i| format!("{}{}\n", row(i), ["a", "b"][i % 2])).collect();
+    fs::write(at.join("wide.csv"), format!("{},c\n{rows}", names.join(","))).unwrap();
+    let train = "train wide.csv --target c --device cpu --epochs 2 --batch 10 --hidden 2 --test wide.csv --out run --json";
+    let trained = super::super::json(&super::succeed(&at, train));
+    let bytes = fs::read(at.join("run/model.safetensors")).unwrap();
+    assert!(u64::from_le_bytes(*bytes.first_chunk().unwrap()) < 10_000);
+    let evaluated = super::succeed(&at, "evaluate run/model.safetensors wide.csv --device cpu --json");
+    assert_eq!(super::super::json(&evaluated)["scores"], trained["test"]);
+}
+
 #[test]
 fn models_are_refused() {
     let at = trained("hostile-model");
