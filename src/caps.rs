@@ -27,8 +27,14 @@ pub const CONFIG: u64 = 1_000_000;
 pub const HEADER: usize = 1_000_000;
 /// Tensors of a safetensors file: 1000 layers have at most five each.
 pub const TENSORS: usize = 10_000;
-/// Bytes of a description that is too long for the header: JSON may take 14 times its length in memory.
+/// Bytes of a model's description, in a tensor where it is too long for the header: its texts may take 14 times their
+/// length in memory.
 pub const DESCRIPTION: usize = 5_000_000;
+/// Bytes of a checkpoint's state, in the same way: its numbers take 4 times their length, and 150,000 normalized units
+/// fit.
+pub const STATE: usize = 24_000_000;
+/// Bytes of what the command notes in a checkpoint, which may take 16 times its length.
+pub const NOTE: usize = 100_000;
 
 /// Opens a file, and refuses what is none, as a directory, a pipe or a device, which may never end.
 ///

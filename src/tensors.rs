@@ -22,17 +22,14 @@ pub(crate) type Tensor = (String, Dtype, Vec<usize>, Vec<u8>);
 pub(crate) fn to_bytes(
     key: &str,
     description: String,
+    limit: usize,
     mut metadata: HashMap<String, String>,
     mut tensors: Vec<Tensor>,
 ) -> Result<Vec<u8>, String> {
     // Quotes within quotes take two bytes; the names of tensors have what is left.
     let quoted = description.len() + description.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count();
-    if description.len() > caps::DESCRIPTION {
-        return Err(format!(
-            "{key} takes {} bytes, over the limit of {}",
-            description.len(),
-            caps::DESCRIPTION
-        ));
+    if description.len() > limit {
+        return Err(format!("{key} takes {} bytes, over the limit of {}", description.len(), limit));
     } else if quoted > caps::HEADER / 2 {
         tensors.push((key.into(), Dtype::U8, vec![description.len()], description.into()));
     } else {
@@ -68,14 +65,11 @@ impl<'a> Tensors<'a> {
     }
 
     /// The description, wherever it lies; `None` if there is none.
-    pub fn description(&self, key: &str) -> Result<Option<&str>, String> {
+    pub fn description(&self, key: &str, limit: usize) -> Result<Option<&str>, String> {
         let Ok(view) = self.tensors.tensor(key) else { return Ok(self.metadata(key)) };
         let bytes = view.data();
-        if view.dtype() != Dtype::U8 || bytes.len() > caps::DESCRIPTION || self.metadata.contains_key(key) {
-            return Err(format!(
-                "tensor {key:?} must be a text of at most {} bytes, and alone",
-                caps::DESCRIPTION
-            ));
+        if view.dtype() != Dtype::U8 || bytes.len() > limit || self.metadata.contains_key(key) {
+            return Err(format!("tensor {key:?} must be a text of at most {} bytes, and alone", limit));
         }
         std::str::from_utf8(bytes).map(Some).map_err(|error| format!("tensor {key:?}: {error}"))
     }

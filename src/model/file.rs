@@ -9,7 +9,7 @@ use super::{Model, Source, Spec, Statistics};
 use crate::data::{Schema, Standardizer};
 use crate::files::write_whole;
 use crate::tensors::{self, Tensor, Tensors};
-use crate::{Error, Result};
+use crate::{Error, Result, caps};
 
 /// The version of the model file that this crate writes, and the newest it reads.
 const VERSION: u32 = 1;
@@ -89,7 +89,7 @@ impl Model {
             let bytes = (self.updates as i64).to_le_bytes().to_vec();
             tensors.push((format!("{layer}.num_batches_tracked"), Dtype::I64, vec![], bytes));
         }
-        tensors::to_bytes(KEY, header, HashMap::new(), tensors)
+        tensors::to_bytes(KEY, header, caps::DESCRIPTION, HashMap::new(), tensors)
     }
 
     /// Reads a model file. Opening one can't run code; whatever it holds is checked before it is used.
@@ -110,7 +110,7 @@ impl Model {
 
     fn parse(bytes: &[u8]) -> Result<Model, String> {
         let file = Tensors::new(bytes)?;
-        let header = file.description(KEY)?.ok_or(
+        let header = file.description(KEY, caps::DESCRIPTION)?.ok_or(
             "a safetensors file, but not a model of minilote: to start training from \
                                    PyTorch's weights use --init-weights",
         )?;

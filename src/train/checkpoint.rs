@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use ndarray::Array2;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
+use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::config::Config;
 use super::epoch::Running;
@@ -20,7 +22,7 @@ use crate::checksum::Checksum;
 use crate::files::write_whole;
 use crate::model::{Spec, Statistics};
 use crate::tensors::{self, Tensor, Tensors};
-use crate::{Error, Result};
+use crate::{Error, Result, caps};
 
 /// The version of the file that this crate writes, and the only one it reads.
 const VERSION: u32 = 1;
@@ -70,7 +72,16 @@ struct State {
     #[serde(skip)]
     history: Vec<[f64; 2]>,
     best: Option<BestEpoch>,
+    #[serde(deserialize_with = "short")]
     note: Value,
+}
+
+/// A value that takes little memory.
+fn short<'de, D: Deserializer<'de>>(from: D) -> Result<Value, D::Error> {
+    match Box::<RawValue>::deserialize(from)?.get() {
+        note if note.len() > caps::NOTE => Err(D::Error::custom(format!("a note of {} bytes", note.len()))),
+        note => serde_json::from_str(note).map_err(D::Error::custom),
+    }
 }
 
 impl State {
@@ -276,7 +287,7 @@ impl Checkpoint {
         tensors.push((HISTORY.into(), Dtype::F64, vec![self.state.history.len(), 2], history));
         let sum = sum(&state, tensors.iter().map(|(name, .., bytes)| (name.as_str(), bytes.as_slice())));
         let sum = HashMap::from([(SUM.to_string(), format!("{sum:016x}"))]);
-        tensors::to_bytes(STATE, state, sum, tensors)
+        tensors::to_bytes(STATE, state, caps::STATE, sum, tensors)
     }
 
     /// Reads a file, and checks that it is as it was written.
@@ -298,7 +309,7 @@ impl Checkpoint {
     fn parse(path: &Path, bytes: &[u8]) -> Result<Checkpoint, String> {
         let damaged = |error: &dyn std::fmt::Display| format!("a damaged checkpoint, or none ({error})");
         let file = Tensors::new(bytes)?;
-        let state = file.description(STATE)?.ok_or_else(|| damaged(&format!("no {STATE}")))?;
+        let state = file.description(STATE, caps::STATE)?.ok_or_else(|| damaged(&format!("no {STATE}")))?;
         let written = file.metadata(SUM).ok_or_else(|| damaged(&format!("no {SUM}")))?;
         let tensors = &file.tensors;
         let others = SPACES.len() + 1 + usize::from(tensors.tensor(STATE).is_ok());

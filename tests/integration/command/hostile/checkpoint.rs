@@ -23,7 +23,10 @@ pub fn made(at: &Path) -> Vec<u8> {
 
 /// FNV-1a of the state and of all tensors, as a person who forges a checkpoint would take it.
 pub fn sealed(mut parts: Parts) -> Vec<u8> {
-    let state = parts.metadata[KEY].as_str().unwrap().to_string();
+    let state = match parts.tensors.get(KEY) {
+        Some(tensor) => String::from_utf8(tensor.2.clone()).unwrap(),
+        None => parts.metadata[KEY].as_str().unwrap().into(),
+    };
     let mut names: Vec<String> = ["parameters", "gradients", "moment1", "moment2"].map(String::from).to_vec();
     names.extend((0..).map(|i| format!("best.{i}")).take_while(|name| parts.tensors.contains_key(name)));
     names.push("history".into());
@@ -138,6 +141,7 @@ fn states(good: &Parts) -> Vec<Case> {
         other("config-hidden", "hidden", json!("7"), &["--hidden", "instead of \"7\""]),
         other("config-weights", "init-weights", json!("../../x"), &["--init-weights", "\"../../x\""]),
         state("config-unknown", "/config/optimizer", json!("exec"), &["a damaged checkpoint", "exec"]),
+        state("note-long", "/note", json!("x".repeat(100_000)), &["a note of 100002 bytes"]),
         {
             let mut case = state("note-text", "/note", json!("x"), &["the checkpoint's note"]);
             *case.words.last_mut().unwrap() = "note-text".into();

@@ -118,6 +118,20 @@ fn reading_models_and_checkpoints_takes_four_times_the_file_at_the_most() {
         tensor.1 = if space == "history" { vec![1 << 19, 2] } else { vec![2 << 20] };
     }
     check("large.checkpoint", super::checkpoint::sealed(spaces));
+    // The state fails only where it ends.
+    let of_state = |text: String| {
+        let mut parts = checkpoint.clone();
+        parts.metadata.remove("minilote-checkpoint");
+        parts
+            .tensors
+            .insert("minilote-checkpoint".into(), Tensor("U8".into(), vec![text.len() as u64], text.into()));
+        super::checkpoint::sealed(parts)
+    };
+    check(
+        "moving.checkpoint",
+        of_state(format!("{{\"moving\":[{{\"ema\":{{\"mean\":[0{}", ",0".repeat(11_900_000))),
+    );
+    check("note.checkpoint", of_state(format!("{{\"note\":[0{}]}}", ",0".repeat(11_900_000))));
     // Descriptions that take many times their length in memory.
     let model = Parts::of(&fs::read(at.join("run/model.safetensors")).unwrap());
     let described = |text: String| {
