@@ -38,17 +38,20 @@ pub(super) fn code(function: Option<Function>) -> (&'static str, f64) {
 }
 
 impl Function {
-    /// Applies the function to every value of a row. What is not finite stays as it is, so that the loss shows it.
+    /// Applies the function to every value of a row. What is not finite stays so, that the loss shows it: infinity
+    /// times 0 is a NaN.
     #[inline(always)]
     pub fn apply<T: Real>(self, row: &mut [T]) {
         let (zero, one) = (T::zero(), T::one());
-        let take = |y: &mut T, value: T| *y = if y.is_finite() { value } else { *y };
         match self {
-            Function::Relu => row.iter_mut().for_each(|y| take(y, if *y < zero { zero } else { *y })),
+            Function::Relu => row.iter_mut().for_each(|y| *y = if *y < zero { *y * zero + zero } else { *y }),
             Function::Tanh => {
-                row.iter_mut().for_each(|y| take(y, one - (one + one) / ((*y + *y).exponential() + one)));
+                let tanh = |y: T| one - (one + one) / ((y + y).exponential() + one);
+                row.iter_mut().for_each(|y| *y = tanh(*y) + *y * zero);
             }
-            Function::Sigmoid => row.iter_mut().for_each(|y| take(y, one / (one + (-*y).exponential()))),
+            Function::Sigmoid => {
+                row.iter_mut().for_each(|y| *y = one / (one + (-*y).exponential()) + *y * zero);
+            }
         }
     }
 

@@ -56,7 +56,8 @@ impl<T: Real, S: Simd, const V: usize> Moments<T, S, V> {
         for variance in variance.values() {
             // Not max(): that would turn a NaN into 0.
             let positive = if *variance < T::zero() { T::zero() } else { *variance };
-            *variance = if positive.is_finite() { positive } else { T::nan() };
+            // Of infinity a NaN.
+            *variance = positive + positive * T::zero();
         }
         Moments { high, low, variance }
     }
