@@ -31,7 +31,7 @@ impl GpuDevice {
     /// Measures arithmetic, copying and dispatching, in about a second.
     ///
     /// # Errors
-    /// [`Error::Device`] if the device refuses a kernel or does not answer.
+    /// [`crate::Error::Device`] if the device refuses a kernel or does not answer.
     pub fn peak(&self) -> Result<Peak> {
         let size = COPIED.min(self.limits().binding) / 16 * 16;
         let buffer = |label| {
