@@ -4,7 +4,7 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use minilote::model::{Model, Norm};
+use minilote::model::Norm;
 use minilote::train::{
     Batch, Checkpoint, Config, Observer, OptimizerKind, Progress, ScheduleKind, Sizes, StepRecord, Trainer,
     TrainingData, resume, train,
@@ -12,7 +12,7 @@ use minilote::train::{
 use minilote::{Device, Error, Result};
 use pollster::block_on;
 
-use crate::devices;
+use crate::{devices, learned};
 
 /// Keeps a checkpoint of every chunk, and ends the run where it is told to.
 #[derive(Default)]
@@ -52,12 +52,6 @@ fn trainer(config: &Config, device: &Device) -> Trainer {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/breast_cancer.csv");
     let data = TrainingData::read(&file, config).unwrap();
     block_on(Trainer::new(data, config.clone(), device)).unwrap()
-}
-
-/// Everything that was learned; an f64 is equal to itself alone.
-fn learned(model: &Model) -> (Vec<f64>, u64) {
-    let statistics = model.statistics.iter().flat_map(|s| s.mean.iter().chain(&s.variance));
-    (model.parameters.iter().flatten().chain(statistics).copied().collect(), model.updates)
 }
 
 fn file(name: &str) -> PathBuf {

@@ -6,7 +6,6 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
 use minilote::gpu::{GpuDevice, wgpu};
-use minilote::model::Model;
 use minilote::sweep::sweep;
 use minilote::train::{
     Batch, Checkpoint, Config, End, Epoch, Observer, OptimizerKind, Outcome, Progress, Sizes, StepRecord,
@@ -15,7 +14,7 @@ use minilote::train::{
 use minilote::{Device, Error, Result};
 use pollster::block_on;
 
-use crate::gpu;
+use crate::{gpu, learned};
 
 fn config() -> Config {
     Config {
@@ -47,12 +46,6 @@ fn trainer(gpu: &GpuDevice) -> Trainer {
     let mut trainer = block_on(Trainer::new(data(&config()), config(), &Device::Gpu(gpu.clone()))).unwrap();
     trainer.limit_chunks(1);
     trainer
-}
-
-/// Everything that was learned; an f64 is equal to itself alone.
-fn learned(model: &Model) -> (Vec<f64>, u64) {
-    let statistics = model.statistics.iter().flat_map(|s| s.mean.iter().chain(&s.variance));
-    (model.parameters.iter().flatten().chain(statistics).copied().collect(), model.updates)
 }
 
 /// Writes down what it sees, and loses the device before its answers of these numbers.

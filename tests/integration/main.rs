@@ -25,6 +25,7 @@ use std::sync::OnceLock;
 
 use minilote::Device;
 use minilote::gpu::GpuDevice;
+use minilote::model::Model;
 use minilote::train::{Observer, Progress, StepRecord};
 
 /// The adapter that tests run on; `None` only where `MINILOTE_SKIP_GPU=1` says so.
@@ -50,6 +51,12 @@ pub fn devices() -> Vec<(String, Device)> {
     let mut devices = vec![("CPU backend".to_string(), Device::Cpu)];
     devices.extend(gpu().map(|gpu| (gpu.summary().name.clone(), Device::Gpu(gpu))));
     devices
+}
+
+/// Everything that was learned; an f64 is equal to itself alone.
+pub fn learned(model: &Model) -> (Vec<f64>, u64) {
+    let statistics = model.statistics.iter().flat_map(|s| s.mean.iter().chain(&s.variance));
+    (model.parameters.iter().flatten().chain(statistics).copied().collect(), model.updates)
 }
 
 /// Breaks training off after so many chunks.
