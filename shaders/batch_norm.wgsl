@@ -1,15 +1,20 @@
 // y = f(gamma * (x - mean) / sqrt(variance + eps) + beta): with given statistics over the whole matrix, or
-// with those of the minibatch, where the invocations that own a column own all its rows.
+// with those of the minibatch, where the invocations that own a column own all its rows, or where those of blocks of
+// rows are merged.
 
-struct Params { x: View, stats: View, gamma: View, beta: View, out: View, log: View, rows: u32, cols: u32, eps: f32 }
+struct Params {
+    x: View, stats: View, gamma: View, beta: View, out: View, log: View, moments: View,
+    rows: u32, cols: u32, eps: f32, block: u32,
+}
 
 @group(1) @binding(0) var<uniform> p: Params;
 @group(1) @binding(1) var<storage, read> x: array<vec4f>;
 @group(1) @binding(2) var<storage, read> params: array<vec4f>;
 @group(1) @binding(3) var<storage, read_write> out: array<vec4f>;
 @group(1) @binding(4) var<storage, read> given: array<vec4f>;       // rows: high, low, variance
-@group(1) @binding(4) var<storage, read_write> stats: array<vec4f>; // train: the same, written
-@group(1) @binding(5) var<storage, read_write> log: array<vec4f>;   // train: the same, for the host
+@group(1) @binding(4) var<storage, read_write> stats: array<vec4f>; // train, merged: the same, written
+@group(1) @binding(5) var<storage, read_write> log: array<vec4f>;   // train, merged: the same, for the host
+@group(1) @binding(6) var<storage, read> parts: array<vec4f>;       // merged: the same of each block
 
 fn x_of(m: u32, r: u32, c: u32) -> vec4f {
     return x[at(p.x, m, r, c)];
@@ -19,6 +24,42 @@ fn normalize(of_column: Moments, m: u32, r: u32, c: u32) {
     let xhat = normalized(of_column, x_of(m, r, c), p.eps);
     let y = params[at(p.gamma, m, 0u, c)] * xhat + params[at(p.beta, m, 0u, c)];
     out[at(p.out, m, r, c)] = pad(value(y), c, p.cols);
+}
+
+fn store_moments(of_column: Moments, m: u32, c: u32) {
+    stats[at(p.stats, m, 0u, c)] = of_column.high;
+    stats[at(p.stats, m, 1u, c)] = of_column.low;
+    stats[at(p.stats, m, 2u, c)] = of_column.variance;
+    log[at(p.log, m, 0u, c)] = of_column.high;
+    log[at(p.log, m, 1u, c)] = of_column.low;
+    log[at(p.log, m, 2u, c)] = of_column.variance;
+}
+
+// Rows of a block.
+fn rows_of(block: u32) -> f32 {
+    return f32(min(p.rows - block * p.block, p.block));
+}
+
+// The mean of a block, from that of the first.
+fn mean_of(block: u32, first: vec4f, m: u32, c: u32) -> vec4f {
+    return (parts[at(p.moments, m, 3u * block, c)] - first) + parts[at(p.moments, m, 3u * block + 1u, c)];
+}
+
+fn merged_moments(m: u32, lane: u32, split: u32, c: u32) -> Moments {
+    let blocks = (p.rows + p.block - 1u) / p.block;
+    let first = parts[at(p.moments, m, 0u, c)];
+    var sum = vec4f();
+    for (var i = split; i < blocks; i += SPLITS) {
+        sum += rows_of(i) * mean_of(i, first, m, c);
+    }
+    let mean = merge(lane, split, sum) / f32(p.rows);
+    var squares = vec4f();
+    for (var i = split; i < blocks; i += SPLITS) {
+        let off = mean_of(i, first, m, c) - mean;
+        squares += rows_of(i) * (parts[at(p.moments, m, 3u * i + 2u, c)] + off * off);
+    }
+    let high = first + mean;
+    return Moments(high, (first - high) + mean, checked(merge(lane, split, squares) / f32(p.rows)));
 }
 
 // LANES by SPLITS invocations, all along the matrix.
@@ -41,14 +82,26 @@ fn train(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_id)
         return;
     }
     if local.y == 0u {
-        stats[at(p.stats, m, 0u, c)] = of_column.high;
-        stats[at(p.stats, m, 1u, c)] = of_column.low;
-        stats[at(p.stats, m, 2u, c)] = of_column.variance;
-        log[at(p.log, m, 0u, c)] = of_column.high;
-        log[at(p.log, m, 1u, c)] = of_column.low;
-        log[at(p.log, m, 2u, c)] = of_column.variance;
+        store_moments(of_column, m, c);
     }
     for (var r = local.y; r < p.rows; r += SPLITS) {
+        normalize(of_column, m, r, c);
+    }
+}
+
+// Each workgroup merges the statistics of its columns, and normalizes its share of the rows.
+@compute @workgroup_size(LANES, SPLITS)
+fn merged(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+    let m = group.z;
+    let c = min(group.x * LANES + local.x, p.x.ld - 1u);
+    let of_column = merged_moments(m, local.x, local.y, c);
+    if group.x * LANES + local.x >= p.x.ld {
+        return;
+    }
+    if group.y == 0u && local.y == 0u {
+        store_moments(of_column, m, c);
+    }
+    for (var r = group.y * SPLITS + local.y; r < p.rows; r += groups.y * SPLITS) {
         normalize(of_column, m, r, c);
     }
 }

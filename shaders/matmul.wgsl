@@ -10,13 +10,14 @@ override TALL: u32;   // fours of rows of an invocation, 1 or 2
 override DEPTH: u32;
 override EPILOGUE: u32; // 0: f(sum), 1: f(sum + extra), extra a bias, 2: sum * f'(extra), extra an activation
 
-struct Params { a: View, b: View, extra: View, out: View, rows: u32, depth: u32, cols: u32 }
+struct Params { a: View, b: View, extra: View, out: View, moments: View, rows: u32, depth: u32, cols: u32 }
 
 @group(1) @binding(0) var<uniform> p: Params;
 @group(1) @binding(1) var<storage, read> a: array<vec4f>;
 @group(1) @binding(2) var<storage, read> b: array<vec4f>;
 @group(1) @binding(3) var<storage, read_write> out: array<vec4f>;
 @group(1) @binding(4) var<storage, read> extra: array<vec4f>;
+@group(1) @binding(5) var<storage, read_write> moments: array<vec4f>; // abt_moments
 
 fn finish(sum: vec4f, m: u32, r: u32, c: u32) -> vec4f {
     switch EPILOGUE {
@@ -126,6 +127,50 @@ fn product(group: vec3u, local: vec3u, a_straight: bool, b_straight: bool) {
     store(group, local, &sum);
 }
 
+// Sum over the invocations of a column of the block, which are `wide` apart.
+fn total(value: vec4f, lane: u32, wide: u32) -> vec4f {
+    workgroupBarrier();
+    tiles[lane] = value;
+    workgroupBarrier();
+    var sum = tiles[lane % wide];
+    for (var i = lane % wide + wide; i < ACROSS * DOWN * SLICES; i += wide) {
+        sum += tiles[i];
+    }
+    return sum;
+}
+
+// Mean, in two parts, and biased variance of each column of the block that the workgroup has stored.
+fn store_moments(group: vec3u, local: vec3u) {
+    storageBarrier();
+    let lane = (local.z * DOWN + local.y) * ACROSS + local.x;
+    let wide = ACROSS * WIDE;
+    let apart = ACROSS * DOWN * SLICES / wide;
+    let first = group.y * 4u * DOWN * TALL;
+    let end = min(first + 4u * DOWN * TALL, p.rows);
+    let n = f32(end - first);
+    let m = group.z;
+    let c = min(group.x * wide + lane % wide, p.out.ld - 1u);
+    var sum = vec4f();
+    for (var r = first + lane / wide; r < end; r += apart) {
+        sum += out[at(p.out, m, r, c)];
+    }
+    let high = total(sum, lane, wide) / n;
+    var rest = vec4f();
+    var squares = vec4f();
+    for (var r = first + lane / wide; r < end; r += apart) {
+        let d = out[at(p.out, m, r, c)] - high;
+        rest += d;
+        squares += d * d;
+    }
+    let low = total(rest, lane, wide) / n;
+    let variance = total(squares, lane, wide) / n - low * low;
+    if lane < wide && group.x * wide + lane < p.out.ld {
+        moments[at(p.moments, m, 3u * group.y, c)] = high;
+        moments[at(p.moments, m, 3u * group.y + 1u, c)] = low;
+        moments[at(p.moments, m, 3u * group.y + 2u, c)] = variance;
+    }
+}
+
 @compute @workgroup_size(ACROSS, DOWN, SLICES)
 fn ab(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
     product(group, local, false, true);
@@ -134,6 +179,12 @@ fn ab(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: 
 @compute @workgroup_size(ACROSS, DOWN, SLICES)
 fn abt(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
     product(group, local, false, false);
+}
+
+@compute @workgroup_size(ACROSS, DOWN, SLICES)
+fn abt_moments(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+    product(group, local, false, false);
+    store_moments(group, local);
 }
 
 @compute @workgroup_size(ACROSS, DOWN, SLICES)

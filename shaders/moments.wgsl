@@ -29,9 +29,13 @@ fn moments(m: u32, lane: u32, split: u32, c: u32) -> Moments {
         squares += d * d;
     }
     let low = merge(lane, split, rest) / n;
-    let corrected = merge(lane, split, squares) / n - low * low;
-    // Not max(): that may turn a NaN into 0. The highest bit of its fraction makes infinity a NaN.
+    return Moments(high, low, checked(merge(lane, split, squares) / n - low * low));
+}
+
+// No less than 0, and NaN for infinity: not max(), which may turn a NaN into 0; the highest bit of its fraction makes
+// infinity a NaN.
+fn checked(corrected: vec4f) -> vec4f {
     let variance = select(corrected, vec4f(), corrected < vec4f());
     let quiet = select(vec4u(), vec4u(0x00400000u), not_finite(variance));
-    return Moments(high, low, bitcast<vec4f>(bitcast<vec4u>(variance) | quiet));
+    return bitcast<vec4f>(bitcast<vec4u>(variance) | quiet);
 }

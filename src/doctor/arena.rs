@@ -35,7 +35,8 @@ pub enum Measure {
     Values,
     /// Differences of numbers of this size.
     Terms(f64),
-    /// Mean in two parts and variance: the sum of the parts, relative to the deviation.
+    /// Mean in two parts and variance, of one minibatch or of its blocks: the sum of the parts, relative to the
+    /// deviation.
     Statistics,
 }
 
@@ -343,10 +344,12 @@ fn error(tensor: Tensor, measure: Measure, kernel: &[f32], twin: &[f64]) -> f64 
     if let Measure::Statistics = measure {
         let (ld, mut worst) = (tensor.ld(), 0.0f64);
         for model in 0..tensor.models {
-            let start = slot_at(tensor, model, 0);
-            let of_row = |row| (start + row * ld..start + row * ld + tensor.cols).collect::<Vec<_>>();
-            let variance = largest(&of_row(2)).max(tiny);
-            for i in of_row(0) {
+            let of_rows = |first: usize| {
+                let starts = (first..tensor.rows).step_by(3).map(|row| slot_at(tensor, model, row));
+                starts.flat_map(|start| start..start + tensor.cols).collect::<Vec<_>>()
+            };
+            let variance = largest(&of_rows(2)).max(tiny);
+            for i in of_rows(0) {
                 let mean = difference(kernel[i] as f64 + kernel[i + ld] as f64, twin[i] + twin[i + ld]);
                 let spread = difference(kernel[i + 2 * ld] as f64, twin[i + 2 * ld]);
                 worst = worst.max(mean / variance.sqrt()).max(spread / variance);

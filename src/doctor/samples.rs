@@ -1,5 +1,7 @@
 //! Every operation over many shapes, as cases for the kernels and their twins.
 
+use std::ops::Range;
+
 use rand::RngExt;
 
 use super::arena::{Arena, Case, EXAMPLES, Measure, normal, rows};
@@ -84,6 +86,7 @@ impl Sample {
                 all.push(Sample::new("matmul_with_every_tile", variants, fill));
             }
         }
+        all.push(Sample::new("matmul_with_moments", &[Variant::Gpu], product_moments));
         for space in [Space::Inputs, Space::Bytes] {
             all.push(Sample::new("gather", BOTH, move |arena, extent| gather(arena, extent, space)));
         }
@@ -151,6 +154,23 @@ fn tiles(arena: &mut Arena, extent: &Extent, kind: Product, variant: Variant) {
     }
 }
 
+/// Products and the statistics of their blocks of rows; one row alone has no deviation to compare by.
+fn product_moments(arena: &mut Arena, extent: &Extent) {
+    let tiles = Tile::candidates(Variant::Gpu).iter().map(|&tile| Some(tile)).chain([None]);
+    for (t, tile) in tiles.enumerate() {
+        for (i, &sizes) in extent.products.iter().filter(|sizes| sizes[0] > 1).enumerate() {
+            // Without a slope, which no forward pass has.
+            let number = (t + i) % 3;
+            let product = MatMul { tile, ..product(arena, Product::ABt, 1 + 2 * (i % 2), sizes, number) };
+            let out = product.out;
+            let rows = 3 * out.rows.div_ceil(MatMulMoments::block(&product));
+            let moments = arena.output(2, out.models, rows, out.cols);
+            let outputs = vec![(out, Measure::Values), (moments, Measure::Statistics)];
+            arena.cases.push(Case { op: MatMulMoments { product, moments }.into(), outputs });
+        }
+    }
+}
+
 fn gather(arena: &mut Arena, extent: &Extent, space: Space) {
     for [models, rows, cols] in extent.shapes() {
         let inputs = arena.place(space, 1, EXAMPLES + 1, cols);
@@ -183,21 +203,24 @@ fn activation(arena: &mut Arena, extent: &Extent, function: Function) {
     }
 }
 
-/// The statistics of x, in the form in which a kernel reads them.
-fn stats(arena: &mut Arena, x: Tensor) -> Tensor {
-    let n = x.rows as f64;
-    let column = |arena: &Arena, m, c, f: &dyn Fn(f64) -> f64| {
-        (0..x.rows).map(|r| f(arena.get(x, m, r, c))).sum::<f64>() / n
+/// The statistics of blocks of so many rows of x, in the form in which a kernel reads them.
+fn stats(arena: &mut Arena, x: Tensor, block: usize) -> Tensor {
+    let column = |arena: &Arena, m, c, rows: &Range<usize>, f: &dyn Fn(f64) -> f64| {
+        rows.clone().map(|r| f(arena.get(x, m, r, c))).sum::<f64>() / rows.len() as f64
     };
     let mut values = vec![];
     for model in 0..x.models {
-        let means: Vec<f64> = (0..x.cols).map(|c| column(arena, model, c, &|x| x)).collect();
-        let of = |(c, &mean): (usize, &f64)| column(arena, model, c, &|x| (x - mean) * (x - mean));
-        let variances = means.iter().enumerate().map(of).collect();
-        let low = means.iter().map(|&mean| mean - mean as f32 as f64).collect();
-        values.push([means, low, variances]);
+        let mut of_model = vec![];
+        for rows in (0..x.rows).step_by(block).map(|first| first..x.rows.min(first + block)) {
+            let means: Vec<f64> = (0..x.cols).map(|c| column(arena, model, c, &rows, &|x| x)).collect();
+            let of = |(c, &mean): (usize, &f64)| column(arena, model, c, &rows, &|x| (x - mean) * (x - mean));
+            let variances = means.iter().enumerate().map(of).collect();
+            let low = means.iter().map(|&mean| mean - mean as f32 as f64).collect();
+            of_model.extend([means, low, variances]);
+        }
+        values.push(of_model);
     }
-    arena.derive(2, [x.models, 3, x.cols], |_, [m, r, c]| values[m][r][c])
+    arena.derive(2, [x.models, values[0].len(), x.cols], |_, [m, r, c]| values[m][r][c])
 }
 
 /// Batch normalization of x, forward and backward.
@@ -210,7 +233,7 @@ pub fn batch_norm(arena: &mut Arena, x: Tensor) {
     let statistics = ColumnStats { x, stats: stats_out, log };
     arena.cases.push(Case { op: statistics.clone().into(), outputs: measured.clone() });
 
-    let stats = stats(arena, x);
+    let stats = self::stats(arena, x, rows);
     let (gamma, beta) = (arena.input(3, models, 1, cols), arena.input(3, models, 1, cols));
     let out = arena.output(1, models, rows, cols);
     let function = [None, Some(Function::Relu), Some(Function::Tanh), Some(Function::Sigmoid)][cols % 4];
@@ -225,9 +248,24 @@ pub fn batch_norm(arena: &mut Arena, x: Tensor) {
     for (tensor, (measured, _)) in [stats_out, log].into_iter().zip(&mut measured) {
         *measured = tensor;
     }
-    let op = BatchNormTrain { stats: ColumnStats { stats: stats_out, log, ..statistics }, norm }.into();
+    let op =
+        BatchNormTrain { stats: ColumnStats { stats: stats_out, log, ..statistics }, norm: norm.clone() };
     measured.push((out, Measure::Values));
-    arena.cases.push(Case { op, outputs: measured });
+    arena.cases.push(Case { op: op.into(), outputs: measured.clone() });
+
+    // Of blocks of rows.
+    let (stats_out, log) = (arena.output(0, models, 3, cols), arena.place(Space::Log, 2 * models, 3, cols));
+    let log = Tensor { models, slot: models * log.stride, ..log };
+    let out = arena.output(1, models, rows, cols);
+    let block = [16, 32, 5][rows % 3];
+    let moments = self::stats(arena, x, block);
+    let norm = BatchNorm { stats: stats_out, out, ..norm };
+    for (tensor, (measured, _)) in [stats_out, log, out].into_iter().zip(&mut measured) {
+        *measured = tensor;
+    }
+    let op =
+        BatchNormMerged { moments, block, stats: ColumnStats { stats: stats_out, log, ..statistics }, norm };
+    arena.cases.push(Case { op: op.into(), outputs: measured });
 
     let dy = arena.input(1, models, rows, cols);
     let (dgamma, dbeta) = (arena.output(2, models, 1, cols), arena.output(2, models, 1, cols));

@@ -88,7 +88,7 @@ impl GpuDevice {
             Variant::Gpu => {
                 let staged = plan.clone().staged(ROWS_IN_STAGES);
                 let fits = staged.check(&self.limits(), self.variant, "").is_ok();
-                if fits { staged } else { plan.fused() }
+                if fits { staged } else { plan.fused().in_blocks() }
             }
             // Its barriers are slow, and launches are not.
             Variant::Software => plan.fused(),
@@ -157,6 +157,7 @@ impl GpuDevice {
         tuning: &mut Tuning,
     ) -> Result<Plan> {
         let staged = plan.clone().staged(usize::MAX);
+        let plan = if self.variant == Variant::Gpu { plan.in_blocks() } else { plan };
         if staged.check(&self.limits(), self.variant, "").is_err() {
             return Ok(plan);
         }

@@ -134,9 +134,17 @@ impl BatchNorm {
         read("params", Tensor { rows: 2, ..self.gamma })
     }
 
-    fn dispatch_as(&self, entry: &'static str, log: Tensor, variant: Variant) -> Dispatch {
-        let numbers = [self.x.rows as u32, self.x.cols as u32, (self.eps as f32).to_bits()];
-        let views = [self.x, self.stats, self.gamma, self.beta, self.out, log];
+    /// With the statistics of blocks of so many rows, for the entry that merges them.
+    pub(super) fn dispatch_as(
+        &self,
+        entry: &'static str,
+        log: Tensor,
+        blocks: Option<(Tensor, usize)>,
+        variant: Variant,
+    ) -> Dispatch {
+        let (moments, block) = blocks.unwrap_or((self.x, 1));
+        let numbers = [self.x.rows as u32, self.x.cols as u32, (self.eps as f32).to_bits(), block as u32];
+        let views = [self.x, self.stats, self.gamma, self.beta, self.out, log, moments];
         let mut dispatch = columnwise("batch_norm", entry, words(&views, &numbers), self.x, variant);
         dispatch.constants.push(code(self.function));
         dispatch
@@ -156,7 +164,7 @@ impl Describe for BatchNorm {
 
     fn dispatch(&self, variant: Variant) -> Dispatch {
         // There is no log; its place holds x.
-        along(self.dispatch_as("main", self.x, variant), self.out)
+        along(self.dispatch_as("main", self.x, None, variant), self.out)
     }
 
     fn shapes(&self) -> String {
@@ -177,7 +185,7 @@ impl Describe for BatchNormTrain {
     }
 
     fn dispatch(&self, variant: Variant) -> Dispatch {
-        self.norm.dispatch_as("train", self.stats.log, variant)
+        self.norm.dispatch_as("train", self.stats.log, None, variant)
     }
 
     fn shapes(&self) -> String {

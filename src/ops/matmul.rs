@@ -57,6 +57,36 @@ impl MatMul {
         let y = self.slope.map(|(_, y)| y);
         self.bias.or(y).unwrap_or(Tensor { rows: 0, ..self.b })
     }
+
+    /// The dispatch, with a place for the moments of blocks of rows.
+    pub(super) fn dispatch_to(&self, variant: Variant, moments: Tensor) -> Dispatch {
+        let tile = self.tile.unwrap_or_else(|| Tile::suited(variant, self.out.models, self.sizes()));
+        let [block_rows, block_cols] = tile.block();
+        let mut constants = tile.constants();
+        let epilogue = if self.bias.is_some() { 1.0 } else { 2.0 * f64::from(self.slope.is_some()) };
+        let function = self.function.or(self.slope.map(|(function, _)| function));
+        constants.extend([("EPILOGUE", epilogue), code(function)]);
+        let mut params = words(&[self.a, self.b, self.extra(), self.out], &[]);
+        if let Tile::Staged { .. } = tile {
+            params.extend(words(&[moments], &[]));
+        }
+        params.extend(self.sizes().map(|size| size as u32));
+        Dispatch {
+            shader: tile.shader(),
+            entry: match self.product {
+                Product::AB => "ab",
+                Product::ABt => "abt",
+                Product::AtB => "atb",
+            },
+            constants,
+            params,
+            workgroups: [
+                self.out.cols.div_ceil(block_cols) as u32,
+                self.out.rows.div_ceil(block_rows) as u32,
+                self.out.models as u32,
+            ],
+        }
+    }
 }
 
 impl<T: Real> Twin<T, 1> for MatMul {
@@ -106,28 +136,8 @@ impl Describe for MatMul {
     }
 
     fn dispatch(&self, variant: Variant) -> Dispatch {
-        let tile = self.tile.unwrap_or_else(|| Tile::suited(variant, self.out.models, self.sizes()));
-        let [block_rows, block_cols] = tile.block();
-        let mut constants = tile.constants();
-        let epilogue = if self.bias.is_some() { 1.0 } else { 2.0 * f64::from(self.slope.is_some()) };
-        let function = self.function.or(self.slope.map(|(function, _)| function));
-        constants.extend([("EPILOGUE", epilogue), code(function)]);
-        let views = [self.a, self.b, self.extra(), self.out];
-        Dispatch {
-            shader: tile.shader(),
-            entry: match self.product {
-                Product::AB => "ab",
-                Product::ABt => "abt",
-                Product::AtB => "atb",
-            },
-            constants,
-            params: words(&views, &self.sizes().map(|size| size as u32)),
-            workgroups: [
-                self.out.cols.div_ceil(block_cols) as u32,
-                self.out.rows.div_ceil(block_rows) as u32,
-                self.out.models as u32,
-            ],
-        }
+        // There are no moments; their place holds out.
+        self.dispatch_to(variant, self.out)
     }
 
     fn shapes(&self) -> String {

@@ -21,6 +21,7 @@ mod gather;
 mod loss;
 mod matmul;
 mod optimizer;
+mod row_blocks;
 mod stage;
 mod step;
 mod tile;
@@ -38,6 +39,7 @@ pub use gather::Gather;
 pub use loss::{Loss, LossKind, LossTotal};
 pub use matmul::{MatMul, Product};
 pub use optimizer::{Optimizer, Rule};
+pub use row_blocks::{BatchNormMerged, MatMulMoments};
 pub use step::Step;
 pub use tile::Tile;
 
@@ -288,7 +290,7 @@ ops!(
     twins: Gather, MatMul, Activation, ActivationBackward, Dropout, Loss, LossTotal, ColumnSum, Optimizer;
     columnwise: ColumnStats, BatchNorm, BatchNormTrain, BatchNormReduce, BatchNormBackward, BatchNormGradient;
     // Their twins are those of their parts, one after the other.
-    of_several: Forward, Backward;
+    of_several: MatMulMoments, BatchNormMerged, Forward, Backward;
 );
 
 impl Op {

@@ -1,6 +1,7 @@
 //! Programs: a network, a minibatch size and a mode compiled into a flat list of operations over
 //! tensors whose sizes are all known before the first step.
 
+mod blocks;
 mod compile;
 mod cost;
 mod fit;
@@ -161,9 +162,17 @@ impl Plan {
         self.rewritten(Form::Fused, fuse::fuse)
     }
 
-    /// The fused plan with training of minibatches up to so many rows in as few dispatches as a GPU can.
+    /// The fused plan with training of minibatches up to so many rows in as few dispatches as a GPU can, and of others
+    /// as [`Plan::in_blocks`] has it.
     pub fn staged(self, rows: usize) -> Plan {
-        self.fused().rewritten(Form::Staged(rows), |program| stages::stage(program, rows))
+        let stage = |program| blocks::in_blocks(stages::stage(program, rows));
+        self.fused().rewritten(Form::Staged(rows), stage)
+    }
+
+    /// The fused plan with training of more than [`ROWS_IN_STAGES`] rows by statistics of blocks of rows, as suits GPUs.
+    pub(crate) fn in_blocks(self) -> Plan {
+        let form = self.form;
+        self.rewritten(form, blocks::in_blocks)
     }
 
     /// The plan with other programs, and the spaces that they need.

@@ -5,7 +5,7 @@ use minilote::doctor::{FEATURES, Net, difference, staged};
 use minilote::gpu::Gpu;
 use minilote::model::Norm;
 use minilote::ops::{Function, Space, Step, Variant};
-use minilote::program::{Mode, Plan};
+use minilote::program::{Mode, Plan, ROWS_IN_STAGES};
 use pollster::block_on;
 
 use crate::devices;
@@ -58,6 +58,27 @@ fn staged_and_unfused_programs_agree() {
             let off = difference(&results(net, plan.clone(), &Device::Gpu(gpu)), &exact);
             assert!(off <= 1e-4, "{}, subgroups {subgroups}: {off:.1e}", name());
         }
+    }
+}
+
+/// Large minibatches: by blocks of rows, of which the last is not whole.
+#[test]
+fn programs_by_blocks_of_rows_and_unfused_ones_agree() {
+    for (rows, norm, gradient) in [
+        (300, Norm::Before, "BatchNormGradient"),
+        (300, Norm::After, "BatchNormGradient"),
+        (1030, Norm::Before, "BatchNormBackward"),
+    ] {
+        let net = Net { rows, models: 2, ..Net::new(&[9, 70], Function::Tanh, norm, 0.0) };
+        let (plan, exact) = (net.plan().staged(ROWS_IN_STAGES), results(&net, net.plan(), &Device::Twin));
+        let ops = net.train(&plan);
+        let count = |name| ops.iter().filter(|op| **op == name).count();
+        assert_eq!(["MatMulMoments", "BatchNormMerged", "ColumnStats", gradient].map(count), [2, 2, 0, 2]);
+        let off = difference(&results(&net, plan.clone(), &Device::Twin), &exact);
+        assert!(off <= 1e-13, "f64 twin, {rows} rows, {norm:?}: {off:.1e}");
+        let Some(gpu) = crate::gpu() else { continue };
+        let off = difference(&results(&net, plan, &Device::Gpu(gpu.with_variant(Variant::Gpu))), &exact);
+        assert!(off <= 1e-4, "{rows} rows, {norm:?}: {off:.1e}");
     }
 }
 

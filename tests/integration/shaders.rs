@@ -40,6 +40,11 @@ fn samples() -> Vec<Op> {
         let tiles = [Variant::Gpu, Variant::Software].into_iter().flat_map(Tile::candidates);
         ops.extend(tiles.map(|&tile| MatMul { tile: Some(tile), ..plain.clone() }.into()));
     }
+    for &tile in Tile::candidates(Variant::Gpu) {
+        let plain = MatMul::new(Product::ABt, tensor(6, 6), tensor(6, 6), tensor(6, 6));
+        let product = MatMul { tile: Some(tile), ..plain };
+        ops.push(MatMulMoments { product, moments: tensor(3, 6) }.into());
+    }
     for function in [Function::Relu, Function::Tanh, Function::Sigmoid] {
         ops.push(Activation { function, x, out }.into());
         ops.push(ActivationBackward { function, y: x, dy, dx: out }.into());
@@ -49,7 +54,8 @@ fn samples() -> Vec<Op> {
     for function in [None, Some(Function::Relu)] {
         let norm = BatchNorm { x, stats, gamma, beta, function, out, eps: 1e-5 };
         ops.push(norm.clone().into());
-        ops.push(BatchNormTrain { stats: statistics.clone(), norm }.into());
+        ops.push(BatchNormTrain { stats: statistics.clone(), norm: norm.clone() }.into());
+        ops.push(BatchNormMerged { moments: tensor(9, 6), block: 2, stats: statistics.clone(), norm }.into());
     }
     for slope in [None, Some((Function::Relu, tensor(5, 6)))] {
         let reduce = BatchNormReduce { x, dy, stats, slope, dgamma, dbeta, eps: 1e-5 };
