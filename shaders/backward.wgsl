@@ -1,5 +1,5 @@
 // A stage of the backward pass: the update of a layer's weight and bias from dy and x, and beside it, by
-// other workgroups, the gradient of the input of the layer before, through that one's batch normalization
+// other workgroups, the gradient of the input of the layer before, through that one's dropout, batch normalization
 // and function, with the update of gamma and beta. Gradients of parameters never reach memory.
 
 struct Params {
@@ -7,6 +7,7 @@ struct Params {
     dy: View, weight: View, z: View, stats: View, y: View, gamma: View, beta: View, dx: View,
     blocks: u32, across: u32, outputs: u32, features: u32, biased: u32, // the weight's
     rows: u32, depth: u32, cols: u32, eps: f32,                         // the input's
+    layer: u32, threshold: u32, scale: f32,                             // of its dropout
 }
 
 @group(1) @binding(0) var<uniform> p: Params;
@@ -65,6 +66,9 @@ fn store_product(m: u32, r: u32, c: u32, sum: vec4f) {
         return;
     }
     var dx = sum;
+    if DROPOUT == 1u {
+        dx = dropped(dx, stream_of(hyper[m].w, p.layer), r, c, p.threshold, p.scale);
+    }
     if NORM != 2u && FUNCTION != 3u {
         dx *= slope(scratch[at(p.y, m, r, c)]);
     }

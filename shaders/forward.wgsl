@@ -1,9 +1,10 @@
 // A layer forward: product, bias and function, and where batch normalization follows the statistics of the
-// minibatch and the normalization, by workgroups that own LANES vec4-columns with all their rows.
+// minibatch and the normalization, and where dropout does that, by workgroups that own LANES vec4-columns with all
+// their rows.
 
 struct Params {
     x: View, order: View, weight: View, bias: View, z: View, stats: View, log: View, gamma: View, beta: View, out: View,
-    rows: u32, features: u32, cols: u32, biased: u32, eps: f32,
+    dropped: View, rows: u32, features: u32, cols: u32, biased: u32, eps: f32, layer: u32, threshold: u32, scale: f32,
 }
 
 @group(1) @binding(0) var<uniform> p: Params;
@@ -13,6 +14,7 @@ struct Params {
 @group(1) @binding(4) var<storage, read> order: array<u32>;
 @group(1) @binding(5) var<storage, read> inputs: array<u32>;
 @group(1) @binding(6) var<storage, read> affine: array<vec4f>;        // center, then scale
+@group(1) @binding(7) var<storage, read> hyper: array<vec4f>;
 
 var<workgroup> tiles: array<vec4f, TILES>;
 
@@ -28,6 +30,13 @@ fn x_of(m: u32, r: u32, c: u32) -> vec4f {
     return scratch[at(p.z, m, r, c)];
 }
 
+// What the next layer takes.
+fn drop_some(m: u32, r: u32, c: u32, y: vec4f) {
+    if DROPOUT == 1u {
+        scratch[at(p.dropped, m, r, c)] = dropped(y, stream_of(hyper[m].w, p.layer), r, c, p.threshold, p.scale);
+    }
+}
+
 fn store(m: u32, r: u32, c: u32, sum: vec4f) {
     if r >= p.rows || c >= p.z.ld {
         return;
@@ -39,7 +48,11 @@ fn store(m: u32, r: u32, c: u32, sum: vec4f) {
     if NORM != 1u {
         z = value(z);
     }
-    scratch[at(p.z, m, r, c)] = pad(z, c, p.cols);
+    z = pad(z, c, p.cols);
+    scratch[at(p.z, m, r, c)] = z;
+    if NORM == 0u {
+        drop_some(m, r, c, z);
+    }
 }
 
 @compute @workgroup_size(LANES * SPLITS)
@@ -81,6 +94,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
         if NORM == 1u {
             y = value(y);
         }
-        scratch[at(p.out, m, r, c)] = pad(y, c, p.cols);
+        y = pad(y, c, p.cols);
+        scratch[at(p.out, m, r, c)] = y;
+        drop_some(m, r, c, y);
     }
 }

@@ -4,6 +4,7 @@
 
 override GATHER: u32; // x is 0: an activation, 1: rows of the data set, 2: rows of it that are bytes
 override NORM: u32;   // batch normalization 0: none, 1: before the function, 2: after it
+override DROPOUT: u32; // 1 where there is
 override HEIGHT: u32; // of a tile in vec4s, where a workgroup owns LANES vec4-columns
 override BLOCK: u32;  // of a tile in vec4s, both ways, where it owns a block of a weight
 override DEPTH: u32;  // of the sum, at a time

@@ -112,7 +112,7 @@ pub fn staged() -> Vec<Net> {
     for (i, norm) in [Norm::None, Norm::Before, Norm::After].into_iter().enumerate() {
         for (j, rows) in [2, 3, 12, 63, 65, 255].into_iter().enumerate() {
             let hidden = [&[9, 6][..], &[1, 33], &[65, 4, 31], &[130], &[8, 16], &[]][(i + j) % 6];
-            let net = Net::new(hidden, functions[(i + j) % 3], norm, 0.0);
+            let net = Net::new(hidden, functions[(i + j) % 3], norm, [0.0, 0.0, 0.3][(i + j / 2) % 3]);
             let rule = [Rule::Sgd, adam, momentum, nesterov][j % 4];
             let (models, bytes) = ([1, 3][j % 2], (i + j) % 2 == 0);
             nets.push(Net { models, rows, bytes, rule, ..net });

@@ -8,6 +8,7 @@ const GRADIENTS: &str = include_str!("../../shaders/gradients.wgsl");
 const FUNCTION: &str = include_str!("../../shaders/function.wgsl");
 const NO_SUBGROUPS: &str = include_str!("../../shaders/no_subgroups.wgsl");
 const SUBGROUPS: &str = include_str!("../../shaders/subgroups.wgsl");
+const MASK: &str = include_str!("../../shaders/mask.wgsl");
 const MOMENTS: &str = include_str!("../../shaders/moments.wgsl");
 const STAGE: &str = include_str!("../../shaders/stage.wgsl");
 const UPDATE: &str = include_str!("../../shaders/update.wgsl");
@@ -24,12 +25,12 @@ macro_rules! shaders {
 shaders! {
     "activation": FUNCTION;
     "batch_norm": FUNCTION COLUMNS MOMENTS;
-    "backward": FUNCTION UPDATE STAGE COLUMNS MOMENTS GRADIENTS;
+    "backward": FUNCTION MASK UPDATE STAGE COLUMNS MOMENTS GRADIENTS;
     "batch_norm_backward": FUNCTION COLUMNS MOMENTS GRADIENTS;
     "column_stats": COLUMNS MOMENTS;
     "column_sum": COLUMNS;
-    "dropout": ;
-    "forward": FUNCTION STAGE COLUMNS MOMENTS;
+    "dropout": MASK;
+    "forward": FUNCTION MASK STAGE COLUMNS MOMENTS;
     "gather": ;
     "limits": ;
     "loss": COLUMNS;

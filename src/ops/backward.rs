@@ -1,9 +1,10 @@
 use super::activation::code;
+use super::dropout::numbers as of_dropout;
 use super::optimizer::rule_constants;
 use super::stage::{BLOCK, LANES, constants, sources, x_and_order};
 use super::{
-    Access, ActivationBackward, BatchNormGradient, ColumnSum, Describe, Dispatch, Gather, MatMul, Op,
-    Operand, Optimizer, Space, Step, Tensor, Variant, read, words, write,
+    Access, ActivationBackward, BatchNormGradient, ColumnSum, Describe, Dispatch, Dropout, Gather, MatMul,
+    Op, Operand, Optimizer, Space, Step, Tensor, Variant, read, words, write,
 };
 use crate::cpu::{Memory, Real};
 
@@ -26,13 +27,14 @@ pub struct WeightUpdate {
     pub bias: Option<ColumnSum>,
 }
 
-/// The gradient of a layer's input (of the form AB), and through the batch normalization and activation that
-/// the input came from, with the update of gamma and beta.
+/// The gradient of a layer's input (of the form AB), and through the dropout, batch normalization and activation
+/// that the input came from, with the update of gamma and beta.
 #[derive(Clone, Debug)]
 pub struct InputGradient {
     pub product: MatMul,
+    pub dropout: Option<Dropout>,
     pub norm: Option<BatchNormGradient>,
-    /// The activation before the batch normalization.
+    /// The activation before the batch normalization, or before dropout alone.
     pub slope: Option<ActivationBackward>,
 }
 
@@ -47,8 +49,9 @@ impl Backward {
             parts.push(self.update(product.out, true).into());
             parts.extend(bias.as_ref().map(|bias| self.update(bias.out, false).into()));
         }
-        if let Some(InputGradient { product, norm, slope }) = &self.input {
+        if let Some(InputGradient { product, dropout, norm, slope }) = &self.input {
             parts.push(product.clone().into());
+            parts.extend(dropout.clone().map(Op::from));
             if let Some(norm) = norm {
                 parts.push(norm.clone().into());
                 let reduce = &norm.0.reduce;
@@ -80,13 +83,16 @@ impl InputGradient {
     /// What the last of its parts writes.
     fn dx(&self) -> Tensor {
         let of_norm = self.norm.as_ref().map(|norm| norm.0.dx);
-        self.slope.as_ref().map(|slope| slope.dx).or(of_norm).unwrap_or(self.product.out)
+        let of_dropout = self.dropout.as_ref().map(|dropout| dropout.out);
+        let last = self.slope.as_ref().map(|slope| slope.dx).or(of_norm).or(of_dropout);
+        last.unwrap_or(self.product.out)
     }
 
     /// Views of batch normalization and slope, as far as they exist: z, stats, y, gamma, beta.
     fn views(&self) -> [Tensor; 5] {
         let dx = self.dx();
-        let y = self.product.slope.map_or(dx, |(_, y)| y);
+        let after = self.slope.as_ref().map(|slope| slope.y);
+        let y = self.product.slope.map(|(_, y)| y).or(after).unwrap_or(dx);
         let Some(BatchNormGradient(norm)) = &self.norm else { return [dx, dx, y, dx, dx] };
         let reduce = &norm.reduce;
         let y = reduce.slope.map_or(y, |(_, y)| y);
@@ -99,7 +105,8 @@ impl InputGradient {
         let of_norm = self.norm.as_ref().and_then(|norm| norm.0.reduce.slope);
         let before = self.product.slope.or(of_norm).map(|(function, _)| function);
         match (&self.norm, &self.slope) {
-            (None, _) => (0.0, code(before)),
+            (None, None) => (0.0, code(before)),
+            (None, Some(slope)) => (0.0, code(Some(slope.function))),
             (Some(_), None) => (1.0, code(before)),
             (Some(_), Some(slope)) => (2.0, code(Some(slope.function))),
         }
@@ -132,6 +139,10 @@ impl Describe for Backward {
             operands.extend([read("dy", input.product.a), read("weight", input.product.b)]);
             operands.push(write("dx", input.dx()));
             operands.extend(input.product.slope.map(|(_, y)| read("y", y)));
+            operands.extend(input.dropout.as_ref().map(|dropout| read("hyper", dropout.hyper())));
+            if let (None, Some(slope)) = (&input.norm, &input.slope) {
+                operands.push(read("y", slope.y));
+            }
             if let Some(BatchNormGradient(norm)) = &input.norm {
                 let reduce = &norm.reduce;
                 operands.extend([read("z", reduce.x), read("stats", reduce.stats)]);
@@ -184,7 +195,9 @@ impl Describe for Backward {
         let numbers = [blocks, across, out.rows, out.cols, biased.into(), rows, depth, dx.cols];
         let mut numbers = numbers.map(|number| number as u32).to_vec();
         numbers.push(eps.to_bits());
-        let mut constants = constants(gather, rows, form.0);
+        let dropout = self.input.as_ref().and_then(|input| input.dropout.as_ref());
+        numbers.extend(of_dropout(dropout));
+        let mut constants = constants(gather, dropout, rows, form.0);
         constants.push(form.1);
         constants.extend(rule_constants(self.optimizer.rule));
         let columns = if self.input.is_some() { (dx.ld() / 4).div_ceil(LANES) } else { 0 };
@@ -203,8 +216,10 @@ impl Describe for Backward {
             format!("update {}×{}{}", weight.product.out.rows, weight.product.out.cols, bias(weight))
         });
         let input = self.input.as_ref().map(|input| {
+            let dropout =
+                input.dropout.as_ref().map_or(String::new(), |dropout| format!(", dropout {}", dropout.p));
             let norm = if input.norm.is_some() { ", batch norm" } else { "" };
-            format!("{}{norm}", input.product.shapes())
+            format!("{}{dropout}{norm}", input.product.shapes())
         });
         weight.into_iter().chain(input).collect::<Vec<_>>().join("; ")
     }

@@ -37,8 +37,16 @@ fn threshold(p: f64) -> u32 {
     (p * 2f64.powi(32)) as u32
 }
 
+/// What a kernel knows of it: layer, threshold and scale; nothing is dropped where there is none.
+pub(super) fn numbers(dropout: Option<&Dropout>) -> [u32; 3] {
+    dropout.map_or([0; 3], |dropout| {
+        let scale = (1.0 / (1.0 - dropout.p)) as f32;
+        [dropout.layer, threshold(dropout.p), scale.to_bits()]
+    })
+}
+
 impl Dropout {
-    fn hyper(&self) -> Tensor {
+    pub(super) fn hyper(&self) -> Tensor {
         Tensor::alone(Space::Hyper, self.x.models, 1, 4)
     }
 }
@@ -78,8 +86,8 @@ impl Describe for Dropout {
     }
 
     fn dispatch(&self, _: Variant) -> Dispatch {
-        let (rows, cols) = (self.out.rows as u32, self.out.cols as u32);
-        let numbers = [rows, cols, self.layer, threshold(self.p), ((1.0 / (1.0 - self.p)) as f32).to_bits()];
+        let [layer, threshold, scale] = numbers(Some(self));
+        let numbers = [self.out.rows as u32, self.out.cols as u32, layer, threshold, scale];
         elementwise("dropout", "main", words(&[self.x, self.hyper(), self.out], &numbers), self.out)
     }
 

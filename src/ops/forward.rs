@@ -1,19 +1,21 @@
 use super::activation::code;
+use super::dropout::numbers;
 use super::stage::{LANES, constants, sources, x_and_order};
 use super::{
-    Access, BatchNormTrain, Describe, Dispatch, Gather, MatMul, Op, Operand, Space, Step, Variant, read,
-    words, write,
+    Access, BatchNormTrain, Describe, Dispatch, Dropout, Gather, MatMul, Op, Operand, Space, Step, Variant,
+    read, words, write,
 };
 use crate::cpu::{Memory, Real};
 
-/// A layer forward in one dispatch: [`MatMul`] of the form ABt, and [`BatchNormTrain`] where it follows. A
-/// workgroup owns columns with all their rows. The first layer takes its rows from the data set.
+/// A layer forward in one dispatch: [`MatMul`] of the form ABt, then [`BatchNormTrain`] and [`Dropout`] where they
+/// follow. A workgroup owns columns with all their rows. The first layer takes its rows from the data set.
 #[derive(Clone, Debug)]
 pub struct Forward {
     /// Where x comes from; its output is not written.
     pub gather: Option<Gather>,
     pub product: MatMul,
     pub norm: Option<BatchNormTrain>,
+    pub dropout: Option<Dropout>,
 }
 
 impl Forward {
@@ -24,6 +26,7 @@ impl Forward {
             .into_iter()
             .chain([self.product.clone().into()])
             .chain(self.norm.clone().map(Op::from))
+            .chain(self.dropout.clone().map(Op::from))
             .collect()
     }
 }
@@ -46,13 +49,16 @@ impl Describe for Forward {
             // All but x, which is z.
             operands.extend(norm.operands().into_iter().skip(1));
         }
+        if let Some(dropout) = &self.dropout {
+            operands.extend([read("hyper", dropout.hyper()), write("dropped", dropout.out)]);
+        }
         operands
     }
 
     fn bindings(&self) -> Vec<(Space, Access)> {
         let given = sources(self.gather.as_ref()).map(|space| (space, Access::Read));
         let own = [(Space::Joint, Access::Write), (Space::Log, Access::Write), (Space::Params, Access::Read)];
-        own.into_iter().chain(given).collect()
+        own.into_iter().chain(given).chain([(Space::Hyper, Access::Read)]).collect()
     }
 
     fn flops(&self) -> u64 {
@@ -65,17 +71,20 @@ impl Describe for Forward {
         // Without batch normalization its places hold z.
         let norm = self.norm.as_ref().map(|norm| (norm.stats.stats, norm.stats.log, &norm.norm));
         let of_norm = norm.map_or([z; 5], |(stats, log, norm)| [stats, log, norm.gamma, norm.beta, norm.out]);
-        let views: Vec<_> = [x, order, b, bias.unwrap_or(z), z].into_iter().chain(of_norm).collect();
+        let dropout = self.dropout.as_ref();
+        let dropped = dropout.map_or(z, |dropout| dropout.out);
+        let views: Vec<_> =
+            [x, order, b, bias.unwrap_or(z), z].into_iter().chain(of_norm).chain([dropped]).collect();
         let eps = norm.map_or(0.0, |(_, _, norm)| norm.eps as f32);
         let sizes = [z.rows, a.cols, z.cols, bias.is_some().into()].map(|size| size as u32);
-        let numbers: Vec<u32> = sizes.into_iter().chain([eps.to_bits()]).collect();
+        let numbers: Vec<u32> = sizes.into_iter().chain([eps.to_bits()]).chain(numbers(dropout)).collect();
         let after = norm.and_then(|(_, _, norm)| norm.function);
         let place = match norm {
             None => 0.0,
             Some(_) if function.is_none() => 1.0,
             Some(_) => 2.0,
         };
-        let mut constants = constants(self.gather.as_ref(), z.rows, place);
+        let mut constants = constants(self.gather.as_ref(), dropout, z.rows, place);
         constants.push(code(function.or(after)));
         Dispatch {
             shader: "forward",
@@ -89,6 +98,8 @@ impl Describe for Forward {
     fn shapes(&self) -> String {
         let norm = self.norm.as_ref().map_or(String::new(), |norm| format!(", batch norm {}", norm.shapes()));
         let gather = if self.gather.is_some() { "gathered " } else { "" };
-        format!("{gather}{}{norm}", self.product.shapes())
+        let dropout =
+            self.dropout.as_ref().map_or(String::new(), |dropout| format!(", dropout {}", dropout.p));
+        format!("{gather}{}{norm}{dropout}", self.product.shapes())
     }
 }

@@ -1,6 +1,6 @@
 //! What the kernels of a layer's whole share of a step have in common; see `shaders/stage.wgsl`.
 
-use super::{Gather, Space, Tensor};
+use super::{Dropout, Gather, Space, Tensor};
 
 /// Invocations of a workgroup: WebGPU's default limit.
 const INVOCATIONS: usize = 256;
@@ -15,7 +15,12 @@ pub(super) const BLOCK: usize = 8;
 const DEPTH: usize = 4;
 
 /// Constants of `shaders/stage.wgsl` and `shaders/columns.wgsl` for minibatches of so many rows.
-pub(super) fn constants(gather: Option<&Gather>, rows: usize, norm: f64) -> Vec<(&'static str, f64)> {
+pub(super) fn constants(
+    gather: Option<&Gather>,
+    dropout: Option<&Dropout>,
+    rows: usize,
+    norm: f64,
+) -> Vec<(&'static str, f64)> {
     // Of a tile, in vec4s: no higher than the minibatch.
     let height = rows.div_ceil(4).next_power_of_two().clamp(4, 16);
     let slices = INVOCATIONS / (LANES * height);
@@ -26,6 +31,7 @@ pub(super) fn constants(gather: Option<&Gather>, rows: usize, norm: f64) -> Vec<
     vec![
         ("GATHER", gathers),
         ("NORM", norm),
+        ("DROPOUT", f64::from(dropout.is_some())),
         ("HEIGHT", height as f64),
         ("BLOCK", BLOCK as f64),
         ("DEPTH", DEPTH as f64),

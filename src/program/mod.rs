@@ -170,7 +170,7 @@ impl Plan {
     }
 
     /// The fused plan with training of more than [`ROWS_IN_STAGES`] rows by statistics of blocks of rows, as suits GPUs.
-    pub(crate) fn in_blocks(self) -> Plan {
+    pub fn in_blocks(self) -> Plan {
         let form = self.form;
         self.rewritten(form, blocks::in_blocks)
     }

@@ -22,8 +22,8 @@ const ELEMENTS: usize = 1 << 25;
 /// Elements between tensors, which nothing reads or writes.
 const GAP: usize = 16;
 
-/// A training program of at most so many rows in stages; it stays as it was if it has operations that no stage
-/// does, such as dropout, or if its minibatch is too large for the fused program to sum columns in one dispatch.
+/// A training program of at most so many rows in stages; it stays as it was if its operations are in an order that no
+/// stage has, or if its minibatch is too large for the fused program to sum columns in one dispatch.
 pub fn stage(program: Program, rows: usize) -> Program {
     let small = program.mode == Mode::Train && program.rows <= rows;
     let staged = small.then(|| joined(program.ops.clone())).flatten().and_then(|ops| stages(&ops));
@@ -72,6 +72,7 @@ fn tensors(op: &mut Op) -> Option<Vec<&mut Tensor>> {
             vec![&mut loss.logits, &mut loss.metrics, &mut sum.x, &mut sum.out]
         }
         Op::ColumnSum(ColumnSum { x, out }) => vec![x, out],
+        Op::Dropout(Dropout { x, out, .. }) => vec![x, out],
         Op::BatchNormGradient(BatchNormGradient(BatchNormBackward { reduce, gamma, dx })) => {
             let BatchNormReduce { x, dy, stats, slope, dgamma, dbeta, .. } = reduce;
             let y = slope.iter_mut().map(|(_, y)| y);
@@ -96,8 +97,9 @@ fn stages(all: &[Op]) -> Option<Vec<(Op, Vec<usize>)>> {
             [Op::BatchNormTrain(norm), rest @ ..] => (Some(norm.clone()), rest),
             _ => (None, rest),
         };
+        let (dropout, rest) = dropout(rest);
         let gather = staged.is_empty().then(|| gather.clone());
-        staged.push((Forward { gather, product: product.clone(), norm }.into(), vec![at(ops)]));
+        staged.push((Forward { gather, product: product.clone(), norm, dropout }.into(), vec![at(ops)]));
         ops = rest;
     }
     let [Op::LossTotal(loss), backward @ .., Op::Optimizer(optimizer)] = ops else { return None };
@@ -128,6 +130,14 @@ fn stages(all: &[Op]) -> Option<Vec<(Op, Vec<usize>)>> {
     Some(staged)
 }
 
+/// Dropout, where it comes first.
+fn dropout(ops: &[Op]) -> (Option<Dropout>, &[Op]) {
+    match ops {
+        [Op::Dropout(dropout), rest @ ..] => (Some(dropout.clone()), rest),
+        _ => (None, ops),
+    }
+}
+
 /// The gradients of a weight and its bias.
 fn weight(ops: &[Op]) -> Option<(WeightUpdate, &[Op])> {
     let [Op::MatMul(product @ MatMul { product: Product::AtB, .. }), rest @ ..] = ops else { return None };
@@ -143,13 +153,16 @@ fn input(ops: &[Op]) -> (Option<InputGradient>, &[Op]) {
     let [Op::MatMul(product @ MatMul { product: Product::AB, .. }), rest @ ..] = ops else {
         return (None, ops);
     };
+    let (dropout, rest) = dropout(rest);
     let (norm, rest) = match rest {
         [Op::BatchNormGradient(norm), rest @ ..] => (Some(norm.clone()), rest),
         _ => (None, rest),
     };
     let (slope, rest) = match rest {
-        [Op::ActivationBackward(slope), rest @ ..] if norm.is_some() => (Some(slope.clone()), rest),
+        [Op::ActivationBackward(slope), rest @ ..] if norm.is_some() || dropout.is_some() => {
+            (Some(slope.clone()), rest)
+        }
         _ => (None, rest),
     };
-    (Some(InputGradient { product: product.clone(), norm, slope }), rest)
+    (Some(InputGradient { product: product.clone(), dropout, norm, slope }), rest)
 }

@@ -143,13 +143,12 @@ fn reference_nets_have_these_dispatches() {
          MatMul ColumnSum MatMul Dropout BatchNormGradient ActivationBackward \
          MatMul ColumnSum MatMul Dropout BatchNormGradient ActivationBackward MatMul ColumnSum Optimizer";
     assert_eq!(fused(Norm::After, 0.2), with_dropout);
-    // Dropout has no stage: the program stays as it is.
-    let net = Net::new(&[9, 6], Function::Relu, Norm::After, 0.2);
-    assert_eq!(net.train(&net.plan().staged(usize::MAX)).join(" "), with_dropout);
-    // 2 L + 2 for L layers, with batch normalization and without.
+    // 2 L + 2 for L layers, with batch normalization and without, with dropout and without.
     for hidden in [&[][..], &[9], &[9, 6], &[9, 6, 9]] {
-        for norm in [Norm::None, Norm::Before, Norm::After] {
-            let net = Net::new(hidden, Function::Relu, norm, 0.0);
+        for (norm, dropout) in
+            [Norm::None, Norm::Before, Norm::After].into_iter().flat_map(|n| [(n, 0.0), (n, 0.2)])
+        {
+            let net = Net::new(hidden, Function::Relu, norm, dropout);
             let layers = hidden.len() + 1;
             let expected =
                 [vec!["Forward"; layers], vec!["LossTotal"], vec!["Backward"; layers + 1]].concat();

@@ -84,8 +84,10 @@ fn samples() -> Vec<Op> {
 /// The operations of staged training steps.
 fn stages() -> Vec<Op> {
     let mut ops = vec![];
-    for (norm, bytes) in [(Norm::None, true), (Norm::Before, true), (Norm::After, false)] {
-        let spec = Spec::mlp(Task::Classification, 6, &[5, 4], 3, Function::Tanh, norm, 0.0);
+    for (norm, bytes, dropout) in
+        [(Norm::None, true, 0.5), (Norm::Before, true, 0.0), (Norm::After, false, 0.5)]
+    {
+        let spec = Spec::mlp(Task::Classification, 6, &[5, 4], 3, Function::Tanh, norm, dropout);
         let data = DataShape { examples: 20, features: 6, bytes, places: 20 };
         let plan =
             Plan::new(&spec, 2, data, Rule::Sgd, &BTreeSet::from([(Mode::Train, 8)]), 1).staged(usize::MAX);
@@ -118,7 +120,7 @@ fn files_and_list_agree_and_validate() {
         .flat_map(|subgroups| listed.iter().filter_map(move |stem| parse(stem, subgroups).err()))
         .collect();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
-    let preludes = ["common", "columns", "function", "gradients", "moments", "stage", "update"];
+    let preludes = ["common", "columns", "function", "gradients", "mask", "moments", "stage", "update"];
     listed.extend(preludes.map(String::from));
     listed.extend(["subgroups", "no_subgroups"].map(String::from));
     assert_eq!(files, listed);
