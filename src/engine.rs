@@ -175,12 +175,16 @@ impl Engine {
 
     /// Overwrites a space of reals from its beginning.
     pub fn write(&mut self, space: Space, values: &[f64]) {
+        self.write_at(space, 0, values);
+    }
+
+    fn write_at(&mut self, space: Space, start: usize, values: &[f64]) {
         match self {
-            Engine::Cpu(cpu) => cpu.load(space, values),
-            Engine::Twin(cpu) => cpu.load(space, values),
+            Engine::Cpu(cpu) => cpu.load(space, start, values),
+            Engine::Twin(cpu) => cpu.load(space, start, values),
             Engine::Gpu(gpu) => {
                 let values: Vec<f32> = values.iter().map(|&value| value as f32).collect();
-                gpu.write(space, bytemuck::cast_slice(&values));
+                gpu.write_at(space, 4 * start, bytemuck::cast_slice(&values));
             }
         }
     }
@@ -200,17 +204,23 @@ impl Engine {
         }
     }
 
-    /// Loads the data set: standardized reals, or bytes with the affine map that standardizes them.
-    pub fn write_inputs(&mut self, inputs: &Inputs, (center, scale): &(Vec<f64>, Vec<f64>)) {
+    /// Loads rows of the data set, or all: standardized reals, or bytes with the affine map that standardizes them.
+    pub fn write_inputs(
+        &mut self,
+        inputs: &Inputs,
+        rows: Option<&[u32]>,
+        (center, scale): &(Vec<f64>, Vec<f64>),
+    ) {
         match inputs {
-            Inputs::Real(values) => self.write(Space::Inputs, &padded(values)),
+            Inputs::Real(values) => {
+                in_blocks(values, rows, |start, block| self.write_at(Space::Inputs, start, block));
+            }
             Inputs::Bytes(values) => {
-                let bytes = padded(values);
-                match self {
-                    Engine::Cpu(cpu) => cpu.load_bytes(&bytes),
-                    Engine::Twin(cpu) => cpu.load_bytes(&bytes),
-                    Engine::Gpu(gpu) => gpu.write(Space::Bytes, &bytes),
-                }
+                in_blocks(values, rows, |start, block| match self {
+                    Engine::Cpu(cpu) => cpu.load_bytes(start, block),
+                    Engine::Twin(cpu) => cpu.load_bytes(start, block),
+                    Engine::Gpu(gpu) => gpu.write_at(Space::Bytes, start, block),
+                });
                 let ld = center.len().next_multiple_of(4);
                 let mut affine = vec![0.0; 2 * ld];
                 affine[..center.len()].copy_from_slice(center);
@@ -313,14 +323,23 @@ impl Engine {
     }
 }
 
-/// Rows padded to a multiple of four columns.
-fn padded<T: Copy + Default>(values: &Array2<T>) -> Vec<T> {
-    let ld = values.ncols().next_multiple_of(4);
-    let mut all = vec![T::default(); values.nrows() * ld];
-    for (to, from) in all.chunks_mut(ld.max(1)).zip(values.outer_iter()) {
-        to.iter_mut().zip(from).for_each(|(to, &from)| *to = from);
+/// Elements of a block of rows, or one row: a copy of all could take more memory than is left.
+const BLOCK: usize = 1 << 20;
+
+/// Takes rows, or all, padded to a multiple of four columns, block by block with the place of its first element.
+fn in_blocks<T: Copy + Default>(values: &Array2<T>, rows: Option<&[u32]>, mut take: impl FnMut(usize, &[T])) {
+    let ld = values.ncols().next_multiple_of(4).max(4);
+    let count = rows.map_or(values.nrows(), <[u32]>::len);
+    let of_block = (BLOCK / ld).clamp(1, count.max(1));
+    let mut block = vec![T::default(); of_block * ld];
+    for first in (0..count).step_by(of_block) {
+        let places = first..count.min(first + of_block);
+        for (to, place) in block.chunks_mut(ld).zip(places.clone()) {
+            let from = values.row(rows.map_or(place, |rows| rows[place] as usize));
+            to.iter_mut().zip(from).for_each(|(to, &from)| *to = from);
+        }
+        take(first * ld, &block[..places.len() * ld]);
     }
-    all
 }
 
 /// Copies a model's matrix to the beginning of its place in a space.

@@ -129,7 +129,7 @@ impl Run {
             state = state.wrapping_mul(1664525).wrapping_add(1013904223);
             f64::from(state >> 8) / f64::from(1 << 23) - 1.0
         });
-        engine.write_inputs(&Inputs::Real(noise), &(vec![], vec![]));
+        engine.write_inputs(&Inputs::Real(noise), None, &(vec![], vec![]));
         let class = |row: usize| (row * 7 % OUTPUTS) as f64;
         engine.write(Space::Targets, &(0..EXAMPLES).map(class).collect::<Vec<_>>());
         let scattered = |place: usize| (place * 1009 % EXAMPLES) as u32;

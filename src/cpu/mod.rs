@@ -158,19 +158,19 @@ impl<T: Real> Memory<T> {
         &self.data.bytes
     }
 
-    /// Overwrites a space of reals from its beginning.
-    pub fn load(&mut self, space: Space, values: &[f64]) {
+    /// Overwrites a space of reals from a place on.
+    pub fn load(&mut self, space: Space, start: usize, values: &[f64]) {
         let spaces = match space.is_shared() {
             true => &mut Arc::make_mut(&mut self.data).spaces[..],
             false => &mut self.spaces,
         };
         let to = spaces.get_mut(space.index()).map_or(&mut [][..], Vec::as_mut_slice);
-        to[..values.len()].iter_mut().zip(values).for_each(|(to, &value)| *to = T::of(value));
+        to[start..][..values.len()].iter_mut().zip(values).for_each(|(to, &value)| *to = T::of(value));
     }
 
-    /// Overwrites the data set's bytes from their beginning.
-    pub fn load_bytes(&mut self, values: &[u8]) {
-        Arc::make_mut(&mut self.data).bytes[..values.len()].copy_from_slice(values);
+    /// Overwrites the data set's bytes from a place on.
+    pub fn load_bytes(&mut self, start: usize, values: &[u8]) {
+        Arc::make_mut(&mut self.data).bytes[start..][..values.len()].copy_from_slice(values);
     }
 
     /// Overwrites the order from its beginning.

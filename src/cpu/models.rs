@@ -33,23 +33,23 @@ impl<T: Real> Models<T> {
         &self.plan
     }
 
-    /// Overwrites a space of reals from its beginning.
+    /// Overwrites a space of reals from its beginning, or one of the data set from a place on.
     ///
     /// Panics if it is shorter than the values.
-    pub fn load(&mut self, space: Space, values: &[f64]) {
+    pub fn load(&mut self, space: Space, start: usize, values: &[f64]) {
         if space.is_shared() {
-            return self.load_shared(|memory| memory.load(space, values));
+            return self.load_shared(|memory| memory.load(space, start, values));
         }
         let size = self.sessions[0].memory.get(space).len();
         assert!(values.len() <= size * self.sessions.len());
         for (session, values) in self.sessions.iter_mut().zip(values.chunks(size.max(1))) {
-            session.memory.load(space, values);
+            session.memory.load(space, 0, values);
         }
     }
 
-    /// Overwrites the data set's bytes from their beginning.
-    pub fn load_bytes(&mut self, values: &[u8]) {
-        self.load_shared(|memory| memory.load_bytes(values));
+    /// Overwrites the data set's bytes from a place on.
+    pub fn load_bytes(&mut self, start: usize, values: &[u8]) {
+        self.load_shared(|memory| memory.load_bytes(start, values));
     }
 
     /// Overwrites the orders of all models.

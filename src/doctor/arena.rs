@@ -238,10 +238,10 @@ impl Arena {
     pub async fn check(&self, gpu: &GpuDevice, variants: &[Variant]) -> Result<Vec<Line>> {
         let mut twin = Cpu::<f64>::new(self.plan());
         for (&space, values) in &self.reals {
-            twin.memory.load(space, &values.iter().map(|&value| value as f64).collect::<Vec<_>>());
+            twin.memory.load(space, 0, &values.iter().map(|&value| value as f64).collect::<Vec<_>>());
         }
         twin.memory.load_order(&self.order);
-        twin.memory.load_bytes(&self.bytes);
+        twin.memory.load_bytes(0, &self.bytes);
         twin.run(&[(0, STEP)]);
 
         let merging = |case: &Case| merges(case.op.describe().dispatch(gpu.variant()).shader);

@@ -158,7 +158,7 @@ async fn largest_binding(gpu: &GpuDevice) -> Result<Vec<Check>> {
         (0..a.stride).map(|i| if i % a.ld() < ROWS { (i % 13) as f32 } else { 0.0 }).collect();
     let step = [(0, Step::default())];
     let mut twin = Cpu::<f64>::new(program(out.stride));
-    twin.memory.load(a.space, &values.iter().map(|&value| f64::from(value)).collect::<Vec<_>>());
+    twin.memory.load(a.space, 0, &values.iter().map(|&value| f64::from(value)).collect::<Vec<_>>());
     twin.run(&step);
     let mut session = Gpu::new(gpu.clone(), program((size / 4) as usize)).await?;
     session.write(a.space, bytemuck::cast_slice(&values));

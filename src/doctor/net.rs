@@ -58,8 +58,10 @@ impl Net {
         let inputs = Array2::from_shape_fn((self.rows, self.spec.inputs()), value);
         let affine = (vec![10.5; self.spec.inputs()], vec![1.0 / 7.0; self.spec.inputs()]);
         match self.bytes {
-            true => engine.write_inputs(&Inputs::Bytes(inputs.mapv(|value| value as u8)), &affine),
-            false => engine.write_inputs(&Inputs::Real(inputs.mapv(|value| value / 7.0 - 1.5)), &affine),
+            true => engine.write_inputs(&Inputs::Bytes(inputs.mapv(|value| value as u8)), None, &affine),
+            false => {
+                engine.write_inputs(&Inputs::Real(inputs.mapv(|value| value / 7.0 - 1.5)), None, &affine);
+            }
         }
         engine.write(Space::Targets, &(0..self.rows).map(|row| (row % 3) as f64).collect::<Vec<_>>());
         engine.write(Space::Hyper, &[0.1, 0.01, 0.02, 5.0].repeat(self.models));

@@ -250,14 +250,21 @@ impl Gpu {
 
     /// Overwrites a space from its beginning. Outside of the loop over steps.
     pub fn write(&mut self, space: Space, bytes: &[u8]) {
+        self.write_at(space, 0, bytes);
+    }
+
+    /// Overwrites a space from a byte on, whose number is a multiple of four.
+    pub(crate) fn write_at(&mut self, space: Space, start: usize, bytes: &[u8]) {
         if let Some(buffer) = self.spaces.get(&space) {
             let whole = bytes.len() / 4 * 4;
-            self.gpu.queue.write_buffer(buffer, 0, &bytes[..whole]);
+            self.gpu.queue.write_buffer(buffer, start as u64, &bytes[..whole]);
             if whole < bytes.len() {
                 let mut last = [0; 4];
                 last[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
-                self.gpu.queue.write_buffer(buffer, whole as u64, &last);
+                self.gpu.queue.write_buffer(buffer, (start + whole) as u64, &last);
             }
+            // What waits to be written is held a second time until it is submitted.
+            self.gpu.queue.submit([]);
         }
     }
 

@@ -67,8 +67,7 @@ impl Group {
     /// Runs the operations of a forward pass one after the other, until one writes what is not finite.
     async fn forward(&self, met: &Met<'_>) -> Result<Option<Fault>> {
         let (member, data) = (&self.members[met.model], &self.data);
-        let inputs = data.inputs.select(met.rows);
-        let rows = inputs.rows();
+        let (inputs, rows) = (&data.inputs, met.rows.len());
         let bytes = matches!(inputs, Inputs::Bytes(_));
         let shape = DataShape { examples: rows, features: inputs.width(), bytes, places: rows };
         let requests = BTreeSet::from([(Mode::Train, rows)]);
@@ -83,7 +82,7 @@ impl Group {
             return Ok(None);
         }
         let mut engine = Engine::new(&device, plan).await?;
-        engine.write_inputs(&inputs, &data.standardizer.affine());
+        engine.write_inputs(inputs, Some(met.rows), &data.standardizer.affine());
         let targets: Vec<f64> = met.rows.iter().map(|&row| data.targets[row as usize]).collect();
         engine.write(Space::Targets, &targets);
         engine.write_order([&Vec::from_iter(0..rows as u32)[..]]);

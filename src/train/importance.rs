@@ -120,6 +120,6 @@ async fn measured(
     let take = |model: usize, outputs: &Array2<f64>| {
         all[model] = Measured::of(&models[model], outputs, targets.iter().copied().enumerate());
     };
-    outputs_of_each(&models.iter().collect::<Vec<_>>(), inputs, device, take).await?;
+    outputs_of_each(&models.iter().collect::<Vec<_>>(), inputs, None, device, take).await?;
     Ok(all)
 }

@@ -70,6 +70,6 @@ pub async fn measure(
         all[model] = Measured::of(models[model].0, outputs, targets);
     };
     let of: Vec<&Model> = models.iter().map(|(model, _)| *model).collect();
-    outputs_of_each(&of, &data.inputs.select(rows), device, take).await?;
+    outputs_of_each(&of, &data.inputs, Some(rows), device, take).await?;
     Ok(all)
 }

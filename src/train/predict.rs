@@ -51,7 +51,7 @@ impl Predictor {
     /// # Errors
     /// As for [`Predictor::new`].
     pub async fn prepared(model: &Model, inputs: &Inputs, device: &Device) -> Result<Predictor> {
-        Predictor::side_by_side(&[model], &model.spec, inputs, device).await
+        Predictor::side_by_side(&[model], &model.spec, inputs, None, device).await
     }
 
     /// [`Predictor::prepared`] for models that lie in the beginning of the places of one network, as in
@@ -60,9 +60,10 @@ impl Predictor {
         models: &[&Model],
         spec: &Spec,
         inputs: &Inputs,
+        some: Option<&[u32]>,
         device: &Device,
     ) -> Result<Predictor> {
-        let (rows, width) = (inputs.rows(), inputs.width());
+        let (rows, width) = (some.map_or(inputs.rows(), <[u32]>::len), inputs.width());
         if width != spec.inputs() || rows == 0 {
             let wanted = spec.inputs();
             return Err(Error::Config(format!("{rows} rows of {width} features; the model takes {wanted}")));
@@ -75,7 +76,7 @@ impl Predictor {
         };
         device.check(&plan, way_out)?;
         let mut engine = Engine::new(device, plan).await?;
-        engine.write_inputs(inputs, &models[0].standardizer.affine());
+        engine.write_inputs(inputs, some, &models[0].standardizer.affine());
         engine.write_parameters(models.iter().map(|model| &model.parameters[..]));
         engine.write_statistics(models.iter().map(|model| &model.statistics[..]));
         let order: Vec<u32> = (0..rows as u32).collect();
@@ -119,8 +120,8 @@ impl Predictor {
     }
 }
 
-/// [`Predictor::outputs`] of each of several models for the same rows, which [`Model::prepare`] gave: as many side by
-/// side as fit the device, each given to `take` with its number. They differ in hidden sizes at the most, as in
+/// [`Predictor::outputs`] of each of several models for some rows, or all, of what [`Model::prepare`] gave: as many side
+/// by side as fit the device, each given to `take` with its number. They differ in hidden sizes at the most, as in
 /// [`super::Group`], and not even in those with sigmoid.
 ///
 /// # Errors
@@ -128,19 +129,20 @@ impl Predictor {
 pub async fn outputs_of_each(
     models: &[&Model],
     inputs: &Inputs,
+    rows: Option<&[u32]>,
     device: &Device,
     mut take: impl FnMut(usize, &Array2<f64>),
 ) -> Result<()> {
     let Some(first) = models.first() else { return Ok(()) };
     let spec = models.iter().fold(first.spec.clone(), |spec, model| spec.widest(&model.spec));
-    let (rows, bytes) = (inputs.rows(), matches!(inputs, Inputs::Bytes(_)));
-    let fits = |count: usize| device.check(&Predictor::plan_of(&spec, count, rows, bytes), "").is_ok();
-    let mut count = (ELEMENTS / (rows * spec.outputs()).max(1)).clamp(1, models.len());
+    let (number, bytes) = (rows.map_or(inputs.rows(), <[u32]>::len), matches!(inputs, Inputs::Bytes(_)));
+    let fits = |count: usize| device.check(&Predictor::plan_of(&spec, count, number, bytes), "").is_ok();
+    let mut count = (ELEMENTS / (number * spec.outputs()).max(1)).clamp(1, models.len());
     while count > 1 && !fits(count) {
         count = count.div_ceil(2);
     }
     for (chunk, some) in models.chunks(count).enumerate() {
-        let outputs = Predictor::side_by_side(some, &spec, inputs, device).await?.of_models().await?;
+        let outputs = Predictor::side_by_side(some, &spec, inputs, rows, device).await?.of_models().await?;
         outputs.iter().enumerate().for_each(|(model, outputs)| take(chunk * count + model, outputs));
     }
     Ok(())

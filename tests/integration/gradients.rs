@@ -81,14 +81,14 @@ impl Bench {
         }
         let order: Vec<u32> = (0..12 * MODELS as u32).map(|place| place * 5 % 12).collect();
         for session in &mut sessions {
-            values.iter().for_each(|(&space, values)| session.memory.load(space, values));
+            values.iter().for_each(|(&space, values)| session.memory.load(space, 0, values));
             session.memory.load_order(&order);
         }
         let [mut forward, mut backward] = sessions;
         forward.run(&[(0, step)]);
         // The backward pass may use what the forward pass wrote.
         for &space in self.spaces.keys().filter(|&&space| matches!(space, Space::Scratch(_))) {
-            backward.memory.load(space, forward.memory.get(space));
+            backward.memory.load(space, 0, forward.memory.get(space));
         }
         backward.run(&[(0, step)]);
         for &(x, dx) in pairs {
@@ -100,7 +100,7 @@ impl Bench {
                     differences.push(slope(|shift| {
                         let mut shifted = values[&x.space].clone();
                         shifted[i] += shift;
-                        forward.memory.load(x.space, &shifted);
+                        forward.memory.load(x.space, 0, &shifted);
                         forward.run(&[(0, step)]);
                         let terms = rows(y).flat_map(|(model, row)| {
                             let (y, dy) =
@@ -111,7 +111,7 @@ impl Bench {
                     }));
                 }
             }
-            forward.memory.load(x.space, &values[&x.space]);
+            forward.memory.load(x.space, 0, &values[&x.space]);
             let error = relative(&gradient, &differences);
             println!("{name}: {error:.1e}");
             if error.is_nan() || error > LIMIT {
@@ -229,7 +229,7 @@ impl Net {
             Plan::new(&spec, models, data, Rule::Sgd, &BTreeSet::from([(Mode::Train, ROWS)]), 1).fused();
         let mut engine = pollster::block_on(Engine::new(&Device::Twin, plan)).unwrap();
         let inputs = Array2::from_shape_simple_fn((EXAMPLES, features), || normal(&mut random));
-        engine.write_inputs(&Inputs::Real(inputs), &(vec![], vec![]));
+        engine.write_inputs(&Inputs::Real(inputs), None, &(vec![], vec![]));
         let outputs = spec.outputs().max(2) as u32;
         let target = |_| match task {
             Task::Regression => normal(&mut random),

@@ -45,7 +45,7 @@ impl Pair<'_> {
             _ => ((row * 31 + column * 17 + row * column) % 23) as f64 / 7.0 - 1.5,
         };
         let inputs = Inputs::Real(Array2::from_shape_fn((ROWS + 1, features), cell));
-        engine.write_inputs(&inputs, &(vec![], vec![]));
+        engine.write_inputs(&inputs, None, &(vec![], vec![]));
         engine.write(Space::Targets, &(0..=ROWS).map(|row| (row % 3) as f64).collect::<Vec<_>>());
         engine.write(Space::Hyper, &[0.1, 0.01, 0.02, 5.0].repeat(2));
         engine.write_order([order, &Vec::from_iter(0..ROWS as u32)]);

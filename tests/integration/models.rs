@@ -45,7 +45,7 @@ fn results(
     let inputs = Array2::from_shape_fn((EXAMPLES, FEATURES), byte);
     let inputs =
         if bytes { Inputs::Bytes(inputs) } else { Inputs::Real(inputs.mapv(|b| f64::from(b) / 7.0 - 1.5)) };
-    engine.write_inputs(&inputs, &(vec![11.0; FEATURES], vec![0.2; FEATURES]));
+    engine.write_inputs(&inputs, None, &(vec![11.0; FEATURES], vec![0.2; FEATURES]));
     engine.write(Space::Targets, &(0..EXAMPLES).map(|row| (row % 3) as f64).collect::<Vec<_>>());
     let of_model = |&model: &usize| [0.01 + model as f64 / 100.0, 0.01, 0.0, 100.0 + model as f64];
     engine.write(Space::Hyper, &models.iter().flat_map(of_model).collect::<Vec<_>>());

@@ -141,7 +141,7 @@ fn units_that_a_model_lacks_stay_zero() {
             let layout = plan.layout.clone();
             let own = Trainer::spec(&data, &config).unwrap();
             let mut engine = block_on(Engine::new(&device, plan)).unwrap();
-            engine.write_inputs(&data.inputs, &data.standardizer.affine());
+            engine.write_inputs(&data.inputs, None, &data.standardizer.affine());
             engine.write(Space::Targets, data.targets.as_slice().unwrap());
             engine.write(Space::Hyper, &[0.01, 0.02, 0.03, 7.0]);
             engine.write_order([&data.split.train[..]]);
