@@ -158,7 +158,10 @@ fn tiles(arena: &mut Arena, extent: &Extent, kind: Product, variant: Variant) {
 fn product_moments(arena: &mut Arena, extent: &Extent) {
     let tiles = Tile::candidates(Variant::Gpu).iter().map(|&tile| Some(tile)).chain([None]);
     for (t, tile) in tiles.enumerate() {
-        for (i, &sizes) in extent.products.iter().filter(|sizes| sizes[0] > 1).enumerate() {
+        // In any examination some blocks of the tile that suits.
+        let several = tile.is_none().then_some([130, 3, 65]);
+        let products = extent.products.iter().copied().filter(|sizes| sizes[0] > 1).chain(several);
+        for (i, sizes) in products.enumerate() {
             // Without a slope, which no forward pass has.
             let number = (t + i) % 3;
             let product = MatMul { tile, ..product(arena, Product::ABt, 1 + 2 * (i % 2), sizes, number) };

@@ -57,7 +57,7 @@ pub struct Counts {
     pub dispatches: usize,
     /// Time that the host took to record and submit chunks.
     pub host: Duration,
-    /// Submissions.
+    /// Submissions of chunks and read-backs.
     pub submissions: usize,
     /// Of the host's time, what they took: a driver may wait there for the one before.
     pub submitting: Duration,
@@ -182,6 +182,7 @@ impl Gpu {
                 let dispatch = op.describe().dispatch(gpu.variant);
                 let pipeline = pipelines.pipeline(&dispatch);
                 let offset = place * UNIFORM;
+                assert!(4 * dispatch.params.len() as u64 <= UNIFORM, "{} has too many parameters", op.name());
                 gpu.queue.write_buffer(&params, offset, bytemuck::cast_slice(&dispatch.params));
                 let size = wgpu::BufferSize::new(dispatch.params.len().next_multiple_of(4) as u64 * 4);
                 let uniform = wgpu::BufferBinding { buffer: &params, offset, size };

@@ -166,8 +166,15 @@ impl GpuDevice {
         let widths = [plan.spec.inputs()].into_iter().chain(plan.spec.layers.iter().filter_map(outputs));
         let widths: Vec<String> = widths.map(|width| width.to_string()).collect();
         let norm = if plan.spec.batch_norms().next().is_some() { ", batch norm" } else { "" };
+        let drops = plan.spec.layers.iter().any(|layer| matches!(layer, Layer::Dropout { .. }));
+        let dropout = if drops { ", dropout" } else { "" };
         let class = |program: &Program| {
-            format!("{} models training {} rows of {}{norm}", plan.models, program.rows, widths.join("-"))
+            format!(
+                "{} models training {} rows of {}{norm}{dropout}",
+                plan.models,
+                program.rows,
+                widths.join("-")
+            )
         };
         let pairs = || plan.programs.iter().zip(&staged.programs).filter(|(_, staged)| staged.joint());
         let is_new = |class: &String| {

@@ -5,8 +5,9 @@ use super::column_stats::ColumnStats;
 use super::{BatchNorm, Describe, Dispatch, MatMul, Operand, Step, Tensor, Tile, Variant, read, write};
 use crate::cpu::{Down, Memory, Real, Twin, rows_mut};
 
-/// Rows that a workgroup of [`BatchNormMerged`] normalizes.
+/// Rows that a workgroup of [`BatchNormMerged`] normalizes at the least, and for each block that it merges.
 const ROWS: usize = 64;
+const ROWS_OF_BLOCK: usize = 4;
 
 /// [`MatMul`] of the form ABt, and mean (in two parts) and biased variance of each column in each block of rows that
 /// its tile makes.
@@ -109,6 +110,7 @@ impl<T: Real> Twin<T, 2> for Merge<'_> {
                 });
                 let high = first + mean;
                 let variance = squares / n;
+                let variance = if variance < T::zero() { T::zero() } else { variance };
                 [high, (first - high) + mean, variance + variance * T::zero()]
             };
             let columns: Vec<[T; 3]> = (0..moments.cols).map(merged).collect();
@@ -143,10 +145,10 @@ impl Describe for MatMulMoments {
     }
 
     fn flops(&self) -> u64 {
-        // As of ColumnStats, of each block.
+        // As of ColumnStats, of each block, but for the comparison with 0.
         let out = self.product.out;
         let of_columns = (out.models * self.moments.rows / 3 * out.cols) as u64;
-        self.product.flops() + 5 * out.elements() + 6 * of_columns
+        self.product.flops() + 5 * out.elements() + 5 * of_columns
     }
 
     fn dispatch(&self, variant: Variant) -> Dispatch {
@@ -172,7 +174,8 @@ impl Describe for BatchNormMerged {
     }
 
     fn flops(&self) -> u64 {
-        // Of a block: two differences, the product with its rows and the sum twice, a square, a sum.
+        // Of a block: the mean's difference and sum, its product with the rows and the sum of those; the difference, its
+        // square, the sum with the variance, the product with the rows and the sum of those. Of a column as of ColumnStats.
         let of_blocks = (self.moments.models * self.moments.rows / 3 * self.moments.cols) as u64;
         self.norm.flops() + 9 * of_blocks + 6 * (self.moments.models * self.moments.cols) as u64
     }
@@ -181,7 +184,8 @@ impl Describe for BatchNormMerged {
         let dispatch =
             self.norm.dispatch_as("merged", self.stats.log, Some((self.moments, self.block)), variant);
         let [columns, _, models] = dispatch.workgroups;
-        Dispatch { workgroups: [columns, self.norm.x.rows.div_ceil(ROWS) as u32, models], ..dispatch }
+        let rows = ROWS.max(ROWS_OF_BLOCK * self.moments.rows / 3);
+        Dispatch { workgroups: [columns, self.norm.x.rows.div_ceil(rows) as u32, models], ..dispatch }
     }
 
     fn shapes(&self) -> String {

@@ -169,7 +169,7 @@ impl Plan {
         self.fused().rewritten(Form::Staged(rows), stage)
     }
 
-    /// The fused plan with training of more than [`ROWS_IN_STAGES`] rows by statistics of blocks of rows, as suits GPUs.
+    /// A fused plan with training of more than [`ROWS_IN_STAGES`] rows by statistics of blocks of rows, as suits GPUs.
     pub fn in_blocks(self) -> Plan {
         let form = self.form;
         self.rewritten(form, blocks::in_blocks)
