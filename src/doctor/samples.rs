@@ -226,15 +226,22 @@ fn stats(arena: &mut Arena, x: Tensor, block: usize) -> Tensor {
     arena.derive(2, [x.models, values[0].len(), x.cols], |_, [m, r, c]| values[m][r][c])
 }
 
+/// A place in the log, with as much room behind it as a second record takes.
+fn record(arena: &mut Arena, models: usize, rows: usize, cols: usize) -> Tensor {
+    let place = arena.place(Space::Log, 2 * models, rows, cols);
+    Tensor { models, slot: models * place.stride, ..place }
+}
+
 /// Batch normalization of x, forward and backward.
 pub fn batch_norm(arena: &mut Arena, x: Tensor) {
     let Tensor { models, rows, cols, .. } = x;
     let eps = 1e-5;
-    let (stats_out, log) = (arena.output(0, models, 3, cols), arena.place(Space::Log, 2 * models, 3, cols));
-    let log = Tensor { models, slot: models * log.stride, ..log };
-    let mut measured = [stats_out, log].map(|tensor| (tensor, Measure::Statistics)).to_vec();
-    let statistics = ColumnStats { x, stats: stats_out, log };
-    arena.cases.push(Case { op: statistics.clone().into(), outputs: measured.clone() });
+    let statistics = |arena: &mut Arena| {
+        let (stats, log) = (arena.output(0, models, 3, cols), record(arena, models, 3, cols));
+        (ColumnStats { x, stats, log }, [stats, log].map(|tensor| (tensor, Measure::Statistics)))
+    };
+    let (op, outputs) = statistics(arena);
+    arena.cases.push(Case { op: op.into(), outputs: outputs.to_vec() });
 
     let stats = self::stats(arena, x, rows);
     let (gamma, beta) = (arena.input(3, models, 1, cols), arena.input(3, models, 1, cols));
@@ -243,32 +250,20 @@ pub fn batch_norm(arena: &mut Arena, x: Tensor) {
     let norm = BatchNorm { x, stats, gamma, beta, function, out, eps };
     arena.case(norm.clone(), &[out]);
 
-    // The same in one: its own statistics, and the output from them.
-    let (stats_out, log) = (arena.output(0, models, 3, cols), arena.place(Space::Log, 2 * models, 3, cols));
-    let log = Tensor { models, slot: models * log.stride, ..log };
-    let out = arena.output(1, models, rows, cols);
-    let norm = BatchNorm { stats: stats_out, out, ..norm };
-    for (tensor, (measured, _)) in [stats_out, log].into_iter().zip(&mut measured) {
-        *measured = tensor;
+    // Statistics and the output from them in one: of the minibatch, and of blocks of rows.
+    for block in [None, Some([16, 32, 5][rows % 3])] {
+        let (stats, outputs) = statistics(arena);
+        let out = arena.output(1, models, rows, cols);
+        let norm = BatchNorm { stats: stats.stats, out, ..norm.clone() };
+        let op = match block {
+            None => BatchNormTrain { stats, norm }.into(),
+            Some(block) => {
+                BatchNormMerged { moments: self::stats(arena, x, block), block, stats, norm }.into()
+            }
+        };
+        let outputs = outputs.into_iter().chain([(out, Measure::Values)]).collect();
+        arena.cases.push(Case { op, outputs });
     }
-    let op =
-        BatchNormTrain { stats: ColumnStats { stats: stats_out, log, ..statistics }, norm: norm.clone() };
-    measured.push((out, Measure::Values));
-    arena.cases.push(Case { op: op.into(), outputs: measured.clone() });
-
-    // Of blocks of rows.
-    let (stats_out, log) = (arena.output(0, models, 3, cols), arena.place(Space::Log, 2 * models, 3, cols));
-    let log = Tensor { models, slot: models * log.stride, ..log };
-    let out = arena.output(1, models, rows, cols);
-    let block = [16, 32, 5][rows % 3];
-    let moments = self::stats(arena, x, block);
-    let norm = BatchNorm { stats: stats_out, out, ..norm };
-    for (tensor, (measured, _)) in [stats_out, log, out].into_iter().zip(&mut measured) {
-        *measured = tensor;
-    }
-    let op =
-        BatchNormMerged { moments, block, stats: ColumnStats { stats: stats_out, log, ..statistics }, norm };
-    arena.cases.push(Case { op: op.into(), outputs: measured });
 
     let dy = arena.input(1, models, rows, cols);
     let (dgamma, dbeta) = (arena.output(2, models, 1, cols), arena.output(2, models, 1, cols));
@@ -310,8 +305,7 @@ pub fn batch_norm(arena: &mut Arena, x: Tensor) {
 fn column_sum(arena: &mut Arena, extent: &Extent) {
     for [models, rows, cols] in extent.shapes() {
         let x = arena.input(0, models, rows, cols);
-        let out = arena.place(Space::Log, 2 * models, 1, cols);
-        let out = Tensor { models, slot: models * out.stride, ..out };
+        let out = record(arena, models, 1, cols);
         arena.case(ColumnSum { x, out }, &[out]);
     }
 }
@@ -332,8 +326,7 @@ fn loss(arena: &mut Arena, extent: &Extent) {
             let case = |arena: &mut Arena, op: fn(Loss, Tensor) -> Op, per_row: bool| {
                 let logits = arena.derive(0, [models, rows, cols], |random, _| 10.0 * normal(random));
                 let metrics = arena.output(1, models, rows, 4);
-                let sum = arena.place(Space::Log, 2 * models, 1, 4);
-                let sum = Tensor { models, slot: models * sum.stride, ..sum };
+                let sum = record(arena, models, 1, 4);
                 let hyper = arena.place(Space::Hyper, models, 1, 4);
                 arena.fill(hyper, |random, _| normal(random));
                 let loss = Loss { kind, logits, order, targets, metrics, hyper: Some(hyper) };

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use bytemuck::{Pod, Zeroable};
+use bytemuck::Pod;
 use futures_intrusive::channel::shared::oneshot_channel;
 
 use super::device::GpuDevice;
@@ -14,31 +14,6 @@ use crate::{Error, Result};
 /// Steps that take longer are submitted one dispatch at a time, since drivers of desktops reset a device that
 /// works for two seconds on one submission.
 const SUBMISSION_SECONDS: f64 = 0.25;
-
-/// A step as `shaders/common.wgsl` declares it.
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-struct RawStep {
-    first: u32,
-    slot: u32,
-    number: u32,
-    lr_factor: f32,
-    corrections: [f32; 2],
-    padding: [u32; 2],
-}
-
-impl From<&Step> for RawStep {
-    fn from(step: &Step) -> RawStep {
-        RawStep {
-            first: step.first,
-            slot: step.slot,
-            number: step.number,
-            lr_factor: step.lr_factor as f32,
-            corrections: step.corrections.map(|correction| correction as f32),
-            padding: [0; 2],
-        }
-    }
-}
 
 /// What a session has made and done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -204,7 +179,7 @@ impl Gpu {
             }
             programs.push(bound);
         }
-        let size = wgpu::BufferSize::new(std::mem::size_of::<RawStep>() as u64);
+        let size = wgpu::BufferSize::new(size_of_val(&Step::default().words()) as u64);
         let step = wgpu::BufferBinding { buffer: &steps, offset: 0, size };
         let step_group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("step"),
@@ -282,9 +257,9 @@ impl Gpu {
             let range = self.upload.get_mapped_range_mut(..table);
             let mut upload = range.map_err(|error| self.gpu.failed(error))?;
             for (i, (_, step)) in steps.iter().enumerate() {
-                let raw = RawStep::from(step);
                 let start = i * UNIFORM as usize;
-                let bytes = bytemuck::bytes_of(&raw);
+                let words = step.words();
+                let bytes = bytemuck::bytes_of(&words);
                 upload.slice(start..start + bytes.len()).copy_from_slice(bytes);
             }
         }

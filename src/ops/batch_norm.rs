@@ -130,7 +130,7 @@ impl Columnwise<3> for BatchNormTrain {
 }
 
 impl BatchNorm {
-    fn params(&self) -> Operand {
+    pub(super) fn params(&self) -> Operand {
         read("params", Tensor { rows: 2, ..self.gamma })
     }
 

@@ -165,12 +165,10 @@ impl Describe for MatMulMoments {
 
 impl Describe for BatchNormMerged {
     fn operands(&self) -> Vec<Operand> {
-        // Of batch normalization with the minibatch's statistics they are the same, and the blocks' besides.
-        let mut operands = self.norm.operands();
-        operands.truncate(3);
-        operands.extend([write("stats", self.stats.stats), write("log", self.stats.log)]);
-        operands.push(read("moments", self.moments));
-        operands
+        let ColumnStats { x, stats, log } = self.stats;
+        let written = [write("out", self.norm.out), write("stats", stats), write("log", log)];
+        let given = [read("x", x), self.norm.params()].into_iter();
+        given.chain(written).chain([read("moments", self.moments)]).collect()
     }
 
     fn flops(&self) -> u64 {

@@ -14,6 +14,13 @@ pub struct Step {
 }
 
 impl Step {
+    /// As `shaders/common.wgsl` declares it, with padding to 32 bytes.
+    pub(crate) fn words(&self) -> [u32; 8] {
+        let [correction1, correction2] = self.corrections.map(|correction| (correction as f32).to_bits());
+        let lr_factor = (self.lr_factor as f32).to_bits();
+        [self.first, self.slot, self.number, lr_factor, correction1, correction2, 0, 0]
+    }
+
     /// The number as the loss writes it into the record, for a sign that the step ran: its last 24 bits, which an f32
     /// holds exactly.
     pub fn counted(&self) -> f64 {
