@@ -109,6 +109,8 @@ mod tests {
             [33, 700, 1021],
             [201, 530, 41],
             [300, 260, 3],
+            // Turned, its rows are so far apart that they are copied, in more than one block.
+            [1021, 300, 35],
         ];
         for size in sizes {
             for turned in [[false, false], [false, true], [true, false], [true, true]] {

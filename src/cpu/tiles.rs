@@ -20,6 +20,13 @@ const DOTS: (usize, usize) = (256, 192);
 const NARROW: usize = 4;
 /// Bytes between places that compete for the same few lines of the first cache.
 const ALIAS: usize = 4096;
+/// Rows of a that lie across the sum, a multiple of so many bytes apart, are copied, as many values at a time as half of
+/// the second cache holds, where more columns than a panel's share the copy.
+const BLOCK: usize = 1 << 17;
+const APART: usize = ALIAS / 4;
+
+/// A factor of a tile: from its first element on, and where the others lie.
+type Factor<'a, T> = (&'a [T], Strides);
 
 /// The rows of an output that several threads fill, each its own part.
 pub struct Out<'a, T> {
@@ -109,20 +116,37 @@ impl<T: Lanes> WithSimd for Tiles<'_, T> {
         }
         let width = ACROSS * lanes::<S, T>();
         let mut room = std::mem::take(self.panel);
-        let panel = room.of(DEPTH * width);
+        let packs = self.packs(width);
+        let block = if packs { BLOCK } else { 0 };
+        let (panel, block) = room.of(DEPTH * width + block).split_at_mut(DEPTH * width);
         for start in (0..self.depth).step_by(DEPTH) {
             let depth = start..(start + DEPTH).min(self.depth);
-            for first in self.columns.clone().step_by(width) {
-                let columns = first..(first + width).min(self.columns.end);
-                if columns.len() > width / 2 {
-                    self.panel::<S, ACROSS>(simd, panel, depth.clone(), columns);
-                } else {
-                    self.panel::<S, { ACROSS / 2 }>(simd, panel, depth.clone(), columns);
+            let high = if packs { BLOCK / depth.len() } else { self.rows.len().max(1) };
+            for top in self.rows.clone().step_by(high) {
+                let rows = top..(top + high).min(self.rows.end);
+                if packs {
+                    self.pack_rows(block, depth.clone(), rows.clone());
+                }
+                let block = packs.then_some(&*block);
+                for first in self.columns.clone().step_by(width) {
+                    let columns = first..(first + width).min(self.columns.end);
+                    let (depth, rows) = (depth.clone(), rows.clone());
+                    if columns.len() > width / 2 {
+                        self.panel::<S, ACROSS>(simd, (panel, block), depth, rows, columns);
+                    } else {
+                        self.panel::<S, { ACROSS / 2 }>(simd, (panel, block), depth, rows, columns);
+                    }
                 }
             }
         }
         *self.panel = room;
     }
+}
+
+/// Tile number `tile` of so many rows: about equally many rows each.
+const fn rows_of(tile: usize, rows: usize) -> Range<usize> {
+    let tiles = rows.div_ceil(ROWS);
+    tile * rows / tiles..(tile + 1) * rows / tiles
 }
 
 /// Values in a vector.
@@ -131,16 +155,38 @@ const fn lanes<S: Simd, T: Lanes>() -> usize {
 }
 
 impl<T: Lanes> Tiles<'_, T> {
-    /// All rows of at most `V` vectors of columns.
+    /// Whether rows of a are worth a copy.
+    #[inline(always)]
+    fn packs(&self, width: usize) -> bool {
+        let (_, (a_row, a_col)) = self.a;
+        a_row == 1 && (a_col * size_of::<T>()).is_multiple_of(APART) && self.columns.len() > width
+    }
+
+    /// Copies rows of a that lie across the sum, tile after tile, each one depth after the other.
+    #[inline(always)]
+    fn pack_rows(&self, block: &mut [T], depth: Range<usize>, rows: Range<usize>) {
+        let (a, (_, a_col)) = self.a;
+        for tile in 0..rows.len().div_ceil(ROWS) {
+            let tile = rows_of(tile, rows.len());
+            let to = block[tile.start * depth.len()..].chunks_exact_mut(tile.len());
+            let a = &a[depth.start * a_col + rows.start + tile.start..];
+            to.take(depth.len())
+                .enumerate()
+                .for_each(|(k, to)| to.copy_from_slice(&a[k * a_col..][..to.len()]));
+        }
+    }
+
+    /// Some rows of at most `V` vectors of columns; rows of a as they are, or from a copy.
     #[inline(always)]
     fn panel<S: Simd, const V: usize>(
         &self,
         simd: S,
-        panel: &mut [T],
+        (panel, block): (&mut [T], Option<&[T]>),
         depth: Range<usize>,
+        rows: Range<usize>,
         columns: Range<usize>,
     ) {
-        let (b, (b_row, b_col)) = self.b;
+        let ((a, (a_row, a_col)), (b, (b_row, b_col))) = (self.a, self.b);
         let width = V * lanes::<S, T>();
         let whole = b_col == 1 && columns.len() == width && !(b_row * size_of::<T>()).is_multiple_of(ALIAS);
         let (panel, ld) = if whole {
@@ -149,19 +195,22 @@ impl<T: Lanes> Tiles<'_, T> {
             self.pack(panel, width, depth.clone(), columns.clone());
             (&*panel, width)
         };
-        // About equally many rows to a tile.
-        let count = self.rows.len();
-        let tiles = count.div_ceil(ROWS);
-        for tile in 0..tiles {
-            let [first, end] = [tile, tile + 1].map(|tile| self.rows.start + tile * count / tiles);
-            let (depth, columns) = (depth.clone(), columns.clone());
-            match end - first {
-                1 => self.tile::<S, 1, V>(simd, (panel, ld), first, depth, columns),
-                2 => self.tile::<S, 2, V>(simd, (panel, ld), first, depth, columns),
-                3 => self.tile::<S, 3, V>(simd, (panel, ld), first, depth, columns),
-                4 => self.tile::<S, 4, V>(simd, (panel, ld), first, depth, columns),
-                5 => self.tile::<S, 5, V>(simd, (panel, ld), first, depth, columns),
-                _ => self.tile::<S, ROWS, V>(simd, (panel, ld), first, depth, columns),
+        for tile in 0..rows.len().div_ceil(ROWS) {
+            let tile = rows_of(tile, rows.len());
+            let (first, high) = (rows.start + tile.start, tile.len());
+            let a = match block {
+                Some(block) => (&block[tile.start * depth.len()..], (1, high)),
+                None => (&a[first * a_row + depth.start * a_col..], (a_row, a_col)),
+            };
+            let (goes_on, columns) = (self.accumulate || depth.start > 0, columns.clone());
+            let factors = (depth.len(), a, (panel, ld));
+            match high {
+                1 => self.tile::<S, 1, V>(simd, factors, first, columns, goes_on),
+                2 => self.tile::<S, 2, V>(simd, factors, first, columns, goes_on),
+                3 => self.tile::<S, 3, V>(simd, factors, first, columns, goes_on),
+                4 => self.tile::<S, 4, V>(simd, factors, first, columns, goes_on),
+                5 => self.tile::<S, 5, V>(simd, factors, first, columns, goes_on),
+                _ => self.tile::<S, ROWS, V>(simd, factors, first, columns, goes_on),
             }
         }
     }
@@ -190,28 +239,25 @@ impl<T: Lanes> Tiles<'_, T> {
         }
     }
 
-    /// `R` rows by `V` vectors of out.
+    /// `R` rows by `V` vectors of out, or what a part of the sum adds to them.
     #[inline(always)]
     fn tile<S: Simd, const R: usize, const V: usize>(
         &self,
         simd: S,
-        (panel, ld): (&[T], usize),
+        (depth, (a, (a_row, a_col)), panel): (usize, Factor<T>, (&[T], usize)),
         first: usize,
-        depth: Range<usize>,
         columns: Range<usize>,
+        goes_on: bool,
     ) {
-        let (a, (a_row, a_col)) = self.a;
-        let a = &a[first * a_row + depth.start * a_col..];
         // A stride of one is written out, so that the compiler knows it.
-        let sums = match (a_row, a_col) {
-            (1, _) => sums::<T, S, R, V>(simd, depth.len(), (a, (1, a_col)), (panel, ld)),
-            _ => sums::<T, S, R, V>(simd, depth.len(), (a, (a_row, a_col)), (panel, ld)),
+        let sums = match a_row {
+            1 => sums::<T, S, R, V>(simd, depth, (a, (1, a_col)), panel),
+            _ => sums::<T, S, R, V>(simd, depth, (a, (a_row, a_col)), panel),
         };
         for (r, sums) in sums.into_iter().enumerate() {
             // SAFETY: the place is this thread's alone, and no other slice of it is held.
             let out = unsafe { self.out.part(first + r, columns.clone()) };
             for (to, sum) in out.chunks_mut(lanes::<S, T>()).zip(sums) {
-                let goes_on = self.accumulate || depth.start > 0;
                 let sum = if goes_on { T::plus(simd, T::load(simd, to), sum) } else { sum };
                 T::store(simd, to, sum);
             }
