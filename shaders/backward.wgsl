@@ -110,7 +110,7 @@ fn gradient_of_input(m: u32, col: u32, lane: u32) {
     let c = min(col + lane % LANES, p.dx.ld - 1u);
     let of_column = statistics(m, c);
     let gamma = params[at(p.gamma, m, 0u, c)];
-    let sums = column_sums(of_column, m, lane % LANES, split, c);
+    let sums = column_sums(of_column, m, lane % LANES, split, c, 0u, p.rows);
     if col + lane % LANES < p.dx.ld {
         for (var r = split; r < p.rows; r += SPLITS) {
             var dx = gradient(of_column, sums, gamma, m, r, c);

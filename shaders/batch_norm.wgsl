@@ -35,31 +35,14 @@ fn store_moments(of_column: Moments, m: u32, c: u32) {
     log[at(p.log, m, 2u, c)] = of_column.variance;
 }
 
-// Rows of a block.
-fn rows_of(block: u32) -> f32 {
-    return f32(min(p.rows - block * p.block, p.block));
-}
-
-// The mean of a block, from that of the first.
-fn mean_of(block: u32, first: vec4f, m: u32, c: u32) -> vec4f {
-    return (parts[at(p.moments, m, 3u * block, c)] - first) + parts[at(p.moments, m, 3u * block + 1u, c)];
+fn part_of(m: u32, r: u32, c: u32) -> vec4f {
+    return parts[at(p.moments, m, r, c)];
 }
 
 fn merged_moments(m: u32, lane: u32, split: u32, c: u32) -> Moments {
-    let blocks = (p.rows + p.block - 1u) / p.block;
-    let first = parts[at(p.moments, m, 0u, c)];
-    var sum = vec4f();
-    for (var i = split; i < blocks; i += SPLITS) {
-        sum += rows_of(i) * mean_of(i, first, m, c);
-    }
-    let mean = merge(lane, split, sum) / f32(p.rows);
-    var squares = vec4f();
-    for (var i = split; i < blocks; i += SPLITS) {
-        let off = mean_of(i, first, m, c) - mean;
-        squares += rows_of(i) * (parts[at(p.moments, m, 3u * i + 2u, c)] + off * off);
-    }
-    let high = first + mean;
-    return Moments(high, (first - high) + mean, checked(merge(lane, split, squares) / f32(p.rows)));
+    let first = part_of(m, 0u, c);
+    let mean = merge(lane, split, weighted_means(m, c, first, split, SPLITS)) / f32(p.rows);
+    return of_blocks(first, mean, merge(lane, split, weighted_squares(m, c, first, mean, split, SPLITS)));
 }
 
 // LANES by SPLITS invocations, all along the matrix.
@@ -77,7 +60,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
 fn train(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_id) local: vec3u) {
     let m = id.z;
     let c = min(id.x, p.x.ld - 1u);
-    let of_column = moments(m, local.x, local.y, c);
+    let of_column = moments(m, local.x, local.y, c, 0u, p.rows);
     if id.x >= p.x.ld {
         return;
     }

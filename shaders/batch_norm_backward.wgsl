@@ -41,7 +41,7 @@ fn store_dx(of_column: Moments, sums: Sums, m: u32, r: u32, c: u32) {
 @compute @workgroup_size(LANES, SPLITS)
 fn reduce(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_id) local: vec3u) {
     let c = min(id.x, p.x.ld - 1u);
-    let sums = column_sums(statistics(id.z, c), id.z, local.x, local.y, c);
+    let sums = column_sums(statistics(id.z, c), id.z, local.x, local.y, c, 0u, p.rows);
     if local.y == 0u && id.x < p.x.ld {
         store_sums(sums, id.z, c);
     }
@@ -62,7 +62,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
 fn both(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_id) local: vec3u) {
     let c = min(id.x, p.x.ld - 1u);
     let of_column = statistics(id.z, c);
-    let sums = column_sums(of_column, id.z, local.x, local.y, c);
+    let sums = column_sums(of_column, id.z, local.x, local.y, c, 0u, p.rows);
     if id.x >= p.x.ld {
         return;
     }

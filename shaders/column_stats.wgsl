@@ -14,7 +14,7 @@ fn x_of(m: u32, r: u32, c: u32) -> vec4f {
 @compute @workgroup_size(LANES, SPLITS)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_id) local: vec3u) {
     let c = min(id.x, p.x.ld - 1u);
-    let of_column = moments(id.z, local.x, local.y, c);
+    let of_column = moments(id.z, local.x, local.y, c, 0u, p.rows);
     if local.y == 0u && id.x < p.x.ld {
         stats[at(p.stats, id.z, 0u, c)] = of_column.high;
         stats[at(p.stats, id.z, 1u, c)] = of_column.low;

@@ -77,7 +77,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     storageBarrier();
     let split = lane / LANES;
     let c = min(col + lane % LANES, p.z.ld - 1u);
-    let of_column = moments(m, lane % LANES, split, c);
+    let of_column = moments(m, lane % LANES, split, c, 0u, p.rows);
     if col + lane % LANES >= p.z.ld {
         return;
     }

@@ -5,9 +5,10 @@
 
 struct Sums { dgamma: vec4f, dbeta: vec4f }
 
-fn column_sums(of_column: Moments, m: u32, lane: u32, split: u32, c: u32) -> Sums {
+// Over the rows from `first` to before `end`.
+fn column_sums(of_column: Moments, m: u32, lane: u32, split: u32, c: u32, first: u32, end: u32) -> Sums {
     var of_slice = Sums();
-    for (var r = split; r < p.rows; r += SPLITS) {
+    for (var r = first + split; r < end; r += SPLITS) {
         let g = dy_of(m, r, c);
         of_slice.dgamma += g * normalized(of_column, x_of(m, r, c), p.eps);
         of_slice.dbeta += g;

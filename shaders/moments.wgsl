@@ -12,18 +12,18 @@ fn normalized(of_column: Moments, x: vec4f, eps: f32) -> vec4f {
     return ((x - of_column.high) - of_column.low) / sqrt(of_column.variance + eps);
 }
 
-// Of vec4-column c; every slice of the rows gets the same.
-fn moments(m: u32, lane: u32, split: u32, c: u32) -> Moments {
-    let n = f32(p.rows);
+// Of vec4-column c in the rows from `first` to before `end`; every slice of them gets the same.
+fn moments(m: u32, lane: u32, split: u32, c: u32, first: u32, end: u32) -> Moments {
+    let n = f32(end - first);
     var sum = vec4f();
-    for (var r = split; r < p.rows; r += SPLITS) {
+    for (var r = first + split; r < end; r += SPLITS) {
         sum += x_of(m, r, c);
     }
     let high = merge(lane, split, sum) / n;
 
     var rest = vec4f();
     var squares = vec4f();
-    for (var r = split; r < p.rows; r += SPLITS) {
+    for (var r = first + split; r < end; r += SPLITS) {
         let d = x_of(m, r, c) - high;
         rest += d;
         squares += d * d;

@@ -18,7 +18,7 @@ use crate::cpu::Cpu;
 use crate::gpu::{Gpu, GpuDevice};
 use crate::model::Norm;
 use crate::ops::*;
-use crate::program::{Plan, bytes};
+use crate::program::{Plan, Stages, bytes};
 use crate::{Device, Error, Result};
 
 /// What a check came to.
@@ -180,13 +180,13 @@ async fn stages(gpu: &GpuDevice, quick: bool) -> Result<Vec<Check>> {
     for net in &nets {
         let exact = net.results(net.plan(), &Device::Twin).await?;
         for (gpu, worst) in devices.iter().zip(&mut worst) {
-            let plan = net.plan().staged(usize::MAX);
+            let plan = net.plan().staged(Stages::All);
             *worst = worst.max(difference(&net.results(plan, &Device::Gpu(gpu.clone())).await?, &exact));
         }
     }
     let check = |(gpu, worst): (&GpuDevice, f64)| {
         let subgroups = if gpu.has_subgroups() { ", subgroups" } else { "" };
-        let ran = format!("Forward, Backward{subgroups}, {} networks", nets.len());
+        let ran = format!("Forward, Backward, by blocks of rows too{subgroups}, {} networks", nets.len());
         Check::compared("staged steps", ran, worst, TRAINED)
     };
     Ok(devices.iter().zip(worst).map(check).collect())

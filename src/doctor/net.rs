@@ -123,5 +123,21 @@ pub fn staged() -> Vec<Net> {
     // Inputs of more than a slice's depth, and of several blocks.
     let spec = Spec::mlp(Task::Classification, 301, &[20, 20], 3, Function::Relu, Norm::Before, 0.0);
     nets.push(Net { spec, models: 2, rows: 60, bytes: true, rule: Rule::Sgd, steps: 4 });
+    // By blocks of rows: the last one of a single row or not whole, and at last blocks of several tiles.
+    for (i, (rows, norm, hidden)) in [
+        (257, Norm::Before, &[9, 6, 70][..]),
+        (300, Norm::After, &[33, 5]),
+        (257, Norm::None, &[9]),
+        (300, Norm::Before, &[130]),
+        (257, Norm::After, &[6, 9, 4]),
+        (2100, Norm::Before, &[9, 4]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let net = Net::new(hidden, functions[(i + 1) % 3], norm, [0.3, 0.0][i % 2]);
+        let rule = [adam, Rule::Sgd, momentum][i % 3];
+        nets.push(Net { models: [3, 1][i % 2], rows, bytes: i % 2 == 0, rule, steps: 3, ..net });
+    }
     nets
 }

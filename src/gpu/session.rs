@@ -8,7 +8,7 @@ use super::device::GpuDevice;
 use super::pipelines::Pipelines;
 use super::sentinel::{SIGN, sign};
 use crate::ops::{Access, Op, Space, Step};
-use crate::program::{Plan, UNIFORM};
+use crate::program::{PARAMETERS, Plan, UNIFORM};
 use crate::{Error, Result};
 
 /// Steps that take longer are submitted one dispatch at a time, since drivers of desktops reset a device that
@@ -120,7 +120,7 @@ impl Gpu {
         let table = (plan.slots as u64 + 1) * UNIFORM;
         let steps = buffer(&gpu, &mut counts, "steps", table, signed);
         let upload = buffer(&gpu, &mut counts, "upload", table, Usage::MAP_WRITE | Usage::COPY_SRC);
-        let params = buffer(&gpu, &mut counts, "parameters of kernels", ops as u64 * UNIFORM, uniform);
+        let params = buffer(&gpu, &mut counts, "parameters of kernels", ops as u64 * PARAMETERS, uniform);
         let download = buffer(
             &gpu,
             &mut counts,
@@ -156,8 +156,12 @@ impl Gpu {
                 let access: Vec<Access> = bindings.iter().map(|(_, access)| *access).collect();
                 let dispatch = op.describe().dispatch(gpu.variant);
                 let pipeline = pipelines.pipeline(&dispatch);
-                let offset = place * UNIFORM;
-                assert!(4 * dispatch.params.len() as u64 <= UNIFORM, "{} has too many parameters", op.name());
+                let offset = place * PARAMETERS;
+                assert!(
+                    4 * dispatch.params.len() as u64 <= PARAMETERS,
+                    "{} has too many parameters",
+                    op.name()
+                );
                 gpu.queue.write_buffer(&params, offset, bytemuck::cast_slice(&dispatch.params));
                 let size = wgpu::BufferSize::new(dispatch.params.len().next_multiple_of(4) as u64 * 4);
                 let uniform = wgpu::BufferBinding { buffer: &params, offset, size };

@@ -3,6 +3,7 @@
 //! follows an array whose size is one.
 
 const COMMON: &str = include_str!("../../shaders/common.wgsl");
+const BLOCKS: &str = include_str!("../../shaders/blocks.wgsl");
 const COLUMNS: &str = include_str!("../../shaders/columns.wgsl");
 const GRADIENTS: &str = include_str!("../../shaders/gradients.wgsl");
 const FUNCTION: &str = include_str!("../../shaders/function.wgsl");
@@ -11,6 +12,7 @@ const SUBGROUPS: &str = include_str!("../../shaders/subgroups.wgsl");
 const MASK: &str = include_str!("../../shaders/mask.wgsl");
 const MOMENTS: &str = include_str!("../../shaders/moments.wgsl");
 const STAGE: &str = include_str!("../../shaders/stage.wgsl");
+const STAGE_BLOCKS: &str = include_str!("../../shaders/stage_blocks.wgsl");
 const UPDATE: &str = include_str!("../../shaders/update.wgsl");
 
 macro_rules! shaders {
@@ -24,13 +26,15 @@ macro_rules! shaders {
 
 shaders! {
     "activation": FUNCTION;
-    "batch_norm": FUNCTION COLUMNS MOMENTS;
+    "batch_norm": FUNCTION COLUMNS MOMENTS BLOCKS;
     "backward": FUNCTION MASK UPDATE STAGE COLUMNS MOMENTS GRADIENTS;
+    "backward_blocks": FUNCTION MASK UPDATE STAGE STAGE_BLOCKS COLUMNS MOMENTS GRADIENTS;
     "batch_norm_backward": FUNCTION COLUMNS MOMENTS GRADIENTS;
     "column_stats": COLUMNS MOMENTS;
     "column_sum": COLUMNS;
     "dropout": MASK;
     "forward": FUNCTION MASK STAGE COLUMNS MOMENTS;
+    "forward_blocks": FUNCTION MASK STAGE STAGE_BLOCKS COLUMNS MOMENTS BLOCKS;
     "gather": ;
     "limits": ;
     "loss": COLUMNS;

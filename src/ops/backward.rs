@@ -63,14 +63,14 @@ impl Backward {
     }
 
     /// The update of the parameter whose gradient this is.
-    fn update(&self, gradient: Tensor, decayed: bool) -> Optimizer {
+    pub(super) fn update(&self, gradient: Tensor, decayed: bool) -> Optimizer {
         let cols = gradient.rows * gradient.ld();
         let theta = Tensor { space: Space::Params, rows: 1, cols, ..gradient };
         Optimizer { rule: self.optimizer.rule, theta, decayed: if decayed { cols } else { 0 } }
     }
 
-    /// Number, length and width of the weight's blocks.
-    fn blocks(&self) -> [usize; 2] {
+    /// Number of the weight's blocks, and how many lie side by side.
+    pub(super) fn blocks(&self) -> [usize; 2] {
         let across = |cols: usize| cols.div_ceil(4 * BLOCK);
         self.weight.as_ref().map_or([0, 1], |weight| {
             let out = weight.product.out;
@@ -81,7 +81,7 @@ impl Backward {
 
 impl InputGradient {
     /// What the last of its parts writes.
-    fn dx(&self) -> Tensor {
+    pub(super) fn dx(&self) -> Tensor {
         let of_norm = self.norm.as_ref().map(|norm| norm.0.dx);
         let of_dropout = self.dropout.as_ref().map(|dropout| dropout.out);
         let last = self.slope.as_ref().map(|slope| slope.dx).or(of_norm).or(of_dropout);

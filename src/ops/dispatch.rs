@@ -24,7 +24,9 @@ impl Dispatch {
         let size = |name| self.constant(name).unwrap_or(1);
         match self.shader {
             "matmul" | "matmul_direct" => ["ACROSS", "DOWN", "SLICES"].map(size),
-            "forward" | "backward" => [size("LANES") * size("SPLITS"), 1, 1],
+            "forward" | "backward" | "forward_blocks" | "backward_blocks" => {
+                [size("LANES") * size("SPLITS"), 1, 1]
+            }
             "loss" => [size("SPLITS"), 1, 1],
             _ => [size("LANES"), size("SPLITS"), 1],
         }
@@ -42,7 +44,7 @@ impl Dispatch {
             "matmul" => {
                 size("SLICES") * size("DEPTH") * (size("DOWN") * size("TALL") + size("ACROSS") * size("WIDE"))
             }
-            _ => self.constant("TILES").unwrap_or(0),
+            _ => self.constant("TILES").unwrap_or(0) + self.constant("CACHE").unwrap_or(0),
         };
         16 * (merged + staged)
     }

@@ -190,7 +190,8 @@ impl Loss {
         let (rows, cols) = (self.logits.rows as u32, self.logits.cols as u32);
         let params = words(&views, &[rows, cols, total.into(), self.hyper.is_some().into()]);
         let mut dispatch = elementwise("loss", entry, params, self.metrics);
-        dispatch.constants = vec![("LANES", 1.0), ("SPLITS", 64.0)];
+        let lanes = if total && self.logits.rows > 1024 { 256.0 } else { 64.0 };
+        dispatch.constants = vec![("LANES", 1.0), ("SPLITS", lanes)];
         if total {
             dispatch.workgroups[0] = 1;
         }

@@ -10,6 +10,7 @@
 
 mod activation;
 mod backward;
+mod backward_blocks;
 mod batch_norm;
 mod batch_norm_backward;
 mod column_stats;
@@ -17,6 +18,7 @@ mod column_sum;
 mod dispatch;
 mod dropout;
 mod forward;
+mod forward_blocks;
 mod gather;
 mod loss;
 mod matmul;
@@ -28,6 +30,7 @@ mod tile;
 
 pub use activation::{Activation, ActivationBackward, Function};
 pub use backward::{Backward, InputGradient, WeightUpdate};
+pub use backward_blocks::{BackwardBlocks, NormInBlocks};
 pub use batch_norm::{BatchNorm, BatchNormTrain};
 pub use batch_norm_backward::{BatchNormBackward, BatchNormGradient, BatchNormReduce};
 pub use column_stats::ColumnStats;
@@ -35,6 +38,7 @@ pub use column_sum::ColumnSum;
 pub use dispatch::Dispatch;
 pub use dropout::{Dropout, keep};
 pub use forward::Forward;
+pub use forward_blocks::ForwardBlocks;
 pub use gather::Gather;
 pub use loss::{Loss, LossKind, LossTotal};
 pub use matmul::{MatMul, Product};
@@ -290,7 +294,7 @@ ops!(
     twins: Gather, MatMul, Activation, ActivationBackward, Dropout, Loss, LossTotal, ColumnSum, Optimizer;
     columnwise: ColumnStats, BatchNorm, BatchNormTrain, BatchNormReduce, BatchNormBackward, BatchNormGradient;
     // Their twins are those of their parts, one after the other.
-    of_several: MatMulMoments, BatchNormMerged, Forward, Backward;
+    of_several: MatMulMoments, BatchNormMerged, Forward, Backward, ForwardBlocks, BackwardBlocks;
 );
 
 impl Op {
@@ -303,7 +307,11 @@ impl Op {
             Op::Gather(gather) => examples(gather.out),
             Op::Loss(loss) | Op::LossTotal(LossTotal { loss, .. }) => examples(loss.logits),
             Op::Forward(forward) => examples(forward.product.out),
-            Op::Backward(Backward { weight: Some(weight), .. }) => examples(weight.product.a),
+            Op::ForwardBlocks(forward) => examples(forward.product.out),
+            Op::Backward(Backward { weight: Some(weight), .. })
+            | Op::BackwardBlocks(BackwardBlocks { stage: Backward { weight: Some(weight), .. }, .. }) => {
+                examples(weight.product.a)
+            }
             _ => 0,
         };
         for operand in op.operands() {
@@ -325,6 +333,8 @@ impl Op {
         match self {
             Op::Forward(forward) => forward.parts(),
             Op::Backward(backward) => backward.parts(),
+            Op::ForwardBlocks(forward) => forward.parts(),
+            Op::BackwardBlocks(backward) => backward.parts(),
             _ => vec![self.clone()],
         }
     }

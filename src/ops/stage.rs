@@ -48,6 +48,46 @@ pub(super) fn sources(gather: Option<&Gather>) -> [Space; 3] {
     [Space::Order, gather.inputs.space, affine]
 }
 
+/// Of the kernels for large minibatches, in vec4s: columns and rows of a workgroup's tile.
+pub(super) const SIDE: usize = 8;
+
+/// And of their sums, staged at a time.
+const DEPTH_OF_BLOCKS: usize = 8;
+
+/// Blocks of rows at the most: every workgroup merges the statistics of all.
+const BLOCKS: usize = 64;
+
+/// Rows of a block of a large minibatch: whole tiles.
+pub(super) fn rows_of_block(rows: usize) -> usize {
+    let tile = 4 * SIDE;
+    rows.div_ceil(tile).div_ceil(BLOCKS) * tile
+}
+
+/// Constants of `shaders/stage.wgsl` and `shaders/columns.wgsl` for large minibatches.
+pub(super) fn constants_of_blocks(
+    gather: Option<&Gather>,
+    dropout: Option<&Dropout>,
+    norm: f64,
+) -> Vec<(&'static str, f64)> {
+    let mut constants = constants(gather, dropout, 0, norm);
+    let splits = INVOCATIONS / SIDE;
+    let tiles = INVOCATIONS / (SIDE * SIDE) * DEPTH_OF_BLOCKS * 2 * SIDE;
+    let of_blocks = [
+        ("DEPTH", DEPTH_OF_BLOCKS),
+        ("HEIGHT", SIDE),
+        ("TILES", tiles.max(4 * SIDE * SIDE)),
+        ("LANES", SIDE),
+        ("SPLITS", splits),
+    ];
+    for (name, value) in of_blocks {
+        constants
+            .iter_mut()
+            .filter(|constant| constant.0 == name)
+            .for_each(|constant| constant.1 = value as f64);
+    }
+    constants
+}
+
 /// Where x and the order lie.
 pub(super) fn x_and_order(gather: Option<&Gather>, x: Tensor) -> [Tensor; 2] {
     gather.map_or([x; 2], |gather| [gather.inputs, gather.order])

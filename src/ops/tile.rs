@@ -93,6 +93,11 @@ impl Tile {
         }
     }
 
+    /// Whether a product has enough of the largest tiles for all of a GPU.
+    pub fn fills(models: usize, sizes: [usize; 3]) -> bool {
+        Tile::suited(Variant::Gpu, models, sizes) == LARGE
+    }
+
     /// Rows and columns of the output to a workgroup.
     pub fn block(self) -> [usize; 2] {
         match self {

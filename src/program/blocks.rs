@@ -1,5 +1,5 @@
-//! Large minibatches on GPUs: products leave the statistics of their blocks of rows, so that no dispatch goes over
-//! whole columns before they are normalized.
+//! Large minibatches on GPUs whose products keep their own tiles: they leave the statistics of their blocks of rows, so
+//! that no dispatch goes over whole columns before they are normalized.
 
 use super::{Mode, Program, ROWS_IN_STAGES};
 use crate::ops::{BatchNormMerged, BatchNormTrain, MatMul, MatMulMoments, Op, Product, Space, Tensor};

@@ -13,11 +13,20 @@ const ROWS_OF_A_COLUMN: usize = 1024;
 
 /// Applies the rules from the first operation to the last.
 pub fn fuse(program: Program) -> Program {
+    up_to(ROWS_OF_A_COLUMN, program)
+}
+
+/// The same with whole columns of any length.
+pub fn whole_columns(program: Program) -> Program {
+    up_to(usize::MAX, program)
+}
+
+fn up_to(rows_of_a_column: usize, program: Program) -> Program {
     let Program { mode, rows, ops, labels } = program;
     let mut fused = Program { mode, rows, ops: vec![], labels: vec![] };
     let mut at = 0;
     while at < ops.len() {
-        let (op, count) = rewrite(&ops[at..]);
+        let (op, count) = rewrite(&ops[at..], rows_of_a_column);
         // The layer is that of the operation which takes the activation in.
         let takes = |op: &Op| !matches!(op, Op::Activation(_) | Op::ActivationBackward(_));
         let main = ops[at..at + count].iter().position(takes).unwrap_or(0);
@@ -29,10 +38,10 @@ pub fn fuse(program: Program) -> Program {
 }
 
 /// What the first operations become, and how many of them.
-fn rewrite(ops: &[Op]) -> (Op, usize) {
+fn rewrite(ops: &[Op], most: usize) -> (Op, usize) {
     match ops {
         // Forward: statistics, normalization and activation of a minibatch.
-        [Op::ColumnStats(stats), Op::BatchNorm(norm), rest @ ..] if stats.x.rows <= ROWS_OF_A_COLUMN => {
+        [Op::ColumnStats(stats), Op::BatchNorm(norm), rest @ ..] if stats.x.rows <= most => {
             let (norm, count) = with_activation(norm, rest);
             (BatchNormTrain { stats: stats.clone(), norm }.into(), 1 + count)
         }
@@ -43,7 +52,7 @@ fn rewrite(ops: &[Op]) -> (Op, usize) {
         }
         // Backward: slope of the activation, gradients of gamma and beta, gradient of the input.
         [Op::ActivationBackward(slope), Op::BatchNormReduce(_), Op::BatchNormBackward(norm), ..]
-            if norm.reduce.dy == slope.dx && slope.y.rows <= ROWS_OF_A_COLUMN =>
+            if norm.reduce.dy == slope.dx && slope.y.rows <= most =>
         {
             let reduce = BatchNormReduce {
                 dy: slope.dy,
@@ -54,9 +63,7 @@ fn rewrite(ops: &[Op]) -> (Op, usize) {
             norm.reduce = reduce;
             (BatchNormGradient(norm).into(), 3)
         }
-        [Op::BatchNormReduce(reduce), Op::BatchNormBackward(norm), ..]
-            if reduce.x.rows <= ROWS_OF_A_COLUMN =>
-        {
+        [Op::BatchNormReduce(reduce), Op::BatchNormBackward(norm), ..] if reduce.x.rows <= most => {
             (BatchNormGradient(norm.clone()).into(), 2)
         }
         // Forward: product, bias and activation.
@@ -74,7 +81,7 @@ fn rewrite(ops: &[Op]) -> (Op, usize) {
             (MatMul { slope: of_y, out: slope.dx, ..product.clone() }.into(), 2)
         }
         // The metrics of each row and their sum.
-        [Op::Loss(loss), Op::ColumnSum(sum), ..] if loss.logits.rows <= ROWS_OF_A_COLUMN => {
+        [Op::Loss(loss), Op::ColumnSum(sum), ..] if loss.logits.rows <= most => {
             (LossTotal { loss: loss.clone(), sum: sum.clone() }.into(), 2)
         }
         _ => (ops[0].clone(), 1),

@@ -9,6 +9,7 @@ mod fuse;
 mod layout;
 mod print;
 mod stages;
+mod stages_in_blocks;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +19,7 @@ use crate::ops::{Access, Op, Rule, Space, Tensor};
 pub(crate) use fit::available_memory;
 pub use fit::{Limits, bytes};
 pub use layout::Layout;
-pub use stages::ROWS_IN_STAGES;
+pub use stages::{ROWS_IN_STAGES, Stages};
 
 /// What a program is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,7 +81,7 @@ pub enum Form {
     /// See [`Plan::fused`].
     Fused,
     /// See [`Plan::staged`].
-    Staged(usize),
+    Staged(Stages),
 }
 
 /// All that a session will run and hold: compiled, counted and checked before anything is
@@ -115,6 +116,9 @@ pub const METRICS: usize = 4;
 
 /// Bytes from one uniform to the next: WebGPU's alignment of a dynamic offset.
 pub const UNIFORM: u64 = 256;
+
+/// Bytes from one kernel's parameters to the next.
+pub(crate) const PARAMETERS: u64 = 2 * UNIFORM;
 
 /// The log is kept below this, in elements, unless one record is larger.
 const LOG_ELEMENTS: usize = 1 << 22;
@@ -153,7 +157,7 @@ impl Plan {
         match self.form {
             Form::Plain => plan,
             Form::Fused => plan.fused(),
-            Form::Staged(rows) => plan.staged(rows),
+            Form::Staged(which) => plan.staged(which),
         }
     }
 
@@ -162,11 +166,11 @@ impl Plan {
         self.rewritten(Form::Fused, fuse::fuse)
     }
 
-    /// The fused plan with training of minibatches up to so many rows in as few dispatches as a GPU can, and of others
-    /// as [`Plan::in_blocks`] has it.
-    pub fn staged(self, rows: usize) -> Plan {
-        let stage = |program| blocks::in_blocks(stages::stage(program, rows));
-        self.fused().rewritten(Form::Staged(rows), stage)
+    /// The fused plan with training in as few dispatches as a GPU can, and that which is not in stages as
+    /// [`Plan::in_blocks`] has it.
+    pub fn staged(self, which: Stages) -> Plan {
+        let stage = |program| blocks::in_blocks(stages::stage(program, which));
+        self.fused().rewritten(Form::Staged(which), stage)
     }
 
     /// A fused plan with training of more than [`ROWS_IN_STAGES`] rows by statistics of blocks of rows, as suits GPUs.
@@ -229,7 +233,7 @@ impl Plan {
         let size =
             |&space: &Space| self.bytes(space).max(16).checked_next_multiple_of(16).unwrap_or(u64::MAX);
         let ops: usize = self.programs.iter().map(|program| program.ops.len()).sum();
-        let beside = (2 * (self.slots + 1) + ops) as u64 * UNIFORM;
+        let beside = 2 * (self.slots as u64 + 1) * UNIFORM + ops as u64 * PARAMETERS;
         let read_back = self.download_bytes() + 16;
         self.spaces.keys().map(size).chain([beside, read_back]).fold(0, u64::saturating_add)
     }

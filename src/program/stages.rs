@@ -6,54 +6,81 @@
 //! L × Forward, LossTotal, L + 1 × Backward:  (gradient L), (update L, gradient L − 1), …, (update 2), (update 1)
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Mode, Program};
+use super::stages_in_blocks::in_blocks;
+use super::{Mode, Program, fuse};
 use crate::ops::*;
 
-/// Minibatches up to this many rows are staged where nothing was measured. Workgroups of a stage own columns with
-/// all their rows: wide layers of large minibatches, which dispatches cost little, would leave a large GPU short
-/// of workgroups.
+/// Workgroups of a stage own columns with all their rows up to this many of them, so that a layer is normalized within
+/// one stage; of larger minibatches they own blocks of rows, as a large GPU would be left short of workgroups.
 pub const ROWS_IN_STAGES: usize = 256;
 
 /// Elements that all scratch may take: WebGPU's smallest limit of a binding is 128 MiB.
-const ELEMENTS: usize = 1 << 25;
+pub(super) const ELEMENTS: usize = 1 << 25;
 
 /// Elements between tensors, which nothing reads or writes.
-const GAP: usize = 16;
+pub(super) const GAP: usize = 16;
 
-/// A training program of at most so many rows in stages; it stays as it was if its operations are in an order that no
-/// stage has, or if its minibatch is too large for the fused program to sum columns in one dispatch.
-pub fn stage(program: Program, rows: usize) -> Program {
-    let small = program.mode == Mode::Train && program.rows <= rows;
-    let staged = small.then(|| joined(program.ops.clone())).flatten().and_then(|ops| stages(&ops));
-    let Some(staged) = staged else { return program };
+/// Which training programs are put into stages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stages {
+    /// All but those of large minibatches whose products fill a GPU with the largest tiles, which a stage has not.
+    Suited,
+    /// All.
+    All,
+}
+
+/// A training program in stages, those of more than [`ROWS_IN_STAGES`] rows by blocks of them; it stays as it was if its
+/// operations are in an order that no stage has.
+pub fn stage(program: Program, which: Stages) -> Program {
+    let fills = |op: &Op| match op {
+        Op::MatMul(product) => Tile::fills(product.out.models, product.sizes()),
+        _ => false,
+    };
+    let large = program.rows > ROWS_IN_STAGES;
+    let suits = which == Stages::All || !large || !program.ops.iter().any(fills);
+    if program.mode != Mode::Train || !suits {
+        return program;
+    }
+    let whole = if large { fuse::whole_columns(program.clone()) } else { program.clone() };
+    let staged =
+        |ops: &[Op], end| stages(ops).and_then(|ops| if large { in_blocks(ops, end) } else { Some(ops) });
+    let operands = |(op, _): &(Op, _)| op.describe().operands();
+    let used =
+        |ops: Vec<(Op, _)>| ops.iter().flat_map(operands).map(|operand| operand.tensor.space).collect();
+    let used = staged(&whole.ops, 0).map(used);
+    let joined = used.and_then(|used| joined(whole.ops, &used));
+    let Some(staged) = joined.and_then(|(ops, end)| staged(&ops, end)) else { return program };
     let label =
-        |at: &Vec<usize>| at.iter().map(|&at| program.labels[at].clone()).collect::<Vec<_>>().join(", ");
+        |at: &Vec<usize>| at.iter().map(|&at| whole.labels[at].clone()).collect::<Vec<_>>().join(", ");
     let labels = staged.iter().map(|(_, at)| label(at)).collect();
     let ops = staged.into_iter().map(|(op, _)| op).collect();
     Program { ops, labels, ..program }
 }
 
-/// The operations with all scratch side by side; none if an operation does not take part or they are too much.
-fn joined(mut ops: Vec<Op>) -> Option<Vec<Op>> {
+/// The operations with all scratch side by side, and where that of the given spaces ends, which the others lie behind;
+/// none if an operation does not take part or they are too much.
+fn joined(mut ops: Vec<Op>, used: &BTreeSet<Space>) -> Option<(Vec<Op>, usize)> {
     let mut sizes = BTreeMap::new();
     for op in &mut ops {
         for tensor in tensors(op)?.into_iter().filter(|tensor| matches!(tensor.space, Space::Scratch(_))) {
-            let size = sizes.entry(tensor.space).or_insert(0);
+            let size = sizes.entry((!used.contains(&tensor.space), tensor.space)).or_insert(0);
             *size = tensor.end(1).max(*size);
         }
     }
-    let mut end = GAP;
-    for size in sizes.values_mut() {
+    let (mut end, mut end_of_used) = (GAP, GAP);
+    for ((behind, _), size) in &mut sizes {
         (*size, end) = (end, size.saturating_add(end + GAP));
+        end_of_used = if *behind { end_of_used } else { end };
     }
     for op in &mut ops {
         for tensor in tensors(op)? {
-            tensor.offset += sizes.get(&tensor.space).copied().unwrap_or(0);
+            let place = (!used.contains(&tensor.space), tensor.space);
+            tensor.offset += sizes.get(&place).copied().unwrap_or(0);
         }
     }
-    (end <= ELEMENTS).then_some(ops)
+    (end_of_used <= ELEMENTS).then_some((ops, end_of_used))
 }
 
 /// What an operation reads and writes, if it takes part.

@@ -5,7 +5,7 @@ use minilote::doctor::{FEATURES, Net, difference, staged};
 use minilote::gpu::{Autotune, Gpu};
 use minilote::model::Norm;
 use minilote::ops::{Function, Space, Step, Variant};
-use minilote::program::{Mode, Plan, ROWS_IN_STAGES};
+use minilote::program::{Mode, Plan, ROWS_IN_STAGES, Stages};
 use pollster::block_on;
 
 use crate::devices;
@@ -47,8 +47,9 @@ fn staged_and_unfused_programs_agree() {
     for (i, net) in staged().iter().enumerate() {
         let name = || format!("net {i}, {} rows, {:?}, {:?}", net.rows, net.spec.layers, net.rule);
         let exact = results(net, net.plan(), &Device::Twin);
-        let plan = net.plan().staged(usize::MAX);
-        assert!(net.train(&plan).contains(&"Forward"), "{}", name());
+        let plan = net.plan().staged(Stages::All);
+        let forward = if net.rows > ROWS_IN_STAGES { "ForwardBlocks" } else { "Forward" };
+        assert!(net.train(&plan).contains(&forward), "{}", name());
         let off = difference(&results(net, plan.clone(), &Device::Twin), &exact);
         assert!(off <= 1e-13, "f64 twin, {}: {off:.1e}", name());
         let Some(gpu) = crate::gpu() else { continue };
@@ -70,7 +71,7 @@ fn programs_by_blocks_of_rows_and_unfused_ones_agree() {
         (1030, Norm::Before, 0.0, "BatchNormBackward"),
     ] {
         let net = Net { rows, models: 2, ..Net::new(&[9, 70], Function::Tanh, norm, dropout) };
-        let (plan, exact) = (net.plan().staged(ROWS_IN_STAGES), results(&net, net.plan(), &Device::Twin));
+        let (plan, exact) = (net.plan().fused().in_blocks(), results(&net, net.plan(), &Device::Twin));
         let ops = net.train(&plan);
         let count = |name| ops.iter().filter(|op| **op == name).count();
         assert_eq!(["MatMulMoments", "BatchNormMerged", "ColumnStats", gradient].map(count), [2, 2, 0, 2]);
@@ -96,7 +97,7 @@ fn programs_by_blocks_of_rows_and_unfused_ones_agree() {
 fn stages_keep_to_their_tensors() {
     let Some(gpu) = crate::gpu() else { return };
     for net in staged() {
-        let mut plan = net.plan().staged(usize::MAX);
+        let mut plan = net.plan().staged(Stages::All);
         // A session reads back what is no larger than the log.
         let log = plan.spaces[&Space::Log].max(plan.spaces[&Space::Joint]);
         plan.spaces.insert(Space::Log, log);
@@ -156,12 +157,15 @@ fn reference_nets_have_these_dispatches() {
         for (norm, dropout) in
             [Norm::None, Norm::Before, Norm::After].into_iter().flat_map(|n| [(n, 0.0), (n, 0.2)])
         {
-            let net = Net::new(hidden, Function::Relu, norm, dropout);
-            let layers = hidden.len() + 1;
-            let expected =
-                [vec!["Forward"; layers], vec!["LossTotal"], vec!["Backward"; layers + 1]].concat();
-            let expected = if layers == 1 { vec!["Forward", "LossTotal", "Backward"] } else { expected };
-            assert_eq!(net.train(&net.plan().staged(usize::MAX)), expected);
+            for (rows, [forward, backward]) in
+                [(12, ["Forward", "Backward"]), (2000, ["ForwardBlocks", "BackwardBlocks"])]
+            {
+                let net = Net { rows, ..Net::new(hidden, Function::Relu, norm, dropout) };
+                let layers = hidden.len() + 1;
+                let stages = if layers == 1 { 1 } else { layers + 1 };
+                let expected = [vec![forward; layers], vec!["LossTotal"], vec![backward; stages]].concat();
+                assert_eq!(net.train(&net.plan().staged(Stages::Suited)), expected);
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use minilote::data::Inputs;
 use minilote::model::{Init, Norm, Spec, Statistics, initialize};
 use minilote::ops::{Function, Rule, Space, Step};
-use minilote::program::{DataShape, Mode, Plan};
+use minilote::program::{DataShape, Mode, Plan, Stages};
 use minilote::{Device, Engine, Task};
 use ndarray::Array2;
 use pollster::block_on;
@@ -86,7 +86,7 @@ fn five_models_are_five_sessions_of_one() {
         let forms: [(bool, f64, Rewrite); 3] = [
             (true, 0.2, |plan| plan),
             (false, 0.2, Plan::fused),
-            (true, 0.0, |plan| plan.staged(usize::MAX)),
+            (true, 0.0, |plan| plan.staged(Stages::All)),
         ];
         // On an adapter models are workgroups of one dispatch; one form shows it.
         let forms = if let Device::Gpu(_) = device { &forms[1..2] } else { &forms[..] };

@@ -7,7 +7,7 @@ use minilote::Task;
 use minilote::gpu::shaders::{SHADERS, merges, source};
 use minilote::model::{Norm, Spec};
 use minilote::ops::*;
-use minilote::program::{DataShape, Mode, Plan};
+use minilote::program::{DataShape, Mode, Plan, Stages};
 use naga::ShaderStage::Compute;
 use naga::back::pipeline_constants::process_overrides;
 use naga::back::{hlsl, msl, spv};
@@ -84,13 +84,17 @@ fn samples() -> Vec<Op> {
 /// The operations of staged training steps.
 fn stages() -> Vec<Op> {
     let mut ops = vec![];
-    for (norm, bytes, dropout) in
-        [(Norm::None, true, 0.5), (Norm::Before, true, 0.0), (Norm::After, false, 0.5)]
-    {
+    for (norm, bytes, dropout, rows) in [
+        (Norm::None, true, 0.5, 8),
+        (Norm::Before, true, 0.0, 8),
+        (Norm::After, false, 0.5, 8),
+        (Norm::Before, true, 0.5, 300),
+        (Norm::After, false, 0.0, 300),
+    ] {
         let spec = Spec::mlp(Task::Classification, 6, &[5, 4], 3, Function::Tanh, norm, dropout);
-        let data = DataShape { examples: 20, features: 6, bytes, places: 20 };
-        let plan =
-            Plan::new(&spec, 2, data, Rule::Sgd, &BTreeSet::from([(Mode::Train, 8)]), 1).staged(usize::MAX);
+        let data = DataShape { examples: 300, features: 6, bytes, places: 300 };
+        let plan = Plan::new(&spec, 2, data, Rule::Sgd, &BTreeSet::from([(Mode::Train, rows)]), 1)
+            .staged(Stages::All);
         ops.extend(plan.programs.into_iter().flat_map(|program| program.ops));
     }
     ops
@@ -120,7 +124,18 @@ fn files_and_list_agree_and_validate() {
         .flat_map(|subgroups| listed.iter().filter_map(move |stem| parse(stem, subgroups).err()))
         .collect();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
-    let preludes = ["common", "columns", "function", "gradients", "mask", "moments", "stage", "update"];
+    let preludes = [
+        "blocks",
+        "columns",
+        "common",
+        "function",
+        "gradients",
+        "mask",
+        "moments",
+        "stage",
+        "stage_blocks",
+        "update",
+    ];
     listed.extend(preludes.map(String::from));
     listed.extend(["subgroups", "no_subgroups"].map(String::from));
     assert_eq!(files, listed);

@@ -1,0 +1,246 @@
+// A stage of the backward pass in a large minibatch. Some workgroups update a layer's weight and bias, or gamma and
+// beta, from the gradient of what it passed on and from x. Others, each with a block of rows and LANES vec4-columns,
+// take the gradient through the weight of the layer before, whose output x is, and leave it with its sums in that
+// block. The gradient goes through a batch normalization where it is loaded, with the sums of all blocks.
+
+struct Params {
+    of_out: View, z_of_out: View, terms_of_out: View, order: View,    // of the weight that is updated
+    theta: View, bias: View, gamma: View, beta: View,
+    x: View, stats: View, x_gamma: View, x_beta: View,                // what the layer before passed on,
+    dy: View, parts: View, terms: View,                               // and its gradient
+    weight: View, dx: View, sums: View,                               // what it was passed
+    z: View, z_stats: View, z_gamma: View, z_beta: View,
+    blocks: u32, across: u32, outputs: u32, features: u32, biased: u32,
+    rows: u32, block: u32, depth: u32, cols: u32, across_input: u32,
+    x_eps: f32, x_layer: u32, x_threshold: u32, x_scale: f32,
+    eps: f32, layer: u32, threshold: u32, scale: f32,
+}
+
+@group(1) @binding(0) var<uniform> p: Params;
+@group(1) @binding(1) var<storage, read_write> scratch: array<vec4f>; // activations, gradients, statistics
+@group(1) @binding(2) var<storage, read_write> params: array<vec4f>;
+@group(1) @binding(3) var<storage, read_write> moment1: array<vec4f>;
+@group(1) @binding(4) var<storage, read_write> moment2: array<vec4f>;
+@group(1) @binding(5) var<storage, read> hyper: array<vec4f>;
+@group(1) @binding(6) var<storage, read> order: array<u32>;
+@group(1) @binding(7) var<storage, read> inputs: array<u32>;
+@group(1) @binding(8) var<storage, read> affine: array<vec4f>;        // center, then scale
+
+// Of a vec4-column, gradients.wgsl's dx in terms of dy and x:
+//   dx = scale * dy + slope * (x - high) + shift.
+struct Terms { scale: vec4f, high: vec4f, slope: vec4f, shift: vec4f }
+
+var<workgroup> tiles: array<vec4f, TILES>;
+// The terms of each vec4-column of dy; or those of a weight's block, and then high, scale and shift of its columns of x.
+var<workgroup> norms: array<vec4f, CACHE>;
+
+fn statistics(v: View, m: u32, c: u32) -> Moments {
+    return Moments(scratch[at(v, m, 0u, c)], scratch[at(v, m, 1u, c)], scratch[at(v, m, 2u, c)]);
+}
+
+// Where the function comes first, x is its value.
+fn through(terms: Terms, dy: vec4f, x: vec4f) -> vec4f {
+    let dx = terms.scale * dy + terms.slope * (x - terms.high) + terms.shift;
+    if NORM == 2u {
+        return dx * slope(x);
+    }
+    return dx;
+}
+
+fn terms_of(i: u32) -> Terms {
+    return Terms(norms[4u * i], norms[4u * i + 1u], norms[4u * i + 2u], norms[4u * i + 3u]);
+}
+
+// Column c is the i-th of the weight's block.
+fn gradient_of_out(m: u32, r: u32, c: u32, i: u32) -> vec4f {
+    let dy = scratch[at(p.of_out, m, r, c)];
+    if NORM_OUT == 0u {
+        return dy;
+    }
+    return through(terms_of(i), dy, scratch[at(p.z_of_out, m, r, c)]);
+}
+
+fn row_of_layer(m: u32, r: u32, c: u32, i: u32) -> vec4f {
+    var x = row_of_x(m, r, c);
+    if NORM_X != 0u {
+        let first = 4u * BLOCK + 3u * i;
+        x = (x - norms[first]) * norms[first + 1u] + norms[first + 2u];
+        if NORM_X == 1u {
+            x = value(x);
+        }
+        x = pad(x, c, p.features);
+    }
+    if DROPOUT_X == 1u {
+        x = dropped(x, stream_of(hyper[m].w, p.x_layer), r, c, p.x_threshold, p.x_scale);
+    }
+    return x;
+}
+
+fn factor(number: u32, m: u32, r: u32, c: u32) -> vec4f {
+    switch number {
+        case 0u { return gradient_of_out(m, r, c, c % BLOCK); }
+        case 1u { return row_of_layer(m, r, c, c % BLOCK); }
+        case 2u {
+            let dy = scratch[at(p.dy, m, r, c)];
+            if NORM_X == 0u {
+                return dy;
+            }
+            return through(terms_of(c), dy, scratch[at(p.x, m, r, c)]);
+        }
+        default { return params[at(p.weight, m, r, c)]; }
+    }
+}
+
+fn store_weight(m: u32, r: u32, c: u32, gradient: vec4f) {
+    if r < p.outputs && c < p.theta.ld {
+        update(m, at(p.theta, m, r, c), gradient, true);
+    }
+}
+
+// What takes the columns of a weight's block through batch normalization.
+fn read_norms(m: u32, row: u32, col: u32, lane: u32) {
+    if NORM_OUT != 0u && lane < 4u * BLOCK {
+        let c = min(row + lane / 4u, p.of_out.ld - 1u);
+        norms[lane] = scratch[at(p.terms_of_out, m, lane % 4u, c)];
+    }
+    if NORM_X != 0u && lane < BLOCK {
+        let c = min(col + lane, p.x.ld - 1u);
+        let of_column = statistics(p.stats, m, c);
+        let scale = params[at(p.x_gamma, m, 0u, c)] / sqrt(of_column.variance + p.x_eps);
+        let first = 4u * BLOCK + 3u * lane;
+        norms[first] = of_column.high;
+        norms[first + 1u] = scale;
+        norms[first + 2u] = params[at(p.x_beta, m, 0u, c)] - of_column.low * scale;
+    }
+}
+
+// dyᵀ x in blocks; those at the left have the bias, or gamma and beta, too.
+fn update_weight(m: u32, block: u32, lane: u32) {
+    let row = block / p.across * BLOCK;
+    let col = block % p.across * BLOCK;
+    let shape = Shape(BLOCK, BLOCK, LANES * SPLITS / (BLOCK * BLOCK));
+    read_norms(m, row, col, lane);
+    let left = Factor(0u, true, row, BLOCK, p.of_out.ld - 1u);
+    let sum = product(m, lane, shape, left, Factor(1u, true, col, BLOCK, p.x.ld - 1u), p.rows);
+    if lane < BLOCK * BLOCK {
+        let r = 4u * (row + lane / BLOCK);
+        store_weight(m, r, col + lane % BLOCK, sum.r0);
+        store_weight(m, r + 1u, col + lane % BLOCK, sum.r1);
+        store_weight(m, r + 2u, col + lane % BLOCK, sum.r2);
+        store_weight(m, r + 3u, col + lane % BLOCK, sum.r3);
+    }
+    if col > 0u {
+        return;
+    }
+    let c = min(row + lane % LANES, p.of_out.ld - 1u);
+    let mine = lane < LANES && row + lane < p.of_out.ld;
+    if NORM_OUT != 0u && mine {
+        update(m, at(p.gamma, m, 0u, c), scratch[at(p.terms_of_out, m, 4u, c)], false);
+        update(m, at(p.beta, m, 0u, c), scratch[at(p.terms_of_out, m, 5u, c)], false);
+    }
+    if p.biased == 1u {
+        var of_slice = vec4f();
+        for (var r = lane / LANES; r < p.rows; r += SPLITS) {
+            of_slice += gradient_of_out(m, r, c, lane % LANES);
+        }
+        let of_bias = merge(lane % LANES, lane / LANES, of_slice);
+        if mine {
+            update(m, at(p.bias, m, 0u, c), of_bias, false);
+        }
+    }
+}
+
+// The terms of each column of dy from the sums of its blocks; one workgroup keeps them for the next stage.
+fn merge_dy(m: u32, lane: u32, keeps: bool) {
+    let n = f32(p.rows);
+    for (var c = lane; c < p.dy.ld; c += LANES * SPLITS) {
+        var sums = Sums();
+        for (var r = 0u; r < p.rows; r += p.block) {
+            sums.dgamma += scratch[at(p.parts, m, 2u * (r / p.block), c)];
+            sums.dbeta += scratch[at(p.parts, m, 2u * (r / p.block) + 1u, c)];
+        }
+        let of_column = statistics(p.stats, m, c);
+        let rstd = 1.0 / sqrt(of_column.variance + p.x_eps);
+        let scale = params[at(p.x_gamma, m, 0u, c)] * rstd;
+        let share = rstd * sums.dgamma / n;
+        norms[4u * c] = scale;
+        norms[4u * c + 1u] = of_column.high;
+        norms[4u * c + 2u] = -scale * share;
+        norms[4u * c + 3u] = scale * (of_column.low * share - sums.dbeta / n);
+        if keeps {
+            for (var i = 0u; i < 4u; i++) {
+                scratch[at(p.terms, m, i, c)] = norms[4u * c + i];
+            }
+            scratch[at(p.terms, m, 4u, c)] = sums.dgamma;
+            scratch[at(p.terms, m, 5u, c)] = sums.dbeta;
+        }
+    }
+}
+
+// What column_sums reads.
+fn x_of(m: u32, r: u32, c: u32) -> vec4f {
+    return scratch[at(p.z, m, r, c)];
+}
+
+fn dy_of(m: u32, r: u32, c: u32) -> vec4f {
+    return scratch[at(p.dx, m, r, c)];
+}
+
+fn store_product(m: u32, r: u32, c: u32, end: u32, sum: vec4f) {
+    if r >= end || c >= p.dx.ld {
+        return;
+    }
+    var dx = sum;
+    if DROPOUT == 1u {
+        dx = dropped(dx, stream_of(hyper[m].w, p.layer), r, c, p.threshold, p.scale);
+    }
+    let z = x_of(m, r, c);
+    if NORM == 1u {
+        let xhat = normalized(statistics(p.z_stats, m, c), z, p.eps);
+        dx *= slope(value(params[at(p.z_gamma, m, 0u, c)] * xhat + params[at(p.z_beta, m, 0u, c)]));
+    } else if NORM == 0u {
+        dx *= slope(z);
+    }
+    scratch[at(p.dx, m, r, c)] = pad(dx, c, p.cols);
+}
+
+// dy weight, of some columns and a block of rows.
+fn gradient_of_input(m: u32, col: u32, block: u32, lane: u32) {
+    if NORM_X != 0u {
+        merge_dy(m, lane, col == 0u && block == 0u);
+    }
+    let first = block * p.block;
+    let end = min(first + p.block, p.rows);
+    let shape = Shape(HEIGHT, LANES, SPLITS / HEIGHT);
+    for (var row = first; row < end && p.cols > 0u; row += 4u * HEIGHT) {
+        let left = Factor(2u, false, row / 4u, HEIGHT, p.rows - 1u);
+        let sum = product(m, lane, shape, left, Factor(3u, true, col, LANES, p.weight.ld - 1u), p.depth);
+        if lane < HEIGHT * LANES {
+            let r = row + lane / LANES * 4u;
+            store_product(m, r, col + lane % LANES, end, sum.r0);
+            store_product(m, r + 1u, col + lane % LANES, end, sum.r1);
+            store_product(m, r + 2u, col + lane % LANES, end, sum.r2);
+            store_product(m, r + 3u, col + lane % LANES, end, sum.r3);
+        }
+    }
+    if NORM == 0u || p.cols == 0u {
+        return;
+    }
+    storageBarrier();
+    let c = min(col + lane % LANES, p.dx.ld - 1u);
+    let sums = column_sums(statistics(p.z_stats, m, c), m, lane % LANES, lane / LANES, c, first, end);
+    if lane < LANES && col + lane < p.dx.ld {
+        scratch[at(p.sums, m, 2u * block, c)] = sums.dgamma;
+        scratch[at(p.sums, m, 2u * block + 1u, c)] = sums.dbeta;
+    }
+}
+
+@compute @workgroup_size(LANES * SPLITS)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+    if group.x < p.blocks {
+        update_weight(group.z, group.x, lane);
+    } else {
+        let i = group.x - p.blocks;
+        gradient_of_input(group.z, i % p.across_input * LANES, i / p.across_input, lane);
+    }
+}
