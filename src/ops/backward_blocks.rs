@@ -1,7 +1,7 @@
 use super::activation::code;
 use super::dropout::numbers as of_dropout;
 use super::optimizer::rule_constants;
-use super::stage::{BLOCK, SIDE, constants_of_blocks, rows_of_block};
+use super::stage::{BLOCK, SIDE, WIDEST, constants_of_blocks, rows_of_block};
 use super::{
     Access, ActivationBackward, Backward, BatchNormGradient, BatchNormTrain, Describe, Dispatch, Dropout,
     Function, Op, Operand, Space, Step, Tensor, Variant, read, words, write,
@@ -44,7 +44,17 @@ pub struct NormInBlocks {
     pub terms: Tensor,
 }
 
+/// See [`BackwardBlocks::views`].
+struct Views {
+    all: Vec<Tensor>,
+    dx: Tensor,
+    nothing: Tensor,
+}
+
 impl NormInBlocks {
+    /// Columns at the most.
+    pub const WIDEST: usize = WIDEST;
+
     /// Rows of the sums, and of the terms.
     pub fn rows(rows: usize) -> [usize; 2] {
         [2 * rows.div_ceil(rows_of_block(rows)), 6]
@@ -132,24 +142,52 @@ impl BackwardBlocks {
         input.product.slope.or(input.slope.as_ref().map(|slope| (slope.function, slope.y)))
     }
 
-    /// Of batch normalization and functions: names and values of constants.
-    fn form(&self) -> Vec<(&'static str, f64)> {
+    /// The kernel's views in its order; where it has no use for one it is `nothing`.
+    fn views(&self) -> Views {
+        let nothing = Tensor { rows: 0, ..self.stage.optimizer.theta };
+        let (weight, input) = (self.stage.weight.as_ref(), self.stage.input.as_ref());
+        let of = |tensor: Option<Tensor>| tensor.unwrap_or(nothing);
+        let order = weight.and_then(|weight| weight.gather.as_ref()).map(|gather| gather.order);
+        let theta = weight.map(|weight| weight.product.out);
+        let bias = weight.and_then(|weight| weight.bias.as_ref()).map(|bias| bias.out);
+        let [z_of_out, terms, gamma, beta] = self.of_out.as_ref().map_or([nothing; 4], |norm| {
+            let [gamma, beta] = norm.params();
+            [norm.z(), norm.terms, gamma, beta]
+        });
+        let mut all = vec![of(self.of_out()), z_of_out, terms, of(order), of(theta), of(bias), gamma, beta];
+        let [stats, gamma, beta, parts, terms] =
+            self.of_x.as_ref().map_or([nothing; 5], |(BatchNormTrain { stats, norm }, gradient)| {
+                [stats.stats, norm.gamma, norm.beta, gradient.sums, gradient.terms]
+            });
+        all.extend([of(self.x()), stats, gamma, beta, of(self.dy()), parts, terms]);
+        let dx = of(self.dx());
+        all.extend([of(input.map(|input| input.product.b)), dx]);
+        // Without batch normalization z is what the function's slope is taken of.
+        let y = self.y().map_or(dx, |(_, y)| y);
+        all.extend(self.of_input.as_ref().map_or([nothing, y, nothing, nothing, nothing], |norm| {
+            let [gamma, beta] = norm.params();
+            [norm.sums, norm.z(), norm.norm.0.reduce.stats, gamma, beta]
+        }));
+        Views { all, dx, nothing }
+    }
+
+    /// Of batch normalization and functions: `NORM`, and names and values of other constants.
+    fn form(&self) -> (f64, Vec<(&'static str, f64)>) {
         let norm = |norm: Option<&NormInBlocks>| norm.map_or(0.0, |norm| norm.form().0);
         let of_x = self.of_x.as_ref().map(|(_, norm)| norm);
         let (of_out, of_input) = (self.of_out.as_ref(), self.of_input.as_ref());
         let any = of_out.or(of_x).or(of_input);
         let function = any.map_or(self.y().map(|(function, _)| function), |norm| norm.form().1);
-        let cache = of_x.map_or(0, |norm| norm.dy.ld()).max(7 * BLOCK);
-        vec![
-            // Where there is an input it says whether that was normalized, else what the others are.
-            ("NORM", norm(if self.stage.input.is_some() { of_input } else { any })),
+        let dropout = f64::from(self.dropout.is_some());
+        let constants = vec![
             ("NORM_OUT", norm(of_out)),
             ("NORM_X", norm(of_x)),
-            ("DROPOUT_X", f64::from(self.dropout.is_some())),
+            ("DROPOUT_X", dropout),
             ("VALUE", 0.0),
-            ("CACHE", cache as f64),
             code(function),
-        ]
+        ];
+        // Where there is an input it says whether that was normalized, else what the others are.
+        (norm(if self.stage.input.is_some() { of_input } else { any }), constants)
     }
 }
 
@@ -203,62 +241,38 @@ impl Describe for BackwardBlocks {
 
     fn dispatch(&self, _: Variant) -> Dispatch {
         let optimizer = &self.stage.optimizer;
-        let nothing = Tensor { rows: 0, ..optimizer.theta };
         let (weight, input) = (self.stage.weight.as_ref(), self.stage.input.as_ref());
-        let gather = weight.and_then(|weight| weight.gather.as_ref());
-        let [theta, bias] = weight.map_or([nothing; 2], |weight| {
-            [weight.product.out, weight.bias.as_ref().map_or(nothing, |bias| bias.out)]
-        });
-        let order = gather.map_or(nothing, |gather| gather.order);
-        let [z_of_out, terms, gamma, beta] = self.of_out.as_ref().map_or([nothing; 4], |norm| {
-            let [gamma, beta] = norm.params();
-            [norm.z(), norm.terms, gamma, beta]
-        });
-        let of_out = self.of_out().unwrap_or(nothing);
-        let mut views = vec![of_out, z_of_out, terms, order, theta, bias, gamma, beta];
-        let [stats, x_gamma, x_beta, parts, x_terms] =
-            self.of_x.as_ref().map_or([nothing; 5], |(norm, gradient)| {
-                let BatchNormTrain { stats, norm } = norm;
-                [stats.stats, norm.gamma, norm.beta, gradient.sums, gradient.terms]
-            });
-        let [x, dy] = [self.x(), self.dy()].map(|tensor| tensor.unwrap_or(nothing));
-        views.extend([x, stats, x_gamma, x_beta, dy, parts, x_terms]);
-        let dx = self.dx().unwrap_or(nothing);
-        let [sums, z, z_stats, z_gamma, z_beta] = self.of_input.as_ref().map_or(
-            [nothing, self.y().map_or(dx, |(_, y)| y), nothing, nothing, nothing],
-            |norm| {
-                let [gamma, beta] = norm.params();
-                [norm.sums, norm.z(), norm.norm.0.reduce.stats, gamma, beta]
-            },
-        );
-        views.extend([input.map_or(nothing, |input| input.product.b), dx, sums, z, z_stats, z_gamma, z_beta]);
-
+        let views = self.views();
+        let theta = weight.map_or(Tensor { cols: 0, ..views.nothing }, |weight| weight.product.out);
         let [blocks, across] = self.stage.blocks();
-        let rows = weight.map_or(dx.rows, |weight| weight.product.a.rows);
+        let rows = weight.map_or(views.dx.rows, |weight| weight.product.a.rows);
         let block = rows_of_block(rows);
-        let [cols, across_input] =
-            [dx.cols, (dx.ld() / 4).div_ceil(SIDE)].map(|size| if input.is_some() { size } else { 0 });
-        let depth = input.map_or(0, |input| input.product.a.cols);
-        let merges = self.of_x.is_some();
+        let cols = input.map_or(0, |_| views.dx.cols);
+        let across_input = cols.div_ceil(4 * SIDE).max(1);
         // Without an input there is only what is merged.
-        let of_input = if input.is_some() { across_input * rows.div_ceil(block) } else { merges.into() };
-        let numbers = [blocks, across, theta.rows, theta.cols, bias.rows, rows, block, depth, cols];
-        let mut numbers = numbers.map(|number| number as u32).to_vec();
-        numbers.push(across_input.max(1) as u32);
+        let of_input = input.map_or(self.of_x.is_some().into(), |_| across_input * rows.div_ceil(block));
+        let biased = weight.is_some_and(|weight| weight.bias.is_some());
+        let depth = input.map_or(0, |input| input.product.a.cols);
+        let sizes =
+            [blocks, across, theta.rows, theta.cols, biased.into(), rows, block, depth, cols, across_input];
+        let mut numbers = sizes.map(|size| size as u32).to_vec();
+        let dropout = input.and_then(|input| input.dropout.as_ref());
         numbers.push(self.of_x.as_ref().map_or(0, |(_, norm)| norm.eps()));
         numbers.extend(of_dropout(self.dropout.as_ref()));
         numbers.push(self.of_input.as_ref().map_or(0, NormInBlocks::eps));
-        let dropout = input.and_then(|input| input.dropout.as_ref());
         numbers.extend(of_dropout(dropout));
-        let mut constants = constants_of_blocks(gather, dropout, 0.0);
-        constants.retain(|(name, _)| *name != "NORM");
-        constants.extend(self.form());
+        // Four terms of each vec4-column of dy; or those of a weight's block, and three of its columns of x.
+        let cache = self.of_x.as_ref().map_or(0, |(_, norm)| norm.dy.ld()).max(7 * BLOCK);
+        let gather = weight.and_then(|weight| weight.gather.as_ref());
+        let (norm, form) = self.form();
+        let mut constants = constants_of_blocks(gather, dropout, norm, cache);
+        constants.extend(form);
         constants.extend(rule_constants(optimizer.rule));
         Dispatch {
             shader: "backward_blocks",
             entry: "main",
             constants,
-            params: words(&views, &numbers),
+            params: words(&views.all, &numbers),
             workgroups: [(blocks + of_input) as u32, 1, optimizer.theta.models as u32],
         }
     }

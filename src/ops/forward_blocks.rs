@@ -93,14 +93,15 @@ impl Describe for ForwardBlocks {
         let numbers: Vec<u32> = sizes.into_iter().chain([eps.to_bits()]).chain(numbers(dropout)).collect();
         let of_x = self.norm.as_ref().map(|(norm, _)| norm.norm.function);
         let norm_of_x = of_x.map_or(0.0, |function| if function.is_some() { 1.0 } else { 2.0 });
-        let mut constants =
-            constants_of_blocks(self.gather.as_ref(), None, f64::from(self.moments.is_some()));
+        let norm = f64::from(self.moments.is_some());
+        // High, scale and shift of each vec4-column; an array has an element at the least.
+        let cache = self.norm.as_ref().map_or(1, |_| 3 * a.ld() / 4);
+        let mut constants = constants_of_blocks(self.gather.as_ref(), None, norm, cache);
         constants.extend([
             ("NORM_X", norm_of_x),
             ("NORM_OUT", 0.0),
             ("DROPOUT_X", f64::from(dropout.is_some())),
             ("VALUE", f64::from(function.is_some())),
-            ("CACHE", if self.norm.is_some() { 3.0 * (a.ld() / 4) as f64 } else { 4.0 }),
             code(function.or(of_x.flatten())),
         ]);
         Dispatch {

@@ -27,18 +27,10 @@ pub(super) fn constants(
     let of_block = INVOCATIONS / (BLOCK * BLOCK);
     // Staging both factors, then handing over a slice's tile of four vec4s a lane.
     let tiles = (slices * DEPTH * (height + LANES)).max(of_block * DEPTH * 2 * BLOCK).max(4 * BLOCK * BLOCK);
-    let gathers = gather.map_or(0.0, |gather| if gather.inputs.space == Space::Bytes { 2.0 } else { 1.0 });
-    vec![
-        ("GATHER", gathers),
-        ("NORM", norm),
-        ("DROPOUT", f64::from(dropout.is_some())),
-        ("HEIGHT", height as f64),
-        ("BLOCK", BLOCK as f64),
-        ("DEPTH", DEPTH as f64),
-        ("TILES", tiles as f64),
-        ("LANES", LANES as f64),
-        ("SPLITS", (INVOCATIONS / LANES) as f64),
-    ]
+    let mut constants = given(gather, dropout, norm);
+    constants.extend(sizes([("HEIGHT", height), ("DEPTH", DEPTH), ("TILES", tiles)]));
+    constants.extend(sizes([("LANES", LANES), ("SPLITS", INVOCATIONS / LANES)]));
+    constants
 }
 
 /// Spaces of order, data set and affine map; where nothing is gathered the bindings hold another, unread.
@@ -51,9 +43,6 @@ pub(super) fn sources(gather: Option<&Gather>) -> [Space; 3] {
 /// Of the kernels for large minibatches, in vec4s: columns and rows of a workgroup's tile.
 pub(super) const SIDE: usize = 8;
 
-/// And of their sums, staged at a time.
-const DEPTH_OF_BLOCKS: usize = 8;
-
 /// Blocks of rows at the most: every workgroup merges the statistics of all.
 const BLOCKS: usize = 64;
 
@@ -63,29 +52,43 @@ pub(super) fn rows_of_block(rows: usize) -> usize {
     rows.div_ceil(tile).div_ceil(BLOCKS) * tile
 }
 
-/// Constants of `shaders/stage.wgsl` and `shaders/columns.wgsl` for large minibatches.
+/// vec4s of shared memory that WebGPU promises.
+const SHARED: usize = 1024;
+
+/// Columns of a large minibatch that can be taken through batch normalization where they are loaded: a vec4 of shared
+/// memory for each, beside a sum's tiles and what is merged.
+pub(super) const WIDEST: usize = SHARED - 2 * INVOCATIONS;
+
+/// Constants of `shaders/stage.wgsl` and `shaders/columns.wgsl` for large minibatches, with so many vec4s of shared memory
+/// for batch normalization.
 pub(super) fn constants_of_blocks(
     gather: Option<&Gather>,
     dropout: Option<&Dropout>,
     norm: f64,
+    cache: usize,
 ) -> Vec<(&'static str, f64)> {
-    let mut constants = constants(gather, dropout, 0, norm);
-    let splits = INVOCATIONS / SIDE;
-    let tiles = INVOCATIONS / (SIDE * SIDE) * DEPTH_OF_BLOCKS * 2 * SIDE;
-    let of_blocks = [
-        ("DEPTH", DEPTH_OF_BLOCKS),
+    let tiles = |depth| INVOCATIONS / (SIDE * SIDE) * depth * 2 * SIDE;
+    // As deep as there is room for.
+    let depth = if tiles(2 * DEPTH) + INVOCATIONS + cache <= SHARED { 2 * DEPTH } else { DEPTH };
+    let mut constants = given(gather, dropout, norm);
+    constants.extend(sizes([
         ("HEIGHT", SIDE),
-        ("TILES", tiles.max(4 * SIDE * SIDE)),
-        ("LANES", SIDE),
-        ("SPLITS", splits),
-    ];
-    for (name, value) in of_blocks {
-        constants
-            .iter_mut()
-            .filter(|constant| constant.0 == name)
-            .for_each(|constant| constant.1 = value as f64);
-    }
+        ("DEPTH", depth),
+        ("TILES", tiles(depth).max(4 * SIDE * SIDE)),
+    ]));
+    constants.extend(sizes([("LANES", SIDE), ("SPLITS", INVOCATIONS / SIDE), ("CACHE", cache)]));
     constants
+}
+
+fn sizes<const N: usize>(sizes: [(&'static str, usize); N]) -> [(&'static str, f64); N] {
+    sizes.map(|(name, size)| (name, size as f64))
+}
+
+/// Constants that follow from what is done.
+fn given(gather: Option<&Gather>, dropout: Option<&Dropout>, norm: f64) -> Vec<(&'static str, f64)> {
+    let gathers = gather.map_or(0.0, |gather| if gather.inputs.space == Space::Bytes { 2.0 } else { 1.0 });
+    let dropout = f64::from(dropout.is_some());
+    vec![("GATHER", gathers), ("NORM", norm), ("DROPOUT", dropout), ("BLOCK", BLOCK as f64)]
 }
 
 /// Where x and the order lie.

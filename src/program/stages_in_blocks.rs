@@ -7,9 +7,23 @@ use crate::ops::*;
 /// An operation, and the places of those that give it its label.
 type Staged = (Op, Vec<usize>);
 
+/// Places in the scratch, one behind the other.
+struct Places {
+    end: usize,
+}
+
+impl Places {
+    /// So many rows for the columns of a matrix.
+    fn take(&mut self, of: Tensor, rows: usize) -> Tensor {
+        let tensor = Tensor { offset: self.end, ..Tensor::alone(of.space, of.models, rows, of.cols) };
+        self.end = tensor.end(1).saturating_add(GAP);
+        tensor
+    }
+}
+
 /// The same stages by blocks of rows, which leave what they do from the place `end` of the scratch on; none if layers
-/// differ in how they are normalized, or if that makes it too much.
-pub fn in_blocks(staged: Vec<Staged>, mut end: usize) -> Option<Vec<Staged>> {
+/// differ in how they are normalized or are too wide for that, or if all scratch is too much.
+pub fn in_blocks(staged: Vec<Staged>, end: usize) -> Option<Vec<Staged>> {
     let forwards: Vec<Forward> = staged.iter().filter_map(|(op, _)| forward(op)).cloned().collect();
     let [hidden @ .., last] = &forwards[..] else { return None };
     let form = |layer: &Forward| {
@@ -17,63 +31,51 @@ pub fn in_blocks(staged: Vec<Staged>, mut end: usize) -> Option<Vec<Staged>> {
         (layer.product.function, of_norm)
     };
     let alike = hidden.windows(2).all(|pair| form(&pair[0]) == form(&pair[1]));
-    if !alike || form(last) != (None, None) || last.dropout.is_some() {
+    let fits = |layer: &Forward| layer.norm.is_none() || layer.product.out.ld() <= NormInBlocks::WIDEST;
+    if !alike || !hidden.iter().all(fits) || form(last) != (None, None) || last.dropout.is_some() {
         return None;
     }
-    let mut place = |of: Tensor, rows: usize| {
-        let tensor = Tensor { offset: end, ..Tensor::alone(of.space, of.models, rows, of.cols) };
-        end = tensor.end(1).saturating_add(GAP);
-        tensor
-    };
-    let moments: Vec<Option<Tensor>> = forwards
-        .iter()
-        .map(|layer| {
-            let z = layer.product.out;
-            layer.norm.as_ref().map(|_| place(z, ForwardBlocks::rows_of_moments(z.rows)))
-        })
-        .collect();
-
+    let mut places = Places { end };
+    let mut before: Option<(Forward, Option<Tensor>)> = None;
+    let mut behind = hidden.iter().rev();
+    // Of the layer whose gradient goes on, and of the one after it.
+    let (mut of_x, mut of_out) = (None, None);
     let mut blocked = vec![];
-    // Of the layer whose gradient goes on, and of the one behind.
-    let (mut of_x, mut of_out): (Option<NormInBlocks>, Option<NormInBlocks>) = (None, None);
-    let mut layers = 0usize;
-    let mut rest = hidden.iter().enumerate().rev();
     for (op, at) in staged {
         let op = match op {
-            Op::Forward(Forward { gather, product, .. }) => {
-                let before = layers.checked_sub(1).map(|before| (&forwards[before], moments[before]));
-                let norm = before.and_then(|(before, moments)| before.norm.clone().zip(moments));
-                let dropout = before.and_then(|(before, _)| before.dropout.clone());
-                layers += 1;
-                ForwardBlocks { gather, norm, dropout, product, moments: moments[layers - 1] }.into()
+            Op::Forward(layer) => {
+                let z = layer.product.out;
+                let rows = ForwardBlocks::rows_of_moments(z.rows);
+                let moments = layer.norm.as_ref().map(|_| places.take(z, rows));
+                let (norm, dropout) = match before.replace((layer.clone(), moments)) {
+                    Some((before, moments)) => (before.norm.zip(moments), before.dropout),
+                    None => (None, None),
+                };
+                ForwardBlocks { gather: layer.gather, norm, dropout, product: layer.product, moments }.into()
             }
             Op::Backward(stage) => {
                 // The first stage is the gradient of the last layer's input alone.
-                let x = if stage.weight.is_some() { rest.next() } else { None };
-                let of_input = stage.input.as_ref().and_then(|input| {
-                    let norm = input.norm.clone()?;
-                    let [sums, terms] =
-                        NormInBlocks::rows(input.product.out.rows).map(|rows| place(input.product.out, rows));
-                    Some(NormInBlocks {
-                        norm,
-                        slope: input.slope.clone(),
-                        dy: input.product.out,
-                        sums,
-                        terms,
-                    })
-                });
-                let dropout = x.and_then(|(_, x)| x.dropout.clone());
-                let of_this = x.and_then(|(_, x)| x.norm.clone().zip(of_x.take()));
-                let passed_on = of_this.as_ref().map(|(_, norm)| norm.clone());
-                let op = BackwardBlocks { stage, of_out: of_out.take(), of_x: of_this, dropout, of_input };
-                (of_out, of_x) = (passed_on, op.of_input.clone());
-                op.into()
+                let x = if stage.weight.is_some() { behind.next() } else { None };
+                let of_input = stage.input.as_ref().and_then(|input| of_input(input, &mut places));
+                let norm = x.and_then(|x| x.norm.clone()).zip(of_x.take());
+                let passed_on = norm.as_ref().map(|(_, gradient): &(_, NormInBlocks)| gradient.clone());
+                let dropout = x.and_then(|x| x.dropout.clone());
+                of_x = of_input.clone();
+                let of_out = std::mem::replace(&mut of_out, passed_on);
+                BackwardBlocks { stage, of_out, of_x: norm, dropout, of_input }.into()
             }
             other => other,
         };
         blocked.push((op, at));
     }
-    (end <= ELEMENTS).then_some(blocked)
+    (places.end <= ELEMENTS).then_some(blocked)
+}
+
+/// The batch normalization that a gradient goes through later.
+fn of_input(input: &InputGradient, places: &mut Places) -> Option<NormInBlocks> {
+    let (norm, dy) = (input.norm.clone()?, input.product.out);
+    let [sums, terms] = NormInBlocks::rows(dy.rows).map(|rows| places.take(dy, rows));
+    Some(NormInBlocks { norm, slope: input.slope.clone(), dy, sums, terms })
 }
 
 fn forward(op: &Op) -> Option<&Forward> {
