@@ -11,7 +11,7 @@ use super::Program;
 /// larger ones keep the reduction and the pass over the matrix apart, as the latter has more to share out.
 const ROWS_OF_A_COLUMN: usize = 1024;
 
-/// Applies the rules from the first operation to the last.
+/// Applies the rules from the first operation to the last. Of what is fused they make no more.
 pub fn fuse(program: Program) -> Program {
     up_to(ROWS_OF_A_COLUMN, program)
 }
@@ -67,7 +67,9 @@ fn rewrite(ops: &[Op], most: usize) -> (Op, usize) {
             (BatchNormGradient(norm.clone()).into(), 2)
         }
         // Forward: product, bias and activation.
-        [Op::MatMul(product), Op::Activation(activation), ..] if activation.x == product.out => {
+        [Op::MatMul(product), Op::Activation(activation), ..]
+            if activation.x == product.out && product.function.is_none() =>
+        {
             let function = Some(activation.function);
             (MatMul { function, out: activation.out, ..product.clone() }.into(), 2)
         }
@@ -75,6 +77,7 @@ fn rewrite(ops: &[Op], most: usize) -> (Op, usize) {
         [Op::MatMul(product), Op::ActivationBackward(slope), rest @ ..]
             if product.product == Product::AB
                 && slope.dy == product.out
+                && product.slope.is_none()
                 && !matches!(rest, [Op::BatchNormReduce(_), ..]) =>
         {
             let of_y = Some((slope.function, slope.y));
@@ -91,7 +94,7 @@ fn rewrite(ops: &[Op], most: usize) -> (Op, usize) {
 /// A batch normalization with the activation that follows, if one does; and how many operations that is.
 fn with_activation(norm: &BatchNorm, rest: &[Op]) -> (BatchNorm, usize) {
     match rest {
-        [Op::Activation(activation), ..] if activation.x == norm.out => {
+        [Op::Activation(activation), ..] if activation.x == norm.out && norm.function.is_none() => {
             let function = Some(activation.function);
             (BatchNorm { function, out: activation.out, ..norm.clone() }, 2)
         }

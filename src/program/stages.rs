@@ -32,7 +32,8 @@ pub enum Stages {
 }
 
 /// A training program in stages, those of more than [`ROWS_IN_STAGES`] rows by blocks of them; it stays as it was if its
-/// operations are in an order that no stage has.
+/// operations are in an order that no stage has, if in large minibatches its layers differ in how they are normalized or
+/// are too wide for that, or if all scratch is too much.
 pub fn stage(program: Program, which: Stages) -> Program {
     let fills = |op: &Op| match op {
         Op::MatMul(product) => Tile::fills(product.out.models, product.sizes()),
@@ -71,7 +72,7 @@ fn joined(mut ops: Vec<Op>, used: &BTreeSet<Space>) -> Option<(Vec<Op>, usize)> 
     }
     let (mut end, mut end_of_used) = (GAP, GAP);
     for ((behind, _), size) in &mut sizes {
-        (*size, end) = (end, size.saturating_add(end + GAP));
+        (*size, end) = (end, size.saturating_add(end).saturating_add(GAP));
         end_of_used = if *behind { end_of_used } else { end };
     }
     for op in &mut ops {
@@ -124,6 +125,10 @@ fn stages(all: &[Op]) -> Option<Vec<(Op, Vec<usize>)>> {
             [Op::BatchNormTrain(norm), rest @ ..] => (Some(norm.clone()), rest),
             _ => (None, rest),
         };
+        // A kernel has one function.
+        if product.function.is_some() && norm.as_ref().is_some_and(|norm| norm.norm.function.is_some()) {
+            return None;
+        }
         let (dropout, rest) = dropout(rest);
         let gather = staged.is_empty().then(|| gather.clone());
         staged.push((Forward { gather, product: product.clone(), norm, dropout }.into(), vec![at(ops)]));

@@ -3,9 +3,9 @@
 use minilote::Device;
 use minilote::doctor::{FEATURES, Net, difference, staged};
 use minilote::gpu::{Autotune, Gpu};
-use minilote::model::Norm;
-use minilote::ops::{Function, Space, Step, Variant};
-use minilote::program::{Mode, Plan, ROWS_IN_STAGES, Stages};
+use minilote::model::{Layer, Norm, Spec};
+use minilote::ops::{Function, Rule, Space, Step, Variant};
+use minilote::program::{DataShape, Mode, Plan, Program, ROWS_IN_STAGES, Stages};
 use pollster::block_on;
 
 use crate::devices;
@@ -58,6 +58,47 @@ fn staged_and_unfused_programs_agree() {
             let subgroups = gpu.has_subgroups();
             let off = difference(&results(net, plan.clone(), &Device::Gpu(gpu)), &exact);
             assert!(off <= 1e-4, "{}, subgroups {subgroups}: {off:.1e}", name());
+        }
+    }
+}
+
+/// A kernel has one function: where layers have two, or differ, or are too wide, a program is not put into stages, and
+/// the others of its plan are.
+#[test]
+fn what_no_stage_has_stays_as_it_was() {
+    let linear = |inputs, outputs| Layer::Linear { inputs, outputs, bias: true };
+    let [relu, tanh] = [Function::Relu, Function::Tanh].map(|function| Layer::Activation { function });
+    let norm = Layer::BatchNorm { features: 6, eps: 1e-5 };
+    let layers: [(&[Layer], usize); 4] = [
+        (&[relu, tanh], 12),
+        (&[relu, norm, tanh], 12),
+        (&[norm, relu, tanh], 12),
+        (&[relu, linear(6, 6), tanh], 300),
+    ];
+    for (hidden, from) in layers {
+        let layers = [&[linear(7, 6)], hidden, &[linear(6, 3)]].concat();
+        let spec = Spec { layers, ..Net::new(&[6], Function::Relu, Norm::None, 0.0).spec };
+        for rows in [12, 300, 1030].into_iter().filter(|rows| *rows >= from) {
+            let net = Net { rows, spec: spec.clone(), ..Net::new(&[], Function::Relu, Norm::None, 0.0) };
+            let exact = results(&net, net.plan(), &Device::Twin);
+            let plan = net.plan().staged(Stages::All);
+            assert!(!plan.programs.iter().any(Program::joint), "{rows} rows, {hidden:?}");
+            assert_eq!(net.train(&plan.clone().fused()), net.train(&plan), "{rows} rows, {hidden:?}");
+            for device in [Device::Twin].into_iter().chain(crate::gpu().map(Device::Gpu)) {
+                let off = difference(&results(&net, plan.clone(), &device), &exact);
+                assert!(off <= 1e-4, "{device:?}, {rows} rows, {hidden:?}: {off:.1e}");
+            }
+        }
+    }
+    for (width, forward) in [(512, "ForwardBlocks"), (516, "Gather")] {
+        let spec = Net::new(&[width], Function::Relu, Norm::Before, 0.0).spec;
+        let data = DataShape { examples: 300, features: 7, bytes: false, places: 300 };
+        let requests = [(Mode::Train, 44), (Mode::Train, 300)];
+        let plan = Plan::new(&spec, 1, data, Rule::Sgd, &requests.into(), 1).staged(Stages::Suited);
+        let first: Vec<_> = plan.programs.iter().map(|program| program.ops[0].name()).collect();
+        assert_eq!(first, ["Forward", forward]);
+        if let Some(gpu) = crate::gpu() {
+            plan.check(&gpu.limits(), Variant::Gpu, "").unwrap();
         }
     }
 }
