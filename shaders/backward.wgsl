@@ -10,18 +10,6 @@ struct Params {
     layer: u32, threshold: u32, scale: f32,                             // of its dropout
 }
 
-@group(1) @binding(0) var<uniform> p: Params;
-@group(1) @binding(1) var<storage, read_write> scratch: array<vec4f>; // activations, gradients, statistics
-@group(1) @binding(2) var<storage, read_write> params: array<vec4f>;
-@group(1) @binding(3) var<storage, read_write> moment1: array<vec4f>;
-@group(1) @binding(4) var<storage, read_write> moment2: array<vec4f>;
-@group(1) @binding(5) var<storage, read> hyper: array<vec4f>;
-@group(1) @binding(6) var<storage, read> order: array<u32>;
-@group(1) @binding(7) var<storage, read> inputs: array<u32>;
-@group(1) @binding(8) var<storage, read> affine: array<vec4f>;        // center, then scale
-
-var<workgroup> tiles: array<vec4f, TILES>;
-
 fn factor(number: u32, m: u32, r: u32, c: u32) -> vec4f {
     switch number {
         case 0u { return scratch[at(p.of_out, m, r, c)]; }
@@ -31,26 +19,11 @@ fn factor(number: u32, m: u32, r: u32, c: u32) -> vec4f {
     }
 }
 
-fn store_weight(m: u32, r: u32, c: u32, gradient: vec4f) {
-    if r < p.outputs && c < p.theta.ld {
-        update(m, at(p.theta, m, r, c), gradient, true);
-    }
-}
-
 // dyᵀ x in blocks; those at the left have the bias, too.
 fn update_weight(m: u32, block: u32, lane: u32) {
     let row = block / p.across * BLOCK;
     let col = block % p.across * BLOCK;
-    let shape = Shape(BLOCK, BLOCK, LANES * SPLITS / (BLOCK * BLOCK));
-    let left = Factor(0u, true, row, BLOCK, p.of_out.ld - 1u);
-    let sum = product(m, lane, shape, left, Factor(1u, true, col, BLOCK, p.x.ld - 1u), p.rows);
-    if lane < BLOCK * BLOCK {
-        let r = 4u * (row + lane / BLOCK);
-        store_weight(m, r, col + lane % BLOCK, sum.r0);
-        store_weight(m, r + 1u, col + lane % BLOCK, sum.r1);
-        store_weight(m, r + 2u, col + lane % BLOCK, sum.r2);
-        store_weight(m, r + 3u, col + lane % BLOCK, sum.r3);
-    }
+    update_block(m, row, col, lane);
     let c = row + lane;
     if p.biased == 1u && col == 0u && lane < BLOCK && c < p.of_out.ld {
         var of_bias = vec4f();
@@ -75,19 +48,6 @@ fn store_product(m: u32, r: u32, c: u32, sum: vec4f) {
     scratch[at(p.dx, m, r, c)] = pad(dx, c, p.cols);
 }
 
-// What batch normalization's backward pass reads.
-fn x_of(m: u32, r: u32, c: u32) -> vec4f {
-    return scratch[at(p.z, m, r, c)];
-}
-
-fn dy_of(m: u32, r: u32, c: u32) -> vec4f {
-    return scratch[at(p.dx, m, r, c)];
-}
-
-fn statistics(m: u32, c: u32) -> Moments {
-    return Moments(scratch[at(p.stats, m, 0u, c)], scratch[at(p.stats, m, 1u, c)], scratch[at(p.stats, m, 2u, c)]);
-}
-
 // dy weight in columns with all their rows.
 fn gradient_of_input(m: u32, col: u32, lane: u32) {
     let shape = Shape(HEIGHT, LANES, SPLITS / HEIGHT);
@@ -108,7 +68,7 @@ fn gradient_of_input(m: u32, col: u32, lane: u32) {
     storageBarrier();
     let split = lane / LANES;
     let c = min(col + lane % LANES, p.dx.ld - 1u);
-    let of_column = statistics(m, c);
+    let of_column = statistics(p.stats, m, c);
     let gamma = params[at(p.gamma, m, 0u, c)];
     let sums = column_sums(of_column, m, lane % LANES, split, c, 0u, p.rows);
     if col + lane % LANES < p.dx.ld {

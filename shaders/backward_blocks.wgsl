@@ -16,27 +16,10 @@ struct Params {
     eps: f32, layer: u32, threshold: u32, scale: f32,
 }
 
-@group(1) @binding(0) var<uniform> p: Params;
-@group(1) @binding(1) var<storage, read_write> scratch: array<vec4f>; // activations, gradients, statistics
-@group(1) @binding(2) var<storage, read_write> params: array<vec4f>;
-@group(1) @binding(3) var<storage, read_write> moment1: array<vec4f>;
-@group(1) @binding(4) var<storage, read_write> moment2: array<vec4f>;
-@group(1) @binding(5) var<storage, read> hyper: array<vec4f>;
-@group(1) @binding(6) var<storage, read> order: array<u32>;
-@group(1) @binding(7) var<storage, read> inputs: array<u32>;
-@group(1) @binding(8) var<storage, read> affine: array<vec4f>;        // center, then scale
-
 // Of a vec4-column, gradients.wgsl's dx in terms of dy and x:
 //   dx = scale * dy + slope * (x - high) + shift.
+// norms has those of each of dy's; or those of a weight's block, and then what is kept of its columns of x.
 struct Terms { scale: vec4f, high: vec4f, slope: vec4f, shift: vec4f }
-
-var<workgroup> tiles: array<vec4f, TILES>;
-// The terms of each vec4-column of dy; or those of a weight's block, and then high, scale and shift of its columns of x.
-var<workgroup> norms: array<vec4f, CACHE>;
-
-fn statistics(v: View, m: u32, c: u32) -> Moments {
-    return Moments(scratch[at(v, m, 0u, c)], scratch[at(v, m, 1u, c)], scratch[at(v, m, 2u, c)]);
-}
 
 // Where the function comes first, x is its value.
 fn through(terms: Terms, dy: vec4f, x: vec4f) -> vec4f {
@@ -60,26 +43,10 @@ fn gradient_of_out(m: u32, r: u32, c: u32, i: u32) -> vec4f {
     return through(terms_of(i), dy, scratch[at(p.z_of_out, m, r, c)]);
 }
 
-fn row_of_layer(m: u32, r: u32, c: u32, i: u32) -> vec4f {
-    var x = row_of_x(m, r, c);
-    if NORM_X != 0u {
-        let first = 4u * BLOCK + 3u * i;
-        x = (x - norms[first]) * norms[first + 1u] + norms[first + 2u];
-        if NORM_X == 1u {
-            x = value(x);
-        }
-        x = pad(x, c, p.features);
-    }
-    if DROPOUT_X == 1u {
-        x = dropped(x, stream_of(hyper[m].w, p.x_layer), r, c, p.x_threshold, p.x_scale);
-    }
-    return x;
-}
-
 fn factor(number: u32, m: u32, r: u32, c: u32) -> vec4f {
     switch number {
         case 0u { return gradient_of_out(m, r, c, c % BLOCK); }
-        case 1u { return row_of_layer(m, r, c, c % BLOCK); }
+        case 1u { return row_of_layer(m, r, c, 4u * BLOCK + 3u * (c % BLOCK)); }
         case 2u {
             let dy = scratch[at(p.dy, m, r, c)];
             if NORM_X == 0u {
@@ -91,12 +58,6 @@ fn factor(number: u32, m: u32, r: u32, c: u32) -> vec4f {
     }
 }
 
-fn store_weight(m: u32, r: u32, c: u32, gradient: vec4f) {
-    if r < p.outputs && c < p.theta.ld {
-        update(m, at(p.theta, m, r, c), gradient, true);
-    }
-}
-
 // What takes the columns of a weight's block through batch normalization.
 fn read_norms(m: u32, row: u32, col: u32, lane: u32) {
     if NORM_OUT != 0u && lane < 4u * BLOCK {
@@ -105,12 +66,7 @@ fn read_norms(m: u32, row: u32, col: u32, lane: u32) {
     }
     if NORM_X != 0u && lane < BLOCK {
         let c = min(col + lane, p.x.ld - 1u);
-        let of_column = statistics(p.stats, m, c);
-        let scale = params[at(p.x_gamma, m, 0u, c)] / sqrt(of_column.variance + p.x_eps);
-        let first = 4u * BLOCK + 3u * lane;
-        norms[first] = of_column.high;
-        norms[first + 1u] = scale;
-        norms[first + 2u] = params[at(p.x_beta, m, 0u, c)] - of_column.low * scale;
+        keep_norm(statistics(p.stats, m, c), m, c, 4u * BLOCK + 3u * lane);
     }
 }
 
@@ -118,17 +74,8 @@ fn read_norms(m: u32, row: u32, col: u32, lane: u32) {
 fn update_weight(m: u32, block: u32, lane: u32) {
     let row = block / p.across * BLOCK;
     let col = block % p.across * BLOCK;
-    let shape = Shape(BLOCK, BLOCK, LANES * SPLITS / (BLOCK * BLOCK));
     read_norms(m, row, col, lane);
-    let left = Factor(0u, true, row, BLOCK, p.of_out.ld - 1u);
-    let sum = product(m, lane, shape, left, Factor(1u, true, col, BLOCK, p.x.ld - 1u), p.rows);
-    if lane < BLOCK * BLOCK {
-        let r = 4u * (row + lane / BLOCK);
-        store_weight(m, r, col + lane % BLOCK, sum.r0);
-        store_weight(m, r + 1u, col + lane % BLOCK, sum.r1);
-        store_weight(m, r + 2u, col + lane % BLOCK, sum.r2);
-        store_weight(m, r + 3u, col + lane % BLOCK, sum.r3);
-    }
+    update_block(m, row, col, lane);
     if col > 0u {
         return;
     }
@@ -175,15 +122,6 @@ fn merge_dy(m: u32, lane: u32, keeps: bool) {
             scratch[at(p.terms, m, 5u, c)] = sums.dbeta;
         }
     }
-}
-
-// What column_sums reads.
-fn x_of(m: u32, r: u32, c: u32) -> vec4f {
-    return scratch[at(p.z, m, r, c)];
-}
-
-fn dy_of(m: u32, r: u32, c: u32) -> vec4f {
-    return scratch[at(p.dx, m, r, c)];
 }
 
 fn store_product(m: u32, r: u32, c: u32, end: u32, sum: vec4f) {

@@ -7,27 +7,11 @@ struct Params {
     dropped: View, rows: u32, features: u32, cols: u32, biased: u32, eps: f32, layer: u32, threshold: u32, scale: f32,
 }
 
-@group(1) @binding(0) var<uniform> p: Params;
-@group(1) @binding(1) var<storage, read_write> scratch: array<vec4f>; // activations and statistics
-@group(1) @binding(2) var<storage, read_write> log: array<vec4f>;
-@group(1) @binding(3) var<storage, read> params: array<vec4f>;
-@group(1) @binding(4) var<storage, read> order: array<u32>;
-@group(1) @binding(5) var<storage, read> inputs: array<u32>;
-@group(1) @binding(6) var<storage, read> affine: array<vec4f>;        // center, then scale
-@group(1) @binding(7) var<storage, read> hyper: array<vec4f>;
-
-var<workgroup> tiles: array<vec4f, TILES>;
-
 fn factor(number: u32, m: u32, r: u32, c: u32) -> vec4f {
     if number == 0u {
         return row_of_x(m, r, c);
     }
     return params[at(p.weight, m, r, c)];
-}
-
-// What the statistics are of.
-fn x_of(m: u32, r: u32, c: u32) -> vec4f {
-    return scratch[at(p.z, m, r, c)];
 }
 
 // What the next layer takes.
@@ -82,12 +66,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
         return;
     }
     if split == 0u {
-        scratch[at(p.stats, m, 0u, c)] = of_column.high;
-        scratch[at(p.stats, m, 1u, c)] = of_column.low;
-        scratch[at(p.stats, m, 2u, c)] = of_column.variance;
-        log[at(p.log, m, 0u, c)] = of_column.high;
-        log[at(p.log, m, 1u, c)] = of_column.low;
-        log[at(p.log, m, 2u, c)] = of_column.variance;
+        keep_statistics(of_column, m, c);
     }
     for (var r = split; r < p.rows; r += SPLITS) {
         var y = params[at(p.gamma, m, 0u, c)] * normalized(of_column, x_of(m, r, c), p.eps) + params[at(p.beta, m, 0u, c)];

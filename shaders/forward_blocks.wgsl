@@ -4,42 +4,14 @@
 
 struct Params {
     x: View, order: View, weight: View, bias: View, z: View, moments: View,
-    parts: View, stats: View, log: View, gamma: View, beta: View,    // of x
+    parts: View, stats: View, log: View, x_gamma: View, x_beta: View, // of x
     rows: u32, features: u32, cols: u32, biased: u32, block: u32,
-    eps: f32, layer: u32, threshold: u32, scale: f32,                // of x
-}
-
-@group(1) @binding(0) var<uniform> p: Params;
-@group(1) @binding(1) var<storage, read_write> scratch: array<vec4f>; // activations and statistics
-@group(1) @binding(2) var<storage, read_write> log: array<vec4f>;
-@group(1) @binding(3) var<storage, read> params: array<vec4f>;
-@group(1) @binding(4) var<storage, read> order: array<u32>;
-@group(1) @binding(5) var<storage, read> inputs: array<u32>;
-@group(1) @binding(6) var<storage, read> affine: array<vec4f>;        // center, then scale
-@group(1) @binding(7) var<storage, read> hyper: array<vec4f>;
-
-var<workgroup> tiles: array<vec4f, TILES>;
-var<workgroup> of_x: array<vec4f, CACHE>; // what normalizes each vec4-column: high, scale, shift
-
-// xhat * gamma + beta = (x - high) * scale + shift
-fn row_of_layer(m: u32, r: u32, c: u32) -> vec4f {
-    var x = row_of_x(m, r, c);
-    if NORM_X != 0u {
-        x = (x - of_x[3u * c]) * of_x[3u * c + 1u] + of_x[3u * c + 2u];
-        if NORM_X == 1u {
-            x = value(x);
-        }
-        x = pad(x, c, p.features);
-    }
-    if DROPOUT_X == 1u {
-        x = dropped(x, stream_of(hyper[m].w, p.layer), r, c, p.threshold, p.scale);
-    }
-    return x;
+    x_eps: f32, x_layer: u32, x_threshold: u32, x_scale: f32,
 }
 
 fn factor(number: u32, m: u32, r: u32, c: u32) -> vec4f {
     if number == 0u {
-        return row_of_layer(m, r, c);
+        return row_of_layer(m, r, c, 3u * c);
     }
     return params[at(p.weight, m, r, c)];
 }
@@ -54,24 +26,11 @@ fn merge_x(m: u32, lane: u32, keeps: bool) {
         let first = part_of(m, 0u, c);
         let mean = weighted_means(m, c, first, 0u, 1u) / f32(p.rows);
         let of_column = of_blocks(first, mean, weighted_squares(m, c, first, mean, 0u, 1u));
-        let scale = params[at(p.gamma, m, 0u, c)] / sqrt(of_column.variance + p.eps);
-        of_x[3u * c] = of_column.high;
-        of_x[3u * c + 1u] = scale;
-        of_x[3u * c + 2u] = params[at(p.beta, m, 0u, c)] - of_column.low * scale;
+        keep_norm(of_column, m, c, 3u * c);
         if keeps {
-            scratch[at(p.stats, m, 0u, c)] = of_column.high;
-            scratch[at(p.stats, m, 1u, c)] = of_column.low;
-            scratch[at(p.stats, m, 2u, c)] = of_column.variance;
-            log[at(p.log, m, 0u, c)] = of_column.high;
-            log[at(p.log, m, 1u, c)] = of_column.low;
-            log[at(p.log, m, 2u, c)] = of_column.variance;
+            keep_statistics(of_column, m, c);
         }
     }
-}
-
-// What the statistics are of.
-fn x_of(m: u32, r: u32, c: u32) -> vec4f {
-    return scratch[at(p.z, m, r, c)];
 }
 
 fn store(m: u32, r: u32, c: u32, end: u32, sum: vec4f) {

@@ -5,3 +5,30 @@ override NORM_OUT: u32;  // and of what an updated weight passed on
 override DROPOUT_X: u32; // 1 where x is dropped
 override VALUE: u32;     // 1 where the value of the function is stored
 override CACHE: u32;     // vec4s of shared memory for what takes columns through batch normalization
+
+// What takes columns through batch normalization. Of one of x, the three vec4s from `first` on:
+//   gamma * xhat + beta = (x - high) * scale + shift.
+var<workgroup> norms: array<vec4f, CACHE>;
+
+fn keep_norm(of_column: Moments, m: u32, c: u32, first: u32) {
+    let scale = params[at(p.x_gamma, m, 0u, c)] / sqrt(of_column.variance + p.x_eps);
+    norms[first] = of_column.high;
+    norms[first + 1u] = scale;
+    norms[first + 2u] = params[at(p.x_beta, m, 0u, c)] - of_column.low * scale;
+}
+
+// What the layer before passed on, normalized and dropped as it is loaded.
+fn row_of_layer(m: u32, r: u32, c: u32, first: u32) -> vec4f {
+    var x = row_of_x(m, r, c);
+    if NORM_X != 0u {
+        x = (x - norms[first]) * norms[first + 1u] + norms[first + 2u];
+        if NORM_X == 1u {
+            x = value(x);
+        }
+        x = pad(x, c, p.features);
+    }
+    if DROPOUT_X == 1u {
+        x = dropped(x, stream_of(hyper[m].w, p.x_layer), r, c, p.x_threshold, p.x_scale);
+    }
+    return x;
+}

@@ -144,7 +144,7 @@ impl<T: Lanes> WithSimd for Tiles<'_, T> {
 }
 
 /// Tile number `tile` of so many rows: about equally many rows each.
-const fn rows_of(tile: usize, rows: usize) -> Range<usize> {
+const fn rows_of_tile(tile: usize, rows: usize) -> Range<usize> {
     let tiles = rows.div_ceil(ROWS);
     tile * rows / tiles..(tile + 1) * rows / tiles
 }
@@ -167,7 +167,7 @@ impl<T: Lanes> Tiles<'_, T> {
     fn pack_rows(&self, block: &mut [T], depth: Range<usize>, rows: Range<usize>) {
         let (a, (_, a_col)) = self.a;
         for tile in 0..rows.len().div_ceil(ROWS) {
-            let tile = rows_of(tile, rows.len());
+            let tile = rows_of_tile(tile, rows.len());
             let to = block[tile.start * depth.len()..].chunks_exact_mut(tile.len());
             let a = &a[depth.start * a_col + rows.start + tile.start..];
             to.take(depth.len())
@@ -196,7 +196,7 @@ impl<T: Lanes> Tiles<'_, T> {
             (&*panel, width)
         };
         for tile in 0..rows.len().div_ceil(ROWS) {
-            let tile = rows_of(tile, rows.len());
+            let tile = rows_of_tile(tile, rows.len());
             let (first, high) = (rows.start + tile.start, tile.len());
             let a = match block {
                 Some(block) => (&block[tile.start * depth.len()..], (1, high)),

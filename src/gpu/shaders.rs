@@ -3,9 +3,11 @@
 //! follows an array whose size is one.
 
 const COMMON: &str = include_str!("../../shaders/common.wgsl");
+const BACKWARD_STAGE: &str = include_str!("../../shaders/backward_stage.wgsl");
 const BLOCKS: &str = include_str!("../../shaders/blocks.wgsl");
 const COLUMNS: &str = include_str!("../../shaders/columns.wgsl");
 const GRADIENTS: &str = include_str!("../../shaders/gradients.wgsl");
+const FORWARD_STAGE: &str = include_str!("../../shaders/forward_stage.wgsl");
 const FUNCTION: &str = include_str!("../../shaders/function.wgsl");
 const NO_SUBGROUPS: &str = include_str!("../../shaders/no_subgroups.wgsl");
 const SUBGROUPS: &str = include_str!("../../shaders/subgroups.wgsl");
@@ -27,14 +29,14 @@ macro_rules! shaders {
 shaders! {
     "activation": FUNCTION;
     "batch_norm": FUNCTION COLUMNS MOMENTS BLOCKS;
-    "backward": FUNCTION MASK UPDATE STAGE COLUMNS MOMENTS GRADIENTS;
-    "backward_blocks": FUNCTION MASK UPDATE STAGE STAGE_BLOCKS COLUMNS MOMENTS GRADIENTS;
+    "backward": FUNCTION MASK UPDATE STAGE COLUMNS MOMENTS GRADIENTS BACKWARD_STAGE;
+    "backward_blocks": FUNCTION MASK UPDATE STAGE STAGE_BLOCKS COLUMNS MOMENTS GRADIENTS BACKWARD_STAGE;
     "batch_norm_backward": FUNCTION COLUMNS MOMENTS GRADIENTS;
     "column_stats": COLUMNS MOMENTS;
     "column_sum": COLUMNS;
     "dropout": MASK;
-    "forward": FUNCTION MASK STAGE COLUMNS MOMENTS;
-    "forward_blocks": FUNCTION MASK STAGE STAGE_BLOCKS COLUMNS MOMENTS BLOCKS;
+    "forward": FUNCTION MASK STAGE COLUMNS MOMENTS FORWARD_STAGE;
+    "forward_blocks": FUNCTION MASK STAGE STAGE_BLOCKS COLUMNS MOMENTS BLOCKS FORWARD_STAGE;
     "gather": ;
     "limits": ;
     "loss": COLUMNS;

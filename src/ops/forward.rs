@@ -1,6 +1,6 @@
 use super::activation::code;
 use super::dropout::numbers;
-use super::stage::{LANES, constants, sources, x_and_order};
+use super::stage::{LANES, constants, forward_bindings, x_and_order};
 use super::{
     Access, BatchNormTrain, Describe, Dispatch, Dropout, Gather, MatMul, Op, Operand, Space, Step, Variant,
     read, words, write,
@@ -56,9 +56,7 @@ impl Describe for Forward {
     }
 
     fn bindings(&self) -> Vec<(Space, Access)> {
-        let given = sources(self.gather.as_ref()).map(|space| (space, Access::Read));
-        let own = [(Space::Joint, Access::Write), (Space::Log, Access::Write), (Space::Params, Access::Read)];
-        own.into_iter().chain(given).chain([(Space::Hyper, Access::Read)]).collect()
+        forward_bindings(self.gather.as_ref())
     }
 
     fn flops(&self) -> u64 {

@@ -1,6 +1,6 @@
 use super::activation::code;
 use super::dropout::numbers;
-use super::stage::{SIDE, constants_of_blocks, rows_of_block, sources, x_and_order};
+use super::stage::{SIDE, constants_of_blocks, forward_bindings, rows_of_block, x_and_order};
 use super::{
     Access, BatchNormTrain, Describe, Dispatch, Dropout, Gather, MatMul, Op, Operand, Space, Step, Tensor,
     Variant, read, words, write,
@@ -67,9 +67,7 @@ impl Describe for ForwardBlocks {
     }
 
     fn bindings(&self) -> Vec<(Space, Access)> {
-        let given = sources(self.gather.as_ref()).map(|space| (space, Access::Read));
-        let own = [(Space::Joint, Access::Write), (Space::Log, Access::Write), (Space::Params, Access::Read)];
-        own.into_iter().chain(given).chain([(Space::Hyper, Access::Read)]).collect()
+        forward_bindings(self.gather.as_ref())
     }
 
     fn flops(&self) -> u64 {

@@ -1,6 +1,6 @@
 //! What the kernels of a layer's whole share of a step have in common; see `shaders/stage.wgsl`.
 
-use super::{Dropout, Gather, Space, Tensor};
+use super::{Access, Dropout, Gather, Space, Tensor};
 
 /// Invocations of a workgroup: WebGPU's default limit.
 const INVOCATIONS: usize = 256;
@@ -89,6 +89,13 @@ fn given(gather: Option<&Gather>, dropout: Option<&Dropout>, norm: f64) -> Vec<(
     let gathers = gather.map_or(0.0, |gather| if gather.inputs.space == Space::Bytes { 2.0 } else { 1.0 });
     let dropout = f64::from(dropout.is_some());
     vec![("GATHER", gathers), ("NORM", norm), ("DROPOUT", dropout), ("BLOCK", BLOCK as f64)]
+}
+
+/// What the kernels of a layer forward bind.
+pub(super) fn forward_bindings(gather: Option<&Gather>) -> Vec<(Space, Access)> {
+    let own = [(Space::Joint, Access::Write), (Space::Log, Access::Write), (Space::Params, Access::Read)];
+    let given = sources(gather).into_iter().chain([Space::Hyper]).map(|space| (space, Access::Read));
+    own.into_iter().chain(given).collect()
 }
 
 /// Where x and the order lie.
