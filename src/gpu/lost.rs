@@ -2,12 +2,16 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::device::{GpuDevice, adapters};
 use crate::{Error, Result};
 
 /// An adapter that has lost so many devices in one session of the program is given up.
 const LOSSES: usize = 3;
+
+/// The news of a loss is waited for so long at the most: longer than what is submitted at once takes.
+const NEWS: Duration = Duration::from_secs(10);
 
 /// What has happened to a device.
 #[derive(Debug, Default)]
@@ -28,8 +32,9 @@ impl GpuDevice {
 
     /// Whether the device was lost: the driver was reset or updated, the adapter taken away, or it was destroyed.
     pub fn was_lost(&self) -> bool {
-        // The news of it comes by polling.
-        let _ = self.device.poll(wgpu::PollType::Poll);
+        // The news of it comes by polling, when what was submitted is done.
+        let timeout = Some(self.timeout.min(NEWS));
+        let _ = self.device.poll(wgpu::PollType::Wait { submission_index: None, timeout });
         self.life.lost.load(Ordering::Relaxed)
     }
 

@@ -141,6 +141,30 @@ fn training_survives_the_loss_of_its_device_at_every_step_and_inside_a_save() {
     }
 }
 
+/// The news of a loss comes when what was submitted is done: here after copies that take a second or so.
+#[test]
+fn a_device_that_is_lost_while_it_works_is_known_to_be() {
+    if gpu().is_none() {
+        return;
+    }
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let adapter = block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default())).unwrap();
+    let (device, queue) = block_on(adapter.request_device(&wgpu::DeviceDescriptor::default())).unwrap();
+    let gpu = GpuDevice::from_wgpu(device.clone(), queue.clone(), adapter.get_info());
+    assert!(!gpu.was_lost());
+    let size = 64 << 20;
+    let usage = wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+    let buffer = || {
+        device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
+    };
+    let (from, to) = (buffer(), buffer());
+    let mut encoder = device.create_command_encoder(&Default::default());
+    (0..100).for_each(|_| encoder.copy_buffer_to_buffer(&from, 0, &to, 0, size));
+    queue.submit([encoder.finish()]);
+    device.destroy();
+    assert!(gpu.was_lost());
+}
+
 /// Says when the first step is done.
 struct Begun(Option<Arc<Barrier>>);
 
