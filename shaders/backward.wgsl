@@ -53,7 +53,7 @@ fn gradient_of_input(m: u32, col: u32, lane: u32) {
     let shape = Shape(HEIGHT, LANES, SPLITS / HEIGHT);
     for (var row = 0u; row < p.rows; row += 4u * HEIGHT) {
         let left = Factor(2u, false, row / 4u, HEIGHT, p.rows - 1u);
-        let sum = product(m, lane, shape, left, Factor(3u, true, col, LANES, p.weight.ld - 1u), p.depth);
+        let sum = product(m, lane, shape, left, Factor(3u, true, col, LANES, p.weight.ld - 1u), 0u, p.depth);
         if lane < HEIGHT * LANES {
             let r = row + lane / LANES * 4u;
             store_product(m, r, col + lane % LANES, sum.r0);

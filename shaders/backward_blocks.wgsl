@@ -18,7 +18,7 @@ struct Params {
 
 // Of a vec4-column, gradients.wgsl's dx in terms of dy and x:
 //   dx = scale * dy + slope * (x - high) + shift.
-// norms has those of each of dy's; or those of a weight's block, and then what is kept of its columns of x.
+// norms has those of a piece of dy's columns; or those of a weight's block, and then what is kept of its columns of x.
 struct Terms { scale: vec4f, high: vec4f, slope: vec4f, shift: vec4f }
 
 // Where the function comes first, x is its value.
@@ -52,7 +52,7 @@ fn factor(number: u32, m: u32, r: u32, c: u32) -> vec4f {
             if NORM_X == 0u {
                 return dy;
             }
-            return through(terms_of(c), dy, scratch[at(p.x, m, r, c)]);
+            return through(terms_of(c % (CACHE / 4u)), dy, scratch[at(p.x, m, r, c)]);
         }
         default { return params[at(p.weight, m, r, c)]; }
     }
@@ -97,10 +97,10 @@ fn update_weight(m: u32, block: u32, lane: u32) {
     }
 }
 
-// The terms of each column of dy from the sums of its blocks; one workgroup keeps them for the next stage.
-fn merge_dy(m: u32, lane: u32, keeps: bool) {
+// The terms of a piece of dy's columns from the sums of its blocks; one workgroup keeps them for the next stage.
+fn merge_dy(m: u32, lane: u32, start: u32, end: u32, keeps: bool) {
     let n = f32(p.rows);
-    for (var c = lane; c < p.dy.ld; c += LANES * SPLITS) {
+    for (var c = start + lane; c < end; c += LANES * SPLITS) {
         var sums = Sums();
         for (var r = 0u; r < p.rows; r += p.block) {
             sums.dgamma += scratch[at(p.parts, m, 2u * (r / p.block), c)];
@@ -110,13 +110,14 @@ fn merge_dy(m: u32, lane: u32, keeps: bool) {
         let rstd = 1.0 / sqrt(of_column.variance + p.x_eps);
         let scale = params[at(p.x_gamma, m, 0u, c)] * rstd;
         let share = rstd * sums.dgamma / n;
-        norms[4u * c] = scale;
-        norms[4u * c + 1u] = of_column.high;
-        norms[4u * c + 2u] = -scale * share;
-        norms[4u * c + 3u] = scale * (of_column.low * share - sums.dbeta / n);
+        let i = 4u * (c - start);
+        norms[i] = scale;
+        norms[i + 1u] = of_column.high;
+        norms[i + 2u] = -scale * share;
+        norms[i + 3u] = scale * (of_column.low * share - sums.dbeta / n);
         if keeps {
-            for (var i = 0u; i < 4u; i++) {
-                scratch[at(p.terms, m, i, c)] = norms[4u * c + i];
+            for (var j = 0u; j < 4u; j++) {
+                scratch[at(p.terms, m, j, c)] = norms[i + j];
             }
             scratch[at(p.terms, m, 4u, c)] = sums.dgamma;
             scratch[at(p.terms, m, 5u, c)] = sums.dbeta;
@@ -144,16 +145,26 @@ fn store_product(m: u32, r: u32, c: u32, end: u32, sum: vec4f) {
 
 // dy weight, of some columns and a block of rows.
 fn gradient_of_input(m: u32, col: u32, block: u32, lane: u32) {
-    if NORM_X != 0u {
-        merge_dy(m, lane, col == 0u && block == 0u);
-    }
     let first = block * p.block;
     let end = min(first + p.block, p.rows);
     let shape = Shape(HEIGHT, LANES, SPLITS / HEIGHT);
-    for (var row = first; row < end && p.cols > 0u; row += 4u * HEIGHT) {
+    let piece = select(p.dy.ld, CACHE / 4u, NORM_X != 0u);
+    for (var row = first; row < end; row += 4u * HEIGHT) {
         let left = Factor(2u, false, row / 4u, HEIGHT, p.rows - 1u);
-        let sum = product(m, lane, shape, left, Factor(3u, true, col, LANES, p.weight.ld - 1u), p.depth);
-        if lane < HEIGHT * LANES {
+        let right = Factor(3u, true, col, LANES, p.weight.ld - 1u);
+        var sum = Tile();
+        for (var c = 0u; c < p.dy.ld; c += piece) {
+            let end_of_piece = min(c + piece, p.dy.ld);
+            // A piece that is all of dy is merged once.
+            if NORM_X != 0u && (row == first || piece < p.dy.ld) {
+                merge_dy(m, lane, c, end_of_piece, row == 0u && col == 0u);
+            }
+            if p.cols > 0u {
+                let more = product(m, lane, shape, left, right, 4u * c, min(4u * end_of_piece, p.depth));
+                sum = plus(sum, more);
+            }
+        }
+        if lane < HEIGHT * LANES && p.cols > 0u {
             let r = row + lane / LANES * 4u;
             store_product(m, r, col + lane % LANES, end, sum.r0);
             store_product(m, r + 1u, col + lane % LANES, end, sum.r1);

@@ -35,7 +35,7 @@ fn store_weight(m: u32, r: u32, c: u32, gradient: vec4f) {
 fn update_block(m: u32, row: u32, col: u32, lane: u32) {
     let shape = Shape(BLOCK, BLOCK, LANES * SPLITS / (BLOCK * BLOCK));
     let left = Factor(0u, true, row, BLOCK, p.of_out.ld - 1u);
-    let sum = product(m, lane, shape, left, Factor(1u, true, col, BLOCK, p.x.ld - 1u), p.rows);
+    let sum = product(m, lane, shape, left, Factor(1u, true, col, BLOCK, p.x.ld - 1u), 0u, p.rows);
     if lane < BLOCK * BLOCK {
         let r = 4u * (row + lane / BLOCK);
         store_weight(m, r, col + lane % BLOCK, sum.r0);

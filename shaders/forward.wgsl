@@ -46,7 +46,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     let shape = Shape(HEIGHT, LANES, SPLITS / HEIGHT);
     for (var row = 0u; row < p.rows; row += 4u * HEIGHT) {
         let left = Factor(0u, false, row / 4u, HEIGHT, p.rows - 1u);
-        let sum = product(m, lane, shape, left, Factor(1u, false, col, LANES, p.cols - 1u), p.features);
+        let sum = product(m, lane, shape, left, Factor(1u, false, col, LANES, p.cols - 1u), 0u, p.features);
         if lane < HEIGHT * LANES {
             let r = row + lane / LANES * 4u;
             store(m, r, col + lane % LANES, sum.r0);

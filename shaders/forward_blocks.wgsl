@@ -11,7 +11,7 @@ struct Params {
 
 fn factor(number: u32, m: u32, r: u32, c: u32) -> vec4f {
     if number == 0u {
-        return row_of_layer(m, r, c, 3u * c);
+        return row_of_layer(m, r, c, 3u * (c % (CACHE / 3u)));
     }
     return params[at(p.weight, m, r, c)];
 }
@@ -20,13 +20,13 @@ fn part_of(m: u32, r: u32, c: u32) -> vec4f {
     return scratch[at(p.parts, m, r, c)];
 }
 
-// The first workgroup keeps the statistics, for the host and for the backward pass.
-fn merge_x(m: u32, lane: u32, keeps: bool) {
-    for (var c = lane; c < p.x.ld; c += LANES * SPLITS) {
+// A piece of x's columns. The first workgroup keeps the statistics, for the host and for the backward pass.
+fn merge_x(m: u32, lane: u32, start: u32, end: u32, keeps: bool) {
+    for (var c = start + lane; c < end; c += LANES * SPLITS) {
         let first = part_of(m, 0u, c);
         let mean = weighted_means(m, c, first, 0u, 1u) / f32(p.rows);
         let of_column = of_blocks(first, mean, weighted_squares(m, c, first, mean, 0u, 1u));
-        keep_norm(of_column, m, c, 3u * c);
+        keep_norm(of_column, m, c, 3u * (c - start));
         if keeps {
             keep_statistics(of_column, m, c);
         }
@@ -53,13 +53,21 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     let col = group.x * LANES;
     let first = group.y * p.block;
     let end = min(first + p.block, p.rows);
-    if NORM_X != 0u {
-        merge_x(m, lane, group.x == 0u && group.y == 0u);
-    }
+    let piece = select(p.x.ld, CACHE / 3u, NORM_X != 0u);
     let shape = Shape(HEIGHT, LANES, SPLITS / HEIGHT);
     for (var row = first; row < end; row += 4u * HEIGHT) {
         let left = Factor(0u, false, row / 4u, HEIGHT, p.rows - 1u);
-        let sum = product(m, lane, shape, left, Factor(1u, false, col, LANES, p.cols - 1u), p.features);
+        let right = Factor(1u, false, col, LANES, p.cols - 1u);
+        var sum = Tile();
+        for (var c = 0u; c < p.x.ld; c += piece) {
+            let end_of_piece = min(c + piece, p.x.ld);
+            // A piece that is all of x is merged once.
+            if NORM_X != 0u && (row == first || piece < p.x.ld) {
+                merge_x(m, lane, c, end_of_piece, row == 0u && group.x == 0u);
+            }
+            let more = product(m, lane, shape, left, right, 4u * c, min(4u * end_of_piece, p.features));
+            sum = plus(sum, more);
+        }
         if lane < HEIGHT * LANES {
             let r = row + lane / LANES * 4u;
             store(m, r, col + lane % LANES, end, sum.r0);

@@ -12,6 +12,10 @@ override TILES: u32;  // vec4s of shared memory for both factors
 
 struct Tile { r0: vec4f, r1: vec4f, r2: vec4f, r3: vec4f }
 
+fn plus(a: Tile, b: Tile) -> Tile {
+    return Tile(a.r0 + b.r0, a.r1 + b.r1, a.r2 + b.r2, a.r3 + b.r3);
+}
+
 // Height and width of a slice, in vec4s, and how many there are.
 struct Shape { height: u32, width: u32, slices: u32 }
 
@@ -20,12 +24,12 @@ struct Shape { height: u32, width: u32, slices: u32 }
 struct Factor { number: u32, straight: bool, first: u32, wide: u32, last: u32 }
 
 // To tiles[to ...]: DEPTH times `wide` vec4s. Past the end of the sum they count as zero.
-fn stage(f: Factor, m: u32, k0: u32, depth: u32, to: u32, lane: u32, lanes: u32) {
+fn stage(f: Factor, m: u32, k0: u32, end: u32, to: u32, lane: u32, lanes: u32) {
     if f.straight {
         for (var i = lane; i < DEPTH * f.wide; i += lanes) {
             let k = k0 + i / f.wide;
-            let x = factor(f.number, m, min(k, depth - 1u), min(f.first + i % f.wide, f.last));
-            tiles[to + i] = select(vec4f(), x, k < depth);
+            let x = factor(f.number, m, min(k, end - 1u), min(f.first + i % f.wide, f.last));
+            tiles[to + i] = select(vec4f(), x, k < end);
         }
         return;
     }
@@ -34,8 +38,8 @@ fn stage(f: Factor, m: u32, k0: u32, depth: u32, to: u32, lane: u32, lanes: u32)
         let k = k0 + i / f.wide * 4u;
         var v: mat4x4f;
         for (var j = 0u; j < 4u; j++) {
-            let x = factor(f.number, m, min(4u * (f.first + i % f.wide) + j, f.last), min(k, depth - 1u) / 4u);
-            v[j] = select(vec4f(), x, k < depth);
+            let x = factor(f.number, m, min(4u * (f.first + i % f.wide) + j, f.last), min(k, end - 1u) / 4u);
+            v[j] = select(vec4f(), x, k < end);
         }
         let t = transpose(v);
         for (var j = 0u; j < 4u; j++) {
@@ -44,19 +48,19 @@ fn stage(f: Factor, m: u32, k0: u32, depth: u32, to: u32, lane: u32, lanes: u32)
     }
 }
 
-// The lane's tile of the product, whole in the first slice.
-fn product(m: u32, lane: u32, shape: Shape, left: Factor, right: Factor, depth: u32) -> Tile {
+// The lane's tile of the product, summed from `first`, a multiple of four, to before `end`; whole in the first slice.
+fn product(m: u32, lane: u32, shape: Shape, left: Factor, right: Factor, first: u32, end: u32) -> Tile {
     let lanes = shape.height * shape.width;
     let slice = lane / lanes;
     let mine = lane % lanes;
     let of_left = slice * DEPTH * (shape.height + shape.width);
     let of_right = of_left + DEPTH * shape.height;
-    let span = (depth + shape.slices * DEPTH - 1u) / (shape.slices * DEPTH) * DEPTH;
+    let span = (end - first + shape.slices * DEPTH - 1u) / (shape.slices * DEPTH) * DEPTH;
     var sum = Tile();
     for (var k = 0u; k < span; k += DEPTH) {
         workgroupBarrier();
-        stage(left, m, slice * span + k, depth, of_left, mine, lanes);
-        stage(right, m, slice * span + k, depth, of_right, mine, lanes);
+        stage(left, m, first + slice * span + k, end, of_left, mine, lanes);
+        stage(right, m, first + slice * span + k, end, of_right, mine, lanes);
         workgroupBarrier();
         for (var j = 0u; j < DEPTH; j++) {
             let x = tiles[of_left + j * shape.height + mine / shape.width];
@@ -75,7 +79,7 @@ fn product(m: u32, lane: u32, shape: Shape, left: Factor, right: Factor, depth: 
         workgroupBarrier();
         if slice == 0u {
             let i = 4u * mine;
-            sum = Tile(sum.r0 + tiles[i], sum.r1 + tiles[i + 1u], sum.r2 + tiles[i + 2u], sum.r3 + tiles[i + 3u]);
+            sum = plus(sum, Tile(tiles[i], tiles[i + 1u], tiles[i + 2u], tiles[i + 3u]));
         }
     }
     return sum;

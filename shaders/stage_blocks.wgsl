@@ -6,7 +6,8 @@ override DROPOUT_X: u32; // 1 where x is dropped
 override VALUE: u32;     // 1 where the value of the function is stored
 override CACHE: u32;     // vec4s of shared memory for what takes columns through batch normalization
 
-// What takes columns through batch normalization. Of one of x, the three vec4s from `first` on:
+// What takes columns through batch normalization, of so many vec4-columns at a time as there is room for. Of one of x,
+// the three vec4s from `first` on:
 //   gamma * xhat + beta = (x - high) * scale + shift.
 var<workgroup> norms: array<vec4f, CACHE>;
 

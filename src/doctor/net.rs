@@ -131,6 +131,9 @@ pub fn staged() -> Vec<Net> {
         (300, Norm::Before, &[130]),
         (257, Norm::After, &[6, 9, 4]),
         (2100, Norm::Before, &[9, 4]),
+        // Wider than shared memory has room for, in blocks of one tile and of several.
+        (257, Norm::Before, &[690, 5]),
+        (2100, Norm::After, &[5, 690]),
     ]
     .into_iter()
     .enumerate()

@@ -1,7 +1,7 @@
 use super::activation::code;
 use super::dropout::numbers as of_dropout;
 use super::optimizer::rule_constants;
-use super::stage::{BLOCK, SIDE, WIDEST, constants_of_blocks, rows_of_block};
+use super::stage::{BLOCK, SIDE, cache, constants_of_blocks, rows_of_block};
 use super::{
     Access, ActivationBackward, Backward, BatchNormGradient, BatchNormTrain, Describe, Dispatch, Dropout,
     Function, Op, Operand, Space, Step, Tensor, Variant, read, words, write,
@@ -52,9 +52,6 @@ struct Views {
 }
 
 impl NormInBlocks {
-    /// Columns at the most.
-    pub const WIDEST: usize = WIDEST;
-
     /// Rows of the sums, and of the terms.
     pub fn rows(rows: usize) -> [usize; 2] {
         [2 * rows.div_ceil(rows_of_block(rows)), 6]
@@ -261,8 +258,8 @@ impl Describe for BackwardBlocks {
         numbers.extend(of_dropout(self.dropout.as_ref()));
         numbers.push(self.of_input.as_ref().map_or(0, NormInBlocks::eps));
         numbers.extend(of_dropout(dropout));
-        // Four terms of each vec4-column of dy; or those of a weight's block, and three of its columns of x.
-        let cache = self.of_x.as_ref().map_or(0, |(_, norm)| norm.dy.ld()).max(7 * BLOCK);
+        // Four terms of dy's columns; or those of a weight's block, and three of its columns of x.
+        let cache = cache(self.of_x.as_ref().map_or(0, |(_, norm)| norm.dy.cols), 4).max(7 * BLOCK);
         let gather = weight.and_then(|weight| weight.gather.as_ref());
         let (norm, form) = self.form();
         let mut constants = constants_of_blocks(gather, dropout, norm, cache);

@@ -1,6 +1,6 @@
 use super::activation::code;
 use super::dropout::numbers;
-use super::stage::{SIDE, constants_of_blocks, forward_bindings, rows_of_block, x_and_order};
+use super::stage::{SIDE, cache, constants_of_blocks, forward_bindings, rows_of_block, x_and_order};
 use super::{
     Access, BatchNormTrain, Describe, Dispatch, Dropout, Gather, MatMul, Op, Operand, Space, Step, Tensor,
     Variant, read, words, write,
@@ -92,8 +92,8 @@ impl Describe for ForwardBlocks {
         let of_x = self.norm.as_ref().map(|(norm, _)| norm.norm.function);
         let norm_of_x = of_x.map_or(0.0, |function| if function.is_some() { 1.0 } else { 2.0 });
         let norm = f64::from(self.moments.is_some());
-        // High, scale and shift of each vec4-column; an array has an element at the least.
-        let cache = self.norm.as_ref().map_or(1, |_| 3 * a.ld() / 4);
+        // High, scale and shift; of one column where there is no normalization.
+        let cache = cache(if self.norm.is_some() { a.cols } else { 1 }, 3);
         let mut constants = constants_of_blocks(self.gather.as_ref(), None, norm, cache);
         constants.extend([
             ("NORM_X", norm_of_x),

@@ -55,9 +55,12 @@ pub(super) fn rows_of_block(rows: usize) -> usize {
 /// vec4s of shared memory that WebGPU promises.
 const SHARED: usize = 1024;
 
-/// Columns of a large minibatch that can be taken through batch normalization where they are loaded: a vec4 of shared
-/// memory for each, beside a sum's tiles and what is merged.
-pub(super) const WIDEST: usize = SHARED - 2 * INVOCATIONS;
+/// vec4s for what takes so many columns of a large minibatch through batch normalization, `each` for a vec4-column: those
+/// of all columns, or of a piece of them that there is room for, beside a sum's tiles and what is merged.
+pub(super) fn cache(columns: usize, each: usize) -> usize {
+    let room = SHARED - 2 * INVOCATIONS;
+    each * columns.div_ceil(4).min(room / each)
+}
 
 /// Constants of `shaders/stage.wgsl` and `shaders/columns.wgsl` for large minibatches, with so many vec4s of shared memory
 /// for batch normalization.

@@ -32,8 +32,8 @@ pub enum Stages {
 }
 
 /// A training program in stages, those of more than [`ROWS_IN_STAGES`] rows by blocks of them; it stays as it was if its
-/// operations are in an order that no stage has, if in large minibatches its layers differ in how they are normalized or
-/// are too wide for that, or if all scratch is too much.
+/// operations are in an order that no stage has, if in large minibatches its layers differ in how they are normalized, or
+/// if all scratch is too much.
 pub fn stage(program: Program, which: Stages) -> Program {
     let fills = |op: &Op| match op {
         Op::MatMul(product) => Tile::fills(product.out.models, product.sizes()),

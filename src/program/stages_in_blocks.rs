@@ -22,7 +22,7 @@ impl Places {
 }
 
 /// The same stages by blocks of rows, which leave what they do from the place `end` of the scratch on; none if layers
-/// differ in how they are normalized or are too wide for that, or if all scratch is too much.
+/// differ in how they are normalized, or if all scratch is too much.
 pub fn in_blocks(staged: Vec<Staged>, end: usize) -> Option<Vec<Staged>> {
     let forwards: Vec<Forward> = staged.iter().filter_map(|(op, _)| forward(op)).cloned().collect();
     let [hidden @ .., last] = &forwards[..] else { return None };
@@ -31,8 +31,7 @@ pub fn in_blocks(staged: Vec<Staged>, end: usize) -> Option<Vec<Staged>> {
         (layer.product.function, of_norm)
     };
     let alike = hidden.windows(2).all(|pair| form(&pair[0]) == form(&pair[1]));
-    let fits = |layer: &Forward| layer.norm.is_none() || layer.product.out.ld() <= NormInBlocks::WIDEST;
-    if !alike || !hidden.iter().all(fits) || form(last) != (None, None) || last.dropout.is_some() {
+    if !alike || form(last) != (None, None) || last.dropout.is_some() {
         return None;
     }
     let mut places = Places { end };
