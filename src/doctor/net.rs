@@ -123,17 +123,16 @@ pub fn staged() -> Vec<Net> {
     // Inputs of more than a slice's depth, and of several blocks.
     let spec = Spec::mlp(Task::Classification, 301, &[20, 20], 3, Function::Relu, Norm::Before, 0.0);
     nets.push(Net { spec, models: 2, rows: 60, bytes: true, rule: Rule::Sgd, steps: 4 });
-    // By blocks of rows: the last one of a single row or not whole, and at last blocks of several tiles.
+    // By blocks of rows: the last one of a single row or not whole, or blocks of several tiles; and layers wider than
+    // shared memory has room for.
     for (i, (rows, norm, hidden)) in [
         (257, Norm::Before, &[9, 6, 70][..]),
         (300, Norm::After, &[33, 5]),
         (257, Norm::None, &[9]),
-        (300, Norm::Before, &[130]),
-        (257, Norm::After, &[6, 9, 4]),
-        (2100, Norm::Before, &[9, 4]),
-        // Wider than shared memory has room for, in blocks of one tile and of several.
         (257, Norm::Before, &[690, 5]),
+        (257, Norm::After, &[6, 9, 4]),
         (2100, Norm::After, &[5, 690]),
+        (300, Norm::Before, &[130]),
     ]
     .into_iter()
     .enumerate()
