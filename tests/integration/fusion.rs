@@ -62,8 +62,7 @@ fn staged_and_unfused_programs_agree() {
     }
 }
 
-/// A kernel has one function: where layers have two, or differ, a program is not put into stages, and
-/// the others of its plan are.
+/// A kernel has one function: where layers have two, or differ, a program is not put into stages.
 #[test]
 fn what_no_stage_has_stays_as_it_was() {
     let linear = |inputs, outputs| Layer::Linear { inputs, outputs, bias: true };
