@@ -17,8 +17,8 @@ use crate::ops::{Op, Operand, Space, Step, Tensor};
 use crate::program::Plan;
 pub use columns::{Columnwise, Down, Part, Strip, Wide};
 pub use models::Models;
-pub(crate) use pool::{parts, share_items};
-pub use product::product;
+pub(crate) use pool::{part_of, parts, share_items};
+pub use product::{product, product_of};
 pub use rows::Rowwise;
 
 /// `f32` or `f64`.
@@ -106,6 +106,10 @@ pub struct Memory<T> {
     /// By [`Space::index`]; those of the data set are empty.
     spaces: Vec<Vec<T>>,
     order: Vec<u32>,
+    /// What threads other than the first have of a tensor: see [`Memory::run_for_each`].
+    copies: Vec<Vec<T>>,
+    /// None once its space is written to.
+    copied: Option<Tensor>,
 }
 
 impl<T: Real> Memory<T> {
@@ -123,7 +127,7 @@ impl<T: Real> Memory<T> {
 
     /// All spaces of a plan but those of the data set, zeroed.
     fn over(data: Arc<Data<T>>, plan: &Plan) -> Memory<T> {
-        let mut memory = Memory { data, spaces: vec![], order: vec![] };
+        let mut memory = Memory { data, spaces: vec![], order: vec![], copies: vec![], copied: None };
         let mut spaces = plan.spaces.clone();
         spaces.retain(|space, _| !space.is_shared());
         // The parts of a stage pass on what a GPU's kernel keeps to itself.
@@ -164,6 +168,7 @@ impl<T: Real> Memory<T> {
             true => &mut Arc::make_mut(&mut self.data).spaces[..],
             false => &mut self.spaces,
         };
+        self.copied = self.copied.filter(|copied| copied.space != space);
         let to = spaces.get_mut(space.index()).map_or(&mut [][..], Vec::as_mut_slice);
         to[start..][..values.len()].iter_mut().zip(values).for_each(|(to, &value)| *to = T::of(value));
     }
@@ -201,6 +206,7 @@ impl<T: Real> Memory<T> {
     /// Runs a twin, compiled for the widest vectors that the processor has.
     pub fn run<const N: usize>(&mut self, twin: &impl Twin<T, N>, step: &Step) {
         let indices = twin.outputs().map(|tensor| tensor.space.index());
+        self.copied = self.copied.filter(|copied| !indices.contains(&copied.space.index()));
         let mut lent =
             indices.map(|index| self.spaces.get_mut(index).map(std::mem::take).unwrap_or_default());
         let out = lent.each_mut().map(Vec::as_mut_slice);

@@ -1,6 +1,7 @@
 //! Threads that share out the work of one operation. Between operations a helper spins for a while, since
 //! the next one is microseconds away and waking a thread takes tens of them.
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
@@ -61,6 +62,18 @@ fn pool() -> &'static Pool {
 /// Parts that [`share`] makes at the most: threads of the pool and the calling one.
 pub fn parts() -> usize {
     pool().helpers.len() + 1
+}
+
+/// Which of so many lines are a part's: about equally many, in whole groups of so many.
+pub fn part_of(part: usize, lines: usize, group: usize) -> Range<usize> {
+    let (groups, parts) = (lines.div_ceil(group), parts());
+    let [first, end] = [part, part + 1].map(|part| (group * (part * groups / parts)).min(lines));
+    first..end
+}
+
+/// Whether there are several threads, and they work for nobody.
+pub fn free() -> bool {
+    parts() > 1 && pool().owner.try_lock().is_ok()
 }
 
 /// Runs `work(0)`, …, `work(parts() − 1)` on the threads that are free and returns when all have ended. If the

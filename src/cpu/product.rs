@@ -1,8 +1,8 @@
 use std::cell::RefCell;
 
 use super::Real;
-use super::pool::{parts, share};
-use super::tiles::{Out, Panel, Tiles};
+use super::pool::{part_of, parts, share};
+use super::tiles::{DOTS, Out, Panel, Tiles};
 
 /// Where element (i, j) of a matrix lies: `i · first + j · second`.
 pub type Strides = (usize, usize);
@@ -14,16 +14,30 @@ thread_local! {
     static PANEL: RefCell<Panel> = RefCell::new(Panel::default());
 }
 
+/// What a thread multiplies: both factors, from their first elements on, for the part of that number.
+pub type Factors<'a, T> = &'a (dyn Fn(usize) -> [&'a [T]; 2] + Sync);
+
 /// `out = a · b`, or `out += a · b`, for `[rows, depth] · [depth, cols]`; `out` has rows of `ld`
-/// elements. Each thread has columns of its own where `b` is transposed, else rows, so that it meets
-/// the same rows of a layer's weight and of its gradient. The shares depend on the sizes and the
-/// machine alone, so the same machine gives the same bits.
+/// elements.
 ///
 /// Panics if a slice is too short for its matrix.
 pub fn product<T: Real>(
+    sizes: [usize; 3],
+    (a, a_strides): (&[T], Strides),
+    (b, b_strides): (&[T], Strides),
+    out: (&mut [T], usize),
+    accumulate: bool,
+) {
+    product_of(sizes, &|_| [a, b], [a_strides, b_strides], out, accumulate);
+}
+
+/// [`product`] of factors that each thread may have a copy of. Each has columns of its own where `b` is transposed, else
+/// rows, so that it meets the same rows of a layer's weight and of its gradient. The shares depend on the sizes and the
+/// machine alone, so the same machine gives the same bits.
+pub fn product_of<T: Real>(
     [rows, depth, cols]: [usize; 3],
-    a: (&[T], Strides),
-    b: (&[T], Strides),
+    factors: Factors<T>,
+    [of_a, of_b]: [Strides; 2],
     (out, ld): (&mut [T], usize),
     accumulate: bool,
 ) {
@@ -31,22 +45,24 @@ pub fn product<T: Real>(
         return;
     }
     let out = &Out::new(out, ld);
-    let multiply = |rows, columns| {
+    let multiply = |part, rows, columns| {
+        let [a, b] = factors(part);
+        let (a, b) = ((a, of_a), (b, of_b));
         PANEL.with_borrow_mut(|panel| {
             pulp::Arch::new().dispatch(Tiles { rows, columns, depth, a, b, out, accumulate, panel });
         });
     };
-    let parts = if 2 * rows * depth * cols < FLOPS_FOR_THREADS { 1 } else { parts() };
-    if parts == 1 {
-        return multiply(0..rows, 0..cols);
+    if 2 * rows * depth * cols < FLOPS_FOR_THREADS || parts() == 1 {
+        return multiply(0, 0..rows, 0..cols);
     }
-    let (_, (_, b_col)) = b;
-    let split = if b_col == 1 { rows } else { cols };
-    // Whole groups of four to each thread.
-    let groups = split.div_ceil(4);
+    let (_, b_col) = of_b;
     share(&|part| {
-        let [first, end] = [part, part + 1].map(|part| (4 * (part * groups / parts)).min(split));
-        if b_col == 1 { multiply(first..end, 0..cols) } else { multiply(0..rows, first..end) }
+        if b_col == 1 {
+            multiply(part, part_of(part, rows, 1), 0..cols)
+        } else {
+            // Whole groups of columns, as tiles take or copy them.
+            multiply(part, 0..rows, part_of(part, cols, if depth >= DOTS.0 { 2 } else { 4 }))
+        }
     });
 }
 

@@ -15,7 +15,7 @@ const ACROSS: usize = 2;
 const DEPTH: usize = 512;
 /// From this depth on, and below so many rows, factors that both lie along the sum are multiplied as they are:
 /// adding up the lanes at the end is then less than turning one of them around.
-const DOTS: (usize, usize) = (256, 192);
+pub const DOTS: (usize, usize) = (256, 192);
 /// Up to so many columns they are at any size, as a vector of the output would hold little.
 const NARROW: usize = 4;
 /// Bytes between places that compete for the same few lines of the first cache.
@@ -267,19 +267,20 @@ impl<T: Lanes> Tiles<'_, T> {
     /// All of it as sums along the rows of a and the columns of b, `R` rows of a at a time.
     #[inline(always)]
     fn dots<S: Simd, const R: usize>(&self, simd: S) {
-        const C: usize = 4;
-        let edge = self.columns.start + self.columns.len() / C * C;
-        for j in (self.columns.start..edge).step_by(C) {
-            self.column::<S, R, C>(simd, j);
-        }
-        for j in edge..self.columns.end {
-            self.column::<S, R, 1>(simd, j);
+        let mut columns = self.columns.clone();
+        while !columns.is_empty() {
+            let (j, left) = (columns.start, columns.len());
+            columns.start += match left {
+                1 => self.column::<S, R, 1>(simd, j),
+                2 | 3 => self.column::<S, R, 2>(simd, j),
+                _ => self.column::<S, R, 4>(simd, j),
+            };
         }
     }
 
-    /// All rows of `C` columns.
+    /// All rows of `C` columns; returns how many these are.
     #[inline(always)]
-    fn column<S: Simd, const R: usize, const C: usize>(&self, simd: S, j: usize) {
+    fn column<S: Simd, const R: usize, const C: usize>(&self, simd: S, j: usize) -> usize {
         let rows = self.rows.clone();
         let end = rows.start + rows.len() / R * R;
         for i in (rows.start..end).step_by(R) {
@@ -288,6 +289,7 @@ impl<T: Lanes> Tiles<'_, T> {
         for i in end..rows.end {
             self.dot::<S, 1, C>(simd, i, j);
         }
+        C
     }
 
     /// `R` by `C` elements of out, each a sum of products of vectors.

@@ -375,7 +375,7 @@ fn optimizer(arena: &mut Arena, extent: &Extent) {
                 Rule::Momentum { .. } => &[theta, u],
                 Rule::Adam { .. } => &[theta, u, v],
             };
-            arena.case(Optimizer { rule, theta, decayed: size / 2 / 4 * 4 }, outputs);
+            arena.case(Optimizer { rule, theta, decayed: size / 2 / 4 * 4, weights: vec![] }, outputs);
         }
     }
 }

@@ -66,7 +66,12 @@ impl Backward {
     pub(super) fn update(&self, gradient: Tensor, decayed: bool) -> Optimizer {
         let cols = gradient.rows * gradient.ld();
         let theta = Tensor { space: Space::Params, rows: 1, cols, ..gradient };
-        Optimizer { rule: self.optimizer.rule, theta, decayed: if decayed { cols } else { 0 } }
+        Optimizer {
+            rule: self.optimizer.rule,
+            theta,
+            decayed: if decayed { cols } else { 0 },
+            weights: vec![],
+        }
     }
 
     /// Number of the weight's blocks, and how many lie side by side.

@@ -30,6 +30,12 @@ impl Gather {
     }
 }
 
+impl Gather {
+    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
+        memory.run_for_each(self, step);
+    }
+}
+
 impl Rowwise for Gather {
     fn output(&self) -> Tensor {
         self.out

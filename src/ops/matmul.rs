@@ -1,6 +1,6 @@
 use super::activation::code;
 use super::{Describe, Dispatch, Function, Operand, Step, Tensor, Tile, Variant, read, words, write};
-use crate::cpu::{Memory, Real, Twin, product, rows_mut};
+use crate::cpu::{Memory, Real, Twin, product_of, rows_mut};
 
 /// Which of the two factors of a product is transposed.
 ///
@@ -101,17 +101,17 @@ impl<T: Real> Twin<T, 1> for MatMul {
                 let bias = memory.row(bias, model, 0);
                 rows_mut(out, self.out, model, step.slot).for_each(|row| row.copy_from_slice(bias));
             }
-            let (a, b) = (memory.matrix(self.a, model), memory.matrix(self.b, model));
             let (lda, ldb) = (self.a.ld(), self.b.ld());
             // Strides (row, column) of the factors as they are multiplied.
-            let (a_strides, b_strides) = match self.product {
-                Product::AB => ((lda, 1), (ldb, 1)),
-                Product::ABt => ((lda, 1), (1, ldb)),
-                Product::AtB => ((1, lda), (ldb, 1)),
+            let strides = match self.product {
+                Product::AB => [(lda, 1), (ldb, 1)],
+                Product::ABt => [(lda, 1), (1, ldb)],
+                Product::AtB => [(1, lda), (ldb, 1)],
             };
             let start = self.out.at(model, 0, step.slot as usize);
             let to = (&mut out[start..], self.out.ld());
-            product(self.sizes(), (a, a_strides), (b, b_strides), to, self.bias.is_some());
+            let factors = |part| [self.a, self.b].map(|tensor| memory.copy(tensor, model, part));
+            product_of(self.sizes(), &factors, strides, to, self.bias.is_some());
             if let Some(function) = self.function {
                 rows_mut(out, self.out, model, step.slot).for_each(|row| function.apply(row));
             }

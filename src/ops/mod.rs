@@ -291,10 +291,10 @@ macro_rules! ops {
 }
 
 ops!(
-    twins: Gather, MatMul, Activation, ActivationBackward, Dropout, Loss, LossTotal, ColumnSum, Optimizer;
+    twins: MatMul, Activation, ActivationBackward, Dropout, Loss, LossTotal, ColumnSum, Optimizer;
     columnwise: ColumnStats, BatchNorm, BatchNormTrain, BatchNormReduce, BatchNormBackward, BatchNormGradient;
-    // Their twins are those of their parts, one after the other.
-    of_several: MatMulMoments, BatchNormMerged, Forward, Backward, ForwardBlocks, BackwardBlocks;
+    // Of all but the first the twins are those of their parts, one after the other.
+    of_several: Gather, MatMulMoments, BatchNormMerged, Forward, Backward, ForwardBlocks, BackwardBlocks;
 );
 
 impl Op {

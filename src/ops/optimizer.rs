@@ -1,7 +1,9 @@
+use std::ops::Range;
+
 use super::{
     Access, Describe, Dispatch, Operand, Space, Step, Tensor, Variant, elementwise, read, update, words,
 };
-use crate::cpu::{Memory, Real, Twin, parts, share_items};
+use crate::cpu::{Memory, Real, Twin, part_of, parts, share_items};
 
 /// How a gradient moves a parameter, in PyTorch's conventions; `g` includes L2.
 ///
@@ -18,8 +20,11 @@ pub enum Rule {
     Adam { beta1: f64, beta2: f64, eps: f64 },
 }
 
-/// An update of at least this many parameters is shared out over threads: some ten microseconds of one.
-const PARAMETERS_FOR_THREADS: usize = 1 << 15;
+/// An update of at least this many parameters is shared out over threads, as the products that wrote their gradients were.
+const PARAMETERS_FOR_THREADS: usize = 1 << 12;
+
+/// Elements of a line of the cache.
+const LINE: usize = 16;
 
 /// One update of every parameter of every model.
 ///
@@ -39,11 +44,27 @@ pub struct Optimizer {
     /// `[M, 1, parameters]`; gradients and moments have the same places in their spaces.
     pub theta: Tensor,
     pub decayed: usize,
+    /// The matrices that the first elements consist of, in their order: the CPU backend's threads each update the
+    /// rows whose gradients they have computed.
+    pub weights: Vec<Tensor>,
 }
 
 impl Optimizer {
     fn hyper(&self) -> Tensor {
         Tensor::alone(Space::Hyper, self.theta.models, 1, 4)
+    }
+
+    /// Ranges of elements that are decayed alike, and how many elements of each stay with one thread.
+    fn ranges(&self) -> impl Iterator<Item = (Range<usize>, usize)> {
+        let mut start = 0;
+        let mut range = move |size, group| {
+            start += size;
+            (start - size..start, group)
+        };
+        let matrices: usize = self.weights.iter().map(|weight| weight.rows * weight.ld()).sum();
+        let rest = [self.decayed - matrices, self.theta.cols - self.decayed].map(|size| (size, LINE));
+        let weights = self.weights.iter().map(|weight| (weight.rows * weight.ld(), weight.ld()));
+        weights.chain(rest).map(move |(size, group)| range(size, group))
     }
 }
 
@@ -63,16 +84,16 @@ impl<T: Real> Twin<T, 3> for Optimizer {
             let start = self.theta.at(model, 0, 0);
             let grads = &memory.get(Space::Grads)[start..][..self.theta.cols];
             // L2 and decay of the weights; none of the rest.
-            let weights = (0..self.decayed, l2, decay);
-            let rest = (self.decayed..self.theta.cols, T::zero(), T::zero());
-            for (part, l2, decay) in [weights, rest] {
+            for (part, group) in self.ranges() {
+                let (l2, decay) =
+                    if part.start < self.decayed { (l2, decay) } else { (T::zero(), T::zero()) };
                 let at = start + part.start..start + part.end;
                 // Empty where the rule has no such moment.
                 let moment1 = moment1.get_mut(at.clone()).unwrap_or_default();
                 let moment2 = moment2.get_mut(at.clone()).unwrap_or_default();
                 let (theta, grads) = (&mut params[at], &grads[part]);
                 let update = Update { rule: self.rule, theta, moment1, moment2, grads, lr, l2, decay, step };
-                update.shared_out();
+                update.shared_out(group);
             }
         }
     }
@@ -104,20 +125,20 @@ struct Update<'a, T> {
 
 impl<T: Real> Update<'_, T> {
     #[inline(always)]
-    fn shared_out(mut self) {
-        if self.theta.len() < PARAMETERS_FOR_THREADS {
+    fn shared_out(mut self, group: usize) {
+        let size = self.theta.len();
+        if size < PARAMETERS_FOR_THREADS {
             return pulp::NullaryFnOnce::call(self);
         }
-        // Whole lines of the cache to each thread.
-        let count = self.theta.len().div_ceil(parts()).next_multiple_of(16);
-        let share = || {
-            let theta = self.theta.split_off_mut(..count.min(self.theta.len()))?;
-            let grads = self.grads.split_off(..theta.len())?;
-            let moment1 = self.moment1.split_off_mut(..theta.len().min(self.moment1.len()))?;
-            let moment2 = self.moment2.split_off_mut(..theta.len().min(self.moment2.len()))?;
+        let share = |part| {
+            let count = part_of(part, size, group).len();
+            let theta = self.theta.split_off_mut(..count)?;
+            let grads = self.grads.split_off(..count)?;
+            let moment1 = self.moment1.split_off_mut(..count.min(self.moment1.len()))?;
+            let moment2 = self.moment2.split_off_mut(..count.min(self.moment2.len()))?;
             Some(Update { theta, grads, moment1, moment2, ..self })
         };
-        share_items(std::iter::from_fn(share).take(parts()), |update| pulp::Arch::new().dispatch(update));
+        share_items((0..parts()).map_while(share), |update| pulp::Arch::new().dispatch(update));
     }
 }
 

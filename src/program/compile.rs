@@ -165,7 +165,12 @@ pub fn compile(
             dy = dx;
         }
         build.label = "update".into();
-        build.push(Optimizer { rule, theta: layout.all(), decayed: layout.decayed });
+        build.push(Optimizer {
+            rule,
+            theta: layout.all(),
+            decayed: layout.decayed,
+            weights: layout.weights(),
+        });
     }
     Program { mode, rows, ops: build.ops, labels: build.labels }
 }

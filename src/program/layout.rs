@@ -67,6 +67,14 @@ impl Layout {
         Tensor { cols: self.size, ..Tensor::alone(Space::Params, self.models, 1, self.size) }
     }
 
+    /// The parameters that L2 and weight decay act on, in the order of their places.
+    pub fn weights(&self) -> Vec<Tensor> {
+        let decayed = self.places.values().filter(|place| place.offset < self.decayed);
+        let mut weights: Vec<Tensor> = decayed.copied().collect();
+        weights.sort_by_key(|place| place.offset);
+        weights
+    }
+
     /// Elements of the parameters of all models.
     pub fn end(&self) -> usize {
         self.models.saturating_mul(self.size)

@@ -76,7 +76,7 @@ fn samples() -> Vec<Op> {
     let theta = Tensor::alone(Space::Params, 2, 1, 12);
     let momentum = Rule::Momentum { momentum: 0.9, nesterov: true };
     for rule in [Rule::Sgd, momentum, Rule::Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8 }] {
-        ops.push(Optimizer { rule, theta, decayed: 8 }.into());
+        ops.push(Optimizer { rule, theta, decayed: 8, weights: vec![] }.into());
     }
     ops
 }
