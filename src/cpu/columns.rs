@@ -3,7 +3,7 @@ use std::ops::{Add, Mul, Range, Sub};
 use pulp::{Simd, WithSimd};
 
 use super::lanes::Lanes;
-use super::pool::{parts, share_items};
+use super::pool::{LINE, part_of, parts, share_items};
 use super::tiles::Out;
 use super::{Memory, Real, Twin};
 use crate::ops::{Step, Tensor};
@@ -54,9 +54,7 @@ impl<T: Real, W: Columnwise<N>, const N: usize> Twin<T, N> for Down<'_, W> {
                 continue;
             }
             // Whole lines of the cache to each thread.
-            let count = over.cols.div_ceil(parts()).next_multiple_of(16);
-            let columns = (0..over.cols).step_by(count);
-            share_items(columns.map(|first| first..over.cols.min(first + count)), share);
+            share_items((0..parts()).map(|part| part_of(part, over.cols, LINE)), share);
         }
     }
 }

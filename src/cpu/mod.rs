@@ -17,8 +17,9 @@ use crate::ops::{Op, Operand, Space, Step, Tensor};
 use crate::program::Plan;
 pub use columns::{Columnwise, Down, Part, Strip, Wide};
 pub use models::Models;
-pub(crate) use pool::{part_of, parts, share_items};
-pub use product::{product, product_of};
+pub(crate) use pool::{LINE, part_of, parts, share_items};
+pub use product::product;
+pub(crate) use product::product_of;
 pub use rows::Rowwise;
 
 /// `f32` or `f64`.

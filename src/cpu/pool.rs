@@ -64,10 +64,13 @@ pub fn parts() -> usize {
     pool().helpers.len() + 1
 }
 
-/// Which of so many lines are a part's: about equally many, in whole groups of so many.
-pub fn part_of(part: usize, lines: usize, group: usize) -> Range<usize> {
-    let (groups, parts) = (lines.div_ceil(group), parts());
-    let [first, end] = [part, part + 1].map(|part| (group * (part * groups / parts)).min(lines));
+/// Values in a line of the cache, in f32.
+pub const LINE: usize = 16;
+
+/// Which of so many things are a part's: about equally many, in whole groups of so many.
+pub fn part_of(part: usize, things: usize, group: usize) -> Range<usize> {
+    let (groups, parts) = (things.div_ceil(group), parts());
+    let [first, end] = [part, part + 1].map(|part| (group * (part * groups / parts)).min(things));
     first..end
 }
 

@@ -63,7 +63,7 @@ impl<T: Real> Memory<T> {
         }
         let mut copies = std::mem::take(&mut self.copies);
         copies.resize(parts() - 1, vec![]);
-        copies.iter_mut().filter(|copy| copy.len() < size).for_each(|copy| copy.resize(size, T::zero()));
+        copies.iter_mut().for_each(|copy| copy.resize(size.max(copy.len()), T::zero()));
         let mut space = std::mem::take(&mut self.spaces[tensor.space.index()]);
         let first = &mut space[tensor.at(0, 0, step.slot as usize)..][..size];
         let all = std::iter::once(first).chain(copies.iter_mut().map(|copy| &mut copy[..size]));

@@ -28,9 +28,7 @@ impl Gather {
         let bytes = self.inputs.space == Space::Bytes;
         bytes.then(|| Tensor::shared(Space::Affine, 2, self.inputs.cols))
     }
-}
 
-impl Gather {
     pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
         memory.run_for_each(self, step);
     }

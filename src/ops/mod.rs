@@ -252,17 +252,17 @@ pub trait Describe {
 }
 
 macro_rules! ops {
-    (twins: $($twin:ident),*; columnwise: $($columns:ident),*; of_several: $($several:ident),*;) => {
+    (twins: $($twin:ident),*; columnwise: $($columns:ident),*; running: $($own:ident),*;) => {
         /// An operation of a program.
         // A program has tens of them: their size does not matter.
         #[allow(clippy::large_enum_variant)]
         #[derive(Clone, Debug)]
-        pub enum Op { $($twin($twin),)* $($columns($columns),)* $($several($several)),* }
+        pub enum Op { $($twin($twin),)* $($columns($columns),)* $($own($own)),* }
 
         impl Op {
             /// The operation's own description.
             pub fn describe(&self) -> &dyn Describe {
-                match self { $(Op::$twin(op) => op,)* $(Op::$columns(op) => op,)* $(Op::$several(op) => op),* }
+                match self { $(Op::$twin(op) => op,)* $(Op::$columns(op) => op,)* $(Op::$own(op) => op),* }
             }
 
             /// Name of the operation.
@@ -270,7 +270,7 @@ macro_rules! ops {
                 match self {
                     $(Op::$twin(_) => stringify!($twin),)*
                     $(Op::$columns(_) => stringify!($columns),)*
-                    $(Op::$several(_) => stringify!($several)),*
+                    $(Op::$own(_) => stringify!($own)),*
                 }
             }
 
@@ -279,22 +279,22 @@ macro_rules! ops {
                 match self {
                     $(Op::$twin(op) => memory.run(op, step),)*
                     $(Op::$columns(op) => memory.run(&Down(op), step),)*
-                    $(Op::$several(op) => op.run(memory, step)),*
+                    $(Op::$own(op) => op.run(memory, step)),*
                 }
             }
         }
 
         $(impl From<$twin> for Op { fn from(op: $twin) -> Op { Op::$twin(op) } })*
         $(impl From<$columns> for Op { fn from(op: $columns) -> Op { Op::$columns(op) } })*
-        $(impl From<$several> for Op { fn from(op: $several) -> Op { Op::$several(op) } })*
+        $(impl From<$own> for Op { fn from(op: $own) -> Op { Op::$own(op) } })*
     };
 }
 
 ops!(
     twins: MatMul, Activation, ActivationBackward, Dropout, Loss, LossTotal, ColumnSum, Optimizer;
     columnwise: ColumnStats, BatchNorm, BatchNormTrain, BatchNormReduce, BatchNormBackward, BatchNormGradient;
-    // Of all but the first the twins are those of their parts, one after the other.
-    of_several: Gather, MatMulMoments, BatchNormMerged, Forward, Backward, ForwardBlocks, BackwardBlocks;
+    // These say themselves how they run: all but the first as their parts, one after the other.
+    running: Gather, MatMulMoments, BatchNormMerged, Forward, Backward, ForwardBlocks, BackwardBlocks;
 );
 
 impl Op {

@@ -3,7 +3,7 @@ use std::ops::Range;
 use super::{
     Access, Describe, Dispatch, Operand, Space, Step, Tensor, Variant, elementwise, read, update, words,
 };
-use crate::cpu::{Memory, Real, Twin, part_of, parts, share_items};
+use crate::cpu::{LINE, Memory, Real, Twin, part_of, parts, share_items};
 
 /// How a gradient moves a parameter, in PyTorch's conventions; `g` includes L2.
 ///
@@ -20,11 +20,9 @@ pub enum Rule {
     Adam { beta1: f64, beta2: f64, eps: f64 },
 }
 
-/// An update of at least this many parameters is shared out over threads, as the products that wrote their gradients were.
+/// An update of at least this many parameters is shared out over threads, as the products that wrote their gradients
+/// were.
 const PARAMETERS_FOR_THREADS: usize = 1 << 12;
-
-/// Elements of a line of the cache.
-const LINE: usize = 16;
 
 /// One update of every parameter of every model.
 ///
@@ -56,15 +54,13 @@ impl Optimizer {
 
     /// Ranges of elements that are decayed alike, and how many elements of each stay with one thread.
     fn ranges(&self) -> impl Iterator<Item = (Range<usize>, usize)> {
-        let mut start = 0;
-        let mut range = move |size, group| {
-            start += size;
-            (start - size..start, group)
-        };
-        let matrices: usize = self.weights.iter().map(|weight| weight.rows * weight.ld()).sum();
-        let rest = [self.decayed - matrices, self.theta.cols - self.decayed].map(|size| (size, LINE));
         let weights = self.weights.iter().map(|weight| (weight.rows * weight.ld(), weight.ld()));
-        weights.chain(rest).map(move |(size, group)| range(size, group))
+        let named: usize = weights.clone().map(|(size, _)| size).sum();
+        let rest = [self.decayed - named, self.theta.cols - self.decayed].map(|size| (size, LINE));
+        weights.chain(rest).scan(0, |end, (size, group)| {
+            *end += size;
+            Some((*end - size..*end, group))
+        })
     }
 }
 
