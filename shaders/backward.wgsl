@@ -50,16 +50,15 @@ fn store_product(m: u32, r: u32, c: u32, sum: vec4f) {
 
 // dy weight in columns with all their rows.
 fn gradient_of_input(m: u32, col: u32, lane: u32) {
-    let shape = Shape(HEIGHT, LANES, SPLITS / HEIGHT);
+    let shape = shape_of(HEIGHT, LANES);
     for (var row = 0u; row < p.rows; row += 4u * HEIGHT) {
         let left = Factor(2u, false, row / 4u, HEIGHT, p.rows - 1u);
-        let sum = product(m, lane, shape, left, Factor(3u, true, col, LANES, p.weight.ld - 1u), 0u, p.depth);
-        if lane < HEIGHT * LANES {
-            let r = row + lane / LANES * 4u;
-            store_product(m, r, col + lane % LANES, sum.r0);
-            store_product(m, r + 1u, col + lane % LANES, sum.r1);
-            store_product(m, r + 2u, col + lane % LANES, sum.r2);
-            store_product(m, r + 3u, col + lane % LANES, sum.r3);
+        var sum = product(m, lane, shape, left, Factor(3u, true, col, LANES, p.weight.ld - 1u), p.depth);
+        if lane < shape.down * shape.across {
+            for (var i = 0u; i < 4u * WIDE * WIDE; i++) {
+                let r = row + row_of(shape, lane, i / WIDE);
+                store_product(m, r, col + column_of(shape, lane, i % WIDE), sum[i / WIDE][i % WIDE]);
+            }
         }
     }
     if NORM == 0u {

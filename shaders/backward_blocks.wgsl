@@ -1,6 +1,6 @@
 // A stage of the backward pass in a large minibatch. Some workgroups update a layer's weight and bias, or gamma and
-// beta, from the gradient of what it passed on and from x. Others, each with a block of rows and LANES vec4-columns,
-// take the gradient through the weight of the layer before, whose output x is, and leave it with its sums in that
+// beta, from the gradient of what it passed on and from x. Others, each with WIDE blocks of rows and LANES vec4-columns,
+// take the gradient through the weight of the layer before, whose output x is, and leave it with its sums in each
 // block. The gradient goes through a batch normalization where it is loaded, with the sums of all blocks.
 
 struct Params {
@@ -143,16 +143,15 @@ fn store_product(m: u32, r: u32, c: u32, end: u32, sum: vec4f) {
     scratch[at(p.dx, m, r, c)] = pad(dx, c, p.cols);
 }
 
-// dy weight, of some columns and a block of rows.
-fn gradient_of_input(m: u32, col: u32, block: u32, lane: u32) {
-    let first = block * p.block;
-    let end = min(first + p.block, p.rows);
-    let shape = Shape(HEIGHT, LANES, SPLITS / HEIGHT);
+// dy weight, of some columns and the blocks of rows from `first` on.
+fn gradient_of_input(m: u32, col: u32, first: u32, lane: u32) {
+    let end = min(first + WIDE * p.block, p.rows);
+    let shape = shape_of(HEIGHT, LANES);
     let piece = select(p.dy.ld, CACHE / 4u, NORM_X != 0u);
     for (var row = first; row < end; row += 4u * HEIGHT) {
         let left = Factor(2u, false, row / 4u, HEIGHT, p.rows - 1u);
         let right = Factor(3u, true, col, LANES, p.weight.ld - 1u);
-        var sum = Tile();
+        var sum: Tile;
         for (var c = 0u; c < p.dy.ld; c += piece) {
             let end_of_piece = min(c + piece, p.dy.ld);
             // A piece that is all of dy is merged once.
@@ -160,16 +159,18 @@ fn gradient_of_input(m: u32, col: u32, block: u32, lane: u32) {
                 merge_dy(m, lane, c, end_of_piece, row == 0u && col == 0u);
             }
             if p.cols > 0u {
-                let more = product(m, lane, shape, left, right, 4u * c, min(4u * end_of_piece, p.depth));
-                sum = plus(sum, more);
+                multiply(&sum, m, lane, shape, left, right, 4u * c, min(4u * end_of_piece, p.depth));
             }
         }
-        if lane < HEIGHT * LANES && p.cols > 0u {
-            let r = row + lane / LANES * 4u;
-            store_product(m, r, col + lane % LANES, end, sum.r0);
-            store_product(m, r + 1u, col + lane % LANES, end, sum.r1);
-            store_product(m, r + 2u, col + lane % LANES, end, sum.r2);
-            store_product(m, r + 3u, col + lane % LANES, end, sum.r3);
+        if p.cols == 0u {
+            continue;
+        }
+        add_slices(&sum, lane, shape);
+        if lane < shape.down * shape.across {
+            for (var i = 0u; i < 4u * WIDE * WIDE; i++) {
+                let r = row + row_of(shape, lane, i / WIDE);
+                store_product(m, r, col + column_of(shape, lane, i % WIDE), end, sum[i / WIDE][i % WIDE]);
+            }
         }
     }
     if NORM == 0u || p.cols == 0u {
@@ -177,10 +178,14 @@ fn gradient_of_input(m: u32, col: u32, block: u32, lane: u32) {
     }
     storageBarrier();
     let c = min(col + lane % LANES, p.dx.ld - 1u);
-    let sums = column_sums(statistics(p.z_stats, m, c), m, lane % LANES, lane / LANES, c, first, end);
-    if lane < LANES && col + lane < p.dx.ld {
-        scratch[at(p.sums, m, 2u * block, c)] = sums.dgamma;
-        scratch[at(p.sums, m, 2u * block + 1u, c)] = sums.dbeta;
+    let of_column = statistics(p.z_stats, m, c);
+    for (var start = first; start < end; start += p.block) {
+        let sums = column_sums(of_column, m, lane % LANES, lane / LANES, c, start, min(start + p.block, end));
+        if lane < LANES && col + lane < p.dx.ld {
+            let row = 2u * (start / p.block);
+            scratch[at(p.sums, m, row, c)] = sums.dgamma;
+            scratch[at(p.sums, m, row + 1u, c)] = sums.dbeta;
+        }
     }
 }
 
@@ -190,6 +195,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
         update_weight(group.z, group.x, lane);
     } else {
         let i = group.x - p.blocks;
-        gradient_of_input(group.z, i % p.across_input * LANES, i / p.across_input, lane);
+        gradient_of_input(group.z, i % p.across_input * LANES, i / p.across_input * WIDE * p.block, lane);
     }
 }

@@ -33,14 +33,13 @@ fn store_weight(m: u32, r: u32, c: u32, gradient: vec4f) {
 
 // A weight from dyᵀ x, by the block that begins with vec4-row `row` and vec4-column `col`.
 fn update_block(m: u32, row: u32, col: u32, lane: u32) {
-    let shape = Shape(BLOCK, BLOCK, LANES * SPLITS / (BLOCK * BLOCK));
+    let shape = shape_of(BLOCK, BLOCK);
     let left = Factor(0u, true, row, BLOCK, p.of_out.ld - 1u);
-    let sum = product(m, lane, shape, left, Factor(1u, true, col, BLOCK, p.x.ld - 1u), 0u, p.rows);
-    if lane < BLOCK * BLOCK {
-        let r = 4u * (row + lane / BLOCK);
-        store_weight(m, r, col + lane % BLOCK, sum.r0);
-        store_weight(m, r + 1u, col + lane % BLOCK, sum.r1);
-        store_weight(m, r + 2u, col + lane % BLOCK, sum.r2);
-        store_weight(m, r + 3u, col + lane % BLOCK, sum.r3);
+    var sum = product(m, lane, shape, left, Factor(1u, true, col, BLOCK, p.x.ld - 1u), p.rows);
+    if lane < shape.down * shape.across {
+        for (var i = 0u; i < 4u * WIDE * WIDE; i++) {
+            let r = 4u * row + row_of(shape, lane, i / WIDE);
+            store_weight(m, r, col + column_of(shape, lane, i % WIDE), sum[i / WIDE][i % WIDE]);
+        }
     }
 }

@@ -43,16 +43,14 @@ fn store(m: u32, r: u32, c: u32, sum: vec4f) {
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
     let m = group.z;
     let col = group.x * LANES;
-    let shape = Shape(HEIGHT, LANES, SPLITS / HEIGHT);
+    let shape = shape_of(HEIGHT, LANES);
     for (var row = 0u; row < p.rows; row += 4u * HEIGHT) {
         let left = Factor(0u, false, row / 4u, HEIGHT, p.rows - 1u);
-        let sum = product(m, lane, shape, left, Factor(1u, false, col, LANES, p.cols - 1u), 0u, p.features);
-        if lane < HEIGHT * LANES {
-            let r = row + lane / LANES * 4u;
-            store(m, r, col + lane % LANES, sum.r0);
-            store(m, r + 1u, col + lane % LANES, sum.r1);
-            store(m, r + 2u, col + lane % LANES, sum.r2);
-            store(m, r + 3u, col + lane % LANES, sum.r3);
+        var sum = product(m, lane, shape, left, Factor(1u, false, col, LANES, p.cols - 1u), p.features);
+        if lane < shape.down * shape.across {
+            for (var i = 0u; i < 4u * WIDE * WIDE; i++) {
+                store(m, row + row_of(shape, lane, i / WIDE), col + column_of(shape, lane, i % WIDE), sum[i / WIDE][i % WIDE]);
+            }
         }
     }
     if NORM == 0u {

@@ -1,6 +1,6 @@
-// A layer forward in a large minibatch, by workgroups that own LANES vec4-columns of a block of rows: x is normalized
+// A layer forward in a large minibatch, by workgroups that own LANES vec4-columns of WIDE blocks of rows: x is normalized
 // as it is loaded, from the statistics that the layer before left of its blocks, and dropped; the product with bias and
-// function is stored, and where batch normalization follows the statistics of its block.
+// function is stored, and where batch normalization follows the statistics of each block.
 
 struct Params {
     x: View, order: View, weight: View, bias: View, z: View, moments: View,
@@ -51,29 +51,28 @@ fn store(m: u32, r: u32, c: u32, end: u32, sum: vec4f) {
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
     let m = group.z;
     let col = group.x * LANES;
-    let first = group.y * p.block;
-    let end = min(first + p.block, p.rows);
+    let first = group.y * WIDE * p.block;
+    let end = min(first + WIDE * p.block, p.rows);
     let piece = select(p.x.ld, CACHE / 3u, NORM_X != 0u);
-    let shape = Shape(HEIGHT, LANES, SPLITS / HEIGHT);
+    let shape = shape_of(HEIGHT, LANES);
     for (var row = first; row < end; row += 4u * HEIGHT) {
         let left = Factor(0u, false, row / 4u, HEIGHT, p.rows - 1u);
         let right = Factor(1u, false, col, LANES, p.cols - 1u);
-        var sum = Tile();
+        var sum: Tile;
         for (var c = 0u; c < p.x.ld; c += piece) {
             let end_of_piece = min(c + piece, p.x.ld);
             // A piece that is all of x is merged once.
             if NORM_X != 0u && (row == first || piece < p.x.ld) {
                 merge_x(m, lane, c, end_of_piece, row == 0u && group.x == 0u);
             }
-            let more = product(m, lane, shape, left, right, 4u * c, min(4u * end_of_piece, p.features));
-            sum = plus(sum, more);
+            multiply(&sum, m, lane, shape, left, right, 4u * c, min(4u * end_of_piece, p.features));
         }
-        if lane < HEIGHT * LANES {
-            let r = row + lane / LANES * 4u;
-            store(m, r, col + lane % LANES, end, sum.r0);
-            store(m, r + 1u, col + lane % LANES, end, sum.r1);
-            store(m, r + 2u, col + lane % LANES, end, sum.r2);
-            store(m, r + 3u, col + lane % LANES, end, sum.r3);
+        add_slices(&sum, lane, shape);
+        if lane < shape.down * shape.across {
+            for (var i = 0u; i < 4u * WIDE * WIDE; i++) {
+                let r = row + row_of(shape, lane, i / WIDE);
+                store(m, r, col + column_of(shape, lane, i % WIDE), end, sum[i / WIDE][i % WIDE]);
+            }
         }
     }
     if NORM == 0u {
@@ -81,10 +80,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     }
     storageBarrier();
     let c = min(col + lane % LANES, p.z.ld - 1u);
-    let of_column = moments(m, lane % LANES, lane / LANES, c, first, end);
-    if lane < LANES && col + lane < p.z.ld {
-        scratch[at(p.moments, m, 3u * group.y, c)] = of_column.high;
-        scratch[at(p.moments, m, 3u * group.y + 1u, c)] = of_column.low;
-        scratch[at(p.moments, m, 3u * group.y + 2u, c)] = of_column.variance;
+    for (var start = first; start < end; start += p.block) {
+        let of_column = moments(m, lane % LANES, lane / LANES, c, start, min(start + p.block, end));
+        if lane < LANES && col + lane < p.z.ld {
+            let row = 3u * (start / p.block);
+            scratch[at(p.moments, m, row, c)] = of_column.high;
+            scratch[at(p.moments, m, row + 1u, c)] = of_column.low;
+            scratch[at(p.moments, m, row + 2u, c)] = of_column.variance;
+        }
     }
 }

@@ -1,23 +1,37 @@
 // Before the kernels that run a layer's whole share of a step. A workgroup's lanes form slices; each slice
-// has a part of a product's sum and holds it as one tile of out, four by four values to a lane. The slices
-// are added in order, so that a result does not depend on timing.
+// has a part of a product's sum and holds it as one tile of out, four by four or eight by eight values to a lane.
+// The slices are added in order, so that a result does not depend on timing. Loops over a lane's values have constants
+// for bounds, so that compilers unroll them and keep the values in registers.
 
 override GATHER: u32; // x is 0: an activation, 1: rows of the data set, 2: rows of it that are bytes
 override NORM: u32;   // batch normalization 0: none, 1: before the function, 2: after it
 override DROPOUT: u32; // 1 where there is
+override WIDE: u32;   // fours of rows and of columns of a lane, 1 or 2
 override HEIGHT: u32; // of a tile in vec4s, where a workgroup owns LANES vec4-columns
 override BLOCK: u32;  // of a tile in vec4s, both ways, where it owns a block of a weight
 override DEPTH: u32;  // of the sum, at a time
 override TILES: u32;  // vec4s of shared memory for both factors
 
-struct Tile { r0: vec4f, r1: vec4f, r2: vec4f, r3: vec4f }
+// [row][vec4 of columns], of which a lane has 4 * WIDE by WIDE.
+alias Tile = array<array<vec4f, 2>, 8>;
 
-fn plus(a: Tile, b: Tile) -> Tile {
-    return Tile(a.r0 + b.r0, a.r1 + b.r1, a.r2 + b.r2, a.r3 + b.r3);
+// Height and width of a slice's tile, in vec4s, its lanes along both, and how many slices there are.
+struct Shape { height: u32, width: u32, down: u32, across: u32, slices: u32 }
+
+fn shape_of(height: u32, width: u32) -> Shape {
+    let down = height / WIDE;
+    let across = width / WIDE;
+    return Shape(height, width, down, across, LANES * SPLITS / (down * across));
 }
 
-// Height and width of a slice, in vec4s, and how many there are.
-struct Shape { height: u32, width: u32, slices: u32 }
+// Row in the tile of a lane's values [r], and vec4-column of [r][w].
+fn row_of(shape: Shape, lane: u32, r: u32) -> u32 {
+    return 4u * (r / 4u * shape.down + lane / shape.across) + r % 4u;
+}
+
+fn column_of(shape: Shape, lane: u32, w: u32) -> u32 {
+    return w * shape.across + lane % shape.across;
+}
 
 // A factor: its number, whether its rows are the sum's index, where the tile begins in vec4s and how many it
 // takes, and the last vec4-column (of rows) or row (of columns) that exists.
@@ -48,40 +62,63 @@ fn stage(f: Factor, m: u32, k0: u32, end: u32, to: u32, lane: u32, lanes: u32) {
     }
 }
 
-// The lane's tile of the product, summed from `first`, a multiple of four, to before `end`; whole in the first slice.
-fn product(m: u32, lane: u32, shape: Shape, left: Factor, right: Factor, first: u32, end: u32) -> Tile {
-    let lanes = shape.height * shape.width;
+// Adds what the lane's slice has of the product, of the sum from `first`, a multiple of four, to before `end`.
+fn multiply(sum: ptr<function, Tile>, m: u32, lane: u32, shape: Shape, left: Factor, right: Factor, first: u32, end: u32) {
+    let lanes = shape.down * shape.across;
     let slice = lane / lanes;
     let mine = lane % lanes;
     let of_left = slice * DEPTH * (shape.height + shape.width);
     let of_right = of_left + DEPTH * shape.height;
     let span = (end - first + shape.slices * DEPTH - 1u) / (shape.slices * DEPTH) * DEPTH;
-    var sum = Tile();
     for (var k = 0u; k < span; k += DEPTH) {
         workgroupBarrier();
         stage(left, m, first + slice * span + k, end, of_left, mine, lanes);
         stage(right, m, first + slice * span + k, end, of_right, mine, lanes);
         workgroupBarrier();
         for (var j = 0u; j < DEPTH; j++) {
-            let x = tiles[of_left + j * shape.height + mine / shape.width];
-            let y = tiles[of_right + j * shape.width + mine % shape.width];
-            sum = Tile(sum.r0 + x.x * y, sum.r1 + x.y * y, sum.r2 + x.z * y, sum.r3 + x.w * y);
+            var y: array<vec4f, 2>;
+            for (var w = 0u; w < WIDE; w++) {
+                y[w] = tiles[of_right + j * shape.width + w * shape.across + mine % shape.across];
+            }
+            for (var t = 0u; t < WIDE; t++) {
+                let x = tiles[of_left + j * shape.height + t * shape.down + mine / shape.across];
+                for (var r = 0u; r < 4u; r++) {
+                    for (var w = 0u; w < WIDE; w++) {
+                        (*sum)[4u * t + r][w] += x[r] * y[w];
+                    }
+                }
+            }
         }
     }
-    for (var s = 1u; s < shape.slices; s++) {
-        workgroupBarrier();
-        if slice == s {
-            tiles[4u * mine] = sum.r0;
-            tiles[4u * mine + 1u] = sum.r1;
-            tiles[4u * mine + 2u] = sum.r2;
-            tiles[4u * mine + 3u] = sum.r3;
-        }
-        workgroupBarrier();
-        if slice == 0u {
-            let i = 4u * mine;
-            sum = plus(sum, Tile(tiles[i], tiles[i + 1u], tiles[i + 2u], tiles[i + 3u]));
+}
+
+// Adds all slices' tiles in the first slice's.
+fn add_slices(sum: ptr<function, Tile>, lane: u32, shape: Shape) {
+    let lanes = shape.down * shape.across;
+    let of_lane = lane % lanes * 4u * WIDE;
+    for (var slice = 1u; slice < shape.slices; slice++) {
+        for (var t = 0u; t < WIDE; t++) {
+            workgroupBarrier();
+            if lane / lanes == slice {
+                for (var i = 0u; i < 4u * WIDE; i++) {
+                    tiles[of_lane + i] = (*sum)[4u * t + i / WIDE][i % WIDE];
+                }
+            }
+            workgroupBarrier();
+            if lane < lanes {
+                for (var i = 0u; i < 4u * WIDE; i++) {
+                    (*sum)[4u * t + i / WIDE][i % WIDE] += tiles[of_lane + i];
+                }
+            }
         }
     }
+}
+
+// The lane's tile of a product, whole in the first slice.
+fn product(m: u32, lane: u32, shape: Shape, left: Factor, right: Factor, depth: u32) -> Tile {
+    var sum: Tile;
+    multiply(&sum, m, lane, shape, left, right, 0u, depth);
+    add_slices(&sum, lane, shape);
     return sum;
 }
 

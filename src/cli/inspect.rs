@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use minilote::data::{FeatureKind, Images, Schema, Table, is_idx};
 use minilote::model::{Layer, Model};
-use minilote::program::{Plan, Program, Stages};
+use minilote::program::{Plan, Program};
 use minilote::train::{Config, Predictor, Trainer, TrainingData, labels_beside};
 use minilote::{Error, Result, caps};
 use serde_json::{Value, json};
@@ -98,7 +98,7 @@ impl Inspect {
     fn training(&self, path: &Path, text: &mut String, json: &mut Value) -> Result<()> {
         let data = TrainingData::read(path, &self.config)?;
         // As a GPU runs it.
-        let plan = Trainer::plan(&data, &self.config)?.staged(Stages::Suited);
+        let plan = Trainer::plan(&data, &self.config)?.staged();
         *text += &format!("{}\n", report::data(&data));
         data.notes.iter().for_each(|note| *text += &format!("{note}\n"));
         *text += &format!(

@@ -18,7 +18,7 @@ use crate::cpu::Cpu;
 use crate::gpu::{Gpu, GpuDevice};
 use crate::model::Norm;
 use crate::ops::*;
-use crate::program::{Plan, Stages, bytes};
+use crate::program::{Plan, bytes};
 use crate::{Device, Error, Result};
 
 /// What a check came to.
@@ -180,7 +180,7 @@ async fn stages(gpu: &GpuDevice, quick: bool) -> Result<Vec<Check>> {
     for net in &nets {
         let exact = net.results(net.plan(), &Device::Twin).await?;
         for (gpu, worst) in devices.iter().zip(&mut worst) {
-            let plan = net.plan().staged(Stages::All);
+            let plan = net.plan().staged();
             *worst = worst.max(difference(&net.results(plan, &Device::Gpu(gpu.clone())).await?, &exact));
         }
     }

@@ -123,23 +123,24 @@ pub fn staged() -> Vec<Net> {
     // Inputs of more than a slice's depth, and of several blocks.
     let spec = Spec::mlp(Task::Classification, 301, &[20, 20], 3, Function::Relu, Norm::Before, 0.0);
     nets.push(Net { spec, models: 2, rows: 60, bytes: true, rule: Rule::Sgd, steps: 4 });
-    // By blocks of rows: the last one of a single row or not whole, or blocks of several tiles; and layers wider than
-    // shared memory has room for.
-    for (i, (rows, norm, hidden)) in [
-        (257, Norm::Before, &[9, 6, 70][..]),
-        (300, Norm::After, &[33, 5]),
-        (257, Norm::None, &[9]),
-        (257, Norm::Before, &[690, 5]),
-        (257, Norm::After, &[6, 9, 4]),
-        (2100, Norm::After, &[5, 690]),
-        (300, Norm::Before, &[130]),
+    // By blocks of rows: the last one of a single row or not whole, or blocks of several tiles; layers wider than
+    // shared memory has room for; and models enough for the largest tiles.
+    for (i, (rows, norm, models, hidden)) in [
+        (257, Norm::Before, 3, &[9, 6, 70][..]),
+        (300, Norm::After, 1, &[33, 5]),
+        (257, Norm::None, 3, &[9]),
+        (257, Norm::Before, 1, &[690, 5]),
+        (257, Norm::After, 3, &[6, 9, 4]),
+        (2100, Norm::After, 1, &[5, 690]),
+        (300, Norm::Before, 3, &[130]),
+        (300, Norm::Before, 26, &[70, 345]),
     ]
     .into_iter()
     .enumerate()
     {
         let net = Net::new(hidden, functions[(i + 1) % 3], norm, [0.3, 0.0][i % 2]);
         let rule = [adam, Rule::Sgd, momentum][i % 3];
-        nets.push(Net { models: [3, 1][i % 2], rows, bytes: i % 2 == 0, rule, steps: 3, ..net });
+        nets.push(Net { models, rows, bytes: i % 2 == 0, rule, steps: 3, ..net });
     }
     nets
 }

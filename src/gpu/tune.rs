@@ -13,7 +13,7 @@ use super::device::GpuDevice;
 use super::session::Gpu;
 use crate::model::Layer;
 use crate::ops::{Describe, MatMul, Op, Space, Step, Tensor, Tile, Variant};
-use crate::program::{Mode, Plan, Program, Stages};
+use crate::program::{Mode, Plan, Program};
 use crate::{Result, cache};
 
 /// Whether the forms of training steps and the tiles of products are measured before training.
@@ -86,7 +86,7 @@ impl GpuDevice {
         match self.variant {
             // Where stages are too much for the device, a dispatch for each part may not be.
             Variant::Gpu => {
-                let staged = plan.clone().staged(Stages::Suited);
+                let staged = plan.clone().staged();
                 let fits = staged.check(&self.limits(), self.variant, "").is_ok();
                 if fits { staged } else { plan.fused().in_blocks() }
             }
@@ -156,7 +156,7 @@ impl GpuDevice {
         known: &mut BTreeMap<String, String>,
         tuning: &mut Tuning,
     ) -> Result<Plan> {
-        let staged = plan.clone().staged(Stages::All);
+        let staged = plan.clone().staged();
         let plan = if self.variant == Variant::Gpu { plan.in_blocks() } else { plan };
         if staged.check(&self.limits(), self.variant, "").is_err() {
             return Ok(plan);

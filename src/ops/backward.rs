@@ -74,9 +74,9 @@ impl Backward {
         }
     }
 
-    /// Number of the weight's blocks, and how many lie side by side.
-    pub(super) fn blocks(&self) -> [usize; 2] {
-        let across = |cols: usize| cols.div_ceil(4 * BLOCK);
+    /// Number of the weight's blocks of a side of so many vec4s, and how many lie side by side.
+    pub(super) fn blocks(&self, side: usize) -> [usize; 2] {
+        let across = |cols: usize| cols.div_ceil(4 * side);
         self.weight.as_ref().map_or([0, 1], |weight| {
             let out = weight.product.out;
             [across(out.rows) * across(out.cols), across(out.cols)]
@@ -183,7 +183,7 @@ impl Describe for Backward {
             let bias = bias.as_ref().map_or(nothing, |bias| bias.out);
             of_weight = [product.a, x, order, product.out, bias];
         }
-        let [blocks, across] = self.blocks();
+        let [blocks, across] = self.blocks(BLOCK);
         let out = of_weight[3];
         let mut views = of_weight.to_vec();
         let (mut depth, mut dx, mut eps, mut form) = (0, nothing, 0.0, (0.0, code(None)));

@@ -1,7 +1,7 @@
 use super::activation::code;
 use super::dropout::numbers as of_dropout;
 use super::optimizer::rule_constants;
-use super::stage::{BLOCK, SIDE, cache, constants_of_blocks, rows_of_block};
+use super::stage::{Square, rows_of_block};
 use super::{
     Access, ActivationBackward, Backward, BatchNormGradient, BatchNormTrain, Describe, Dispatch, Dropout,
     Function, Op, Operand, Space, Step, Tensor, Variant, read, words, write,
@@ -241,13 +241,15 @@ impl Describe for BackwardBlocks {
         let (weight, input) = (self.stage.weight.as_ref(), self.stage.input.as_ref());
         let views = self.views();
         let theta = weight.map_or(Tensor { cols: 0, ..views.nothing }, |weight| weight.product.out);
-        let [blocks, across] = self.stage.blocks();
+        let products = weight.map(|weight| &weight.product).into_iter();
+        let tile = Square::of(products.chain(input.map(|input| &input.product)));
+        let [blocks, across] = self.stage.blocks(tile.side());
         let rows = weight.map_or(views.dx.rows, |weight| weight.product.a.rows);
         let block = rows_of_block(rows);
         let cols = input.map_or(0, |_| views.dx.cols);
-        let across_input = cols.div_ceil(4 * SIDE).max(1);
+        let across_input = tile.across(cols).max(1);
         // Without an input there is only what is merged.
-        let of_input = input.map_or(self.of_x.is_some().into(), |_| across_input * rows.div_ceil(block));
+        let of_input = input.map_or(self.of_x.is_some().into(), |_| across_input * tile.down(rows));
         let biased = weight.is_some_and(|weight| weight.bias.is_some());
         let depth = input.map_or(0, |input| input.product.a.cols);
         let sizes =
@@ -259,10 +261,11 @@ impl Describe for BackwardBlocks {
         numbers.push(self.of_input.as_ref().map_or(0, NormInBlocks::eps));
         numbers.extend(of_dropout(dropout));
         // Four terms of dy's columns; or those of a weight's block, and three of its columns of x.
-        let cache = cache(self.of_x.as_ref().map_or(0, |(_, norm)| norm.dy.cols), 4).max(7 * BLOCK);
+        let columns_of_dy = self.of_x.as_ref().map_or(0, |(_, norm)| norm.dy.cols);
+        let cache = tile.cache(columns_of_dy, 4).max(7 * tile.side());
         let gather = weight.and_then(|weight| weight.gather.as_ref());
         let (norm, form) = self.form();
-        let mut constants = constants_of_blocks(gather, dropout, norm, cache);
+        let mut constants = tile.constants(gather, dropout, norm, cache);
         constants.extend(form);
         constants.extend(rule_constants(optimizer.rule));
         Dispatch {
@@ -287,6 +290,3 @@ impl Describe for BackwardBlocks {
         weight.into_iter().chain(merged).chain(input).collect::<Vec<_>>().join("; ")
     }
 }
-
-/// The side of a weight's blocks is that of the other tiles, which the kernel counts on.
-const _: () = assert!(BLOCK == SIDE);

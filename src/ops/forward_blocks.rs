@@ -1,6 +1,6 @@
 use super::activation::code;
 use super::dropout::numbers;
-use super::stage::{SIDE, cache, constants_of_blocks, forward_bindings, rows_of_block, x_and_order};
+use super::stage::{Square, forward_bindings, rows_of_block, x_and_order};
 use super::{
     Access, BatchNormTrain, Describe, Dispatch, Dropout, Gather, MatMul, Op, Operand, Space, Step, Tensor,
     Variant, read, words, write,
@@ -93,8 +93,9 @@ impl Describe for ForwardBlocks {
         let norm_of_x = of_x.map_or(0.0, |function| if function.is_some() { 1.0 } else { 2.0 });
         let norm = f64::from(self.moments.is_some());
         // High, scale and shift; of one column where there is no normalization.
-        let cache = cache(if self.norm.is_some() { a.cols } else { 1 }, 3);
-        let mut constants = constants_of_blocks(self.gather.as_ref(), None, norm, cache);
+        let tile = Square::of([&self.product]);
+        let cache = tile.cache(if self.norm.is_some() { a.cols } else { 1 }, 3);
+        let mut constants = tile.constants(self.gather.as_ref(), None, norm, cache);
         constants.extend([
             ("NORM_X", norm_of_x),
             ("NORM_OUT", 0.0),
@@ -107,7 +108,7 @@ impl Describe for ForwardBlocks {
             entry: "main",
             constants,
             params: words(&views, &numbers),
-            workgroups: [(z.ld() / 4).div_ceil(SIDE) as u32, z.rows.div_ceil(block) as u32, z.models as u32],
+            workgroups: [tile.across(z.cols) as u32, tile.down(z.rows) as u32, z.models as u32],
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the kernels of a layer's whole share of a step have in common; see `shaders/stage.wgsl`.
 
-use super::{Access, Dropout, Gather, Space, Tensor};
+use super::{Access, Dropout, Gather, MatMul, Space, Tensor, Tile};
 
 /// Invocations of a workgroup: WebGPU's default limit.
 const INVOCATIONS: usize = 256;
@@ -29,7 +29,12 @@ pub(super) fn constants(
     let tiles = (slices * DEPTH * (height + LANES)).max(of_block * DEPTH * 2 * BLOCK).max(4 * BLOCK * BLOCK);
     let mut constants = given(gather, dropout, norm);
     constants.extend(sizes([("HEIGHT", height), ("DEPTH", DEPTH), ("TILES", tiles)]));
-    constants.extend(sizes([("LANES", LANES), ("SPLITS", INVOCATIONS / LANES)]));
+    constants.extend(sizes([
+        ("LANES", LANES),
+        ("SPLITS", INVOCATIONS / LANES),
+        ("BLOCK", BLOCK),
+        ("WIDE", 1),
+    ]));
     constants
 }
 
@@ -40,48 +45,84 @@ pub(super) fn sources(gather: Option<&Gather>) -> [Space; 3] {
     [Space::Order, gather.inputs.space, affine]
 }
 
-/// Of the kernels for large minibatches, in vec4s: columns and rows of a workgroup's tile.
-pub(super) const SIDE: usize = 8;
+/// Invocations along the rows and along the columns of a tile of the kernels for large minibatches.
+const ALONG: usize = 8;
+
+/// The square tiles of a kernel for large minibatches, as large as suits what it multiplies.
+#[derive(Clone, Copy)]
+pub(super) struct Square {
+    /// Fours of rows and of columns to an invocation: two, as the largest tile of a product by itself has, where such
+    /// tiles fill a GPU.
+    pub wide: usize,
+}
+
+impl Square {
+    /// Of a kernel with these products.
+    pub fn of<'a>(products: impl IntoIterator<Item = &'a MatMul>) -> Square {
+        Square { wide: if Tile::fill(products) { 2 } else { 1 } }
+    }
+
+    /// Of a tile, in vec4s.
+    pub fn side(self) -> usize {
+        ALONG * self.wide
+    }
+
+    /// Workgroups for the rows of a minibatch, each with whole tiles.
+    pub fn down(self, rows: usize) -> usize {
+        rows.div_ceil(self.wide * rows_of_block(rows))
+    }
+
+    /// Workgroups for so many columns.
+    pub fn across(self, columns: usize) -> usize {
+        columns.div_ceil(4 * self.side())
+    }
+
+    /// vec4s of shared memory of all slices' tiles of both factors, staged so deep.
+    fn tiles(self, depth: usize) -> usize {
+        INVOCATIONS / (ALONG * ALONG) * depth * 2 * self.side()
+    }
+
+    /// vec4s for what takes so many columns through batch normalization, `each` for a vec4-column: those of all columns, or
+    /// of a piece of them that there is room for, beside a sum's tiles and what is merged.
+    pub fn cache(self, columns: usize, each: usize) -> usize {
+        let room = SHARED - self.tiles(DEPTH) - INVOCATIONS;
+        each * columns.div_ceil(4).min(room / each)
+    }
+
+    /// Constants of `shaders/stage.wgsl` and `shaders/columns.wgsl`, with so many vec4s of shared memory for batch
+    /// normalization.
+    pub fn constants(
+        self,
+        gather: Option<&Gather>,
+        dropout: Option<&Dropout>,
+        norm: f64,
+        cache: usize,
+    ) -> Vec<(&'static str, f64)> {
+        // As deep as there is room for.
+        let fits = self.tiles(2 * DEPTH) + INVOCATIONS + cache <= SHARED;
+        let depth = if fits { 2 * DEPTH } else { DEPTH };
+        // A slice hands over four rows of all its invocations at a time.
+        let tiles = self.tiles(depth).max(4 * self.wide * ALONG * ALONG);
+        let side = self.side();
+        let mut constants = given(gather, dropout, norm);
+        constants.extend(sizes([("HEIGHT", side), ("DEPTH", depth), ("TILES", tiles)]));
+        constants.extend(sizes([("LANES", side), ("SPLITS", INVOCATIONS / side), ("CACHE", cache)]));
+        constants.extend(sizes([("BLOCK", side), ("WIDE", self.wide)]));
+        constants
+    }
+}
 
 /// Blocks of rows at the most: every workgroup merges the statistics of all.
 const BLOCKS: usize = 64;
 
-/// Rows of a block of a large minibatch: whole tiles.
+/// Rows of a block of a large minibatch: whole tiles of the smaller kind.
 pub(super) fn rows_of_block(rows: usize) -> usize {
-    let tile = 4 * SIDE;
+    let tile = 4 * ALONG;
     rows.div_ceil(tile).div_ceil(BLOCKS) * tile
 }
 
 /// vec4s of shared memory that WebGPU promises.
 const SHARED: usize = 1024;
-
-/// vec4s for what takes so many columns of a large minibatch through batch normalization, `each` for a vec4-column: those
-/// of all columns, or of a piece of them that there is room for, beside a sum's tiles and what is merged.
-pub(super) fn cache(columns: usize, each: usize) -> usize {
-    let room = SHARED - 2 * INVOCATIONS;
-    each * columns.div_ceil(4).min(room / each)
-}
-
-/// Constants of `shaders/stage.wgsl` and `shaders/columns.wgsl` for large minibatches, with so many vec4s of shared memory
-/// for batch normalization.
-pub(super) fn constants_of_blocks(
-    gather: Option<&Gather>,
-    dropout: Option<&Dropout>,
-    norm: f64,
-    cache: usize,
-) -> Vec<(&'static str, f64)> {
-    let tiles = |depth| INVOCATIONS / (SIDE * SIDE) * depth * 2 * SIDE;
-    // As deep as there is room for.
-    let depth = if tiles(2 * DEPTH) + INVOCATIONS + cache <= SHARED { 2 * DEPTH } else { DEPTH };
-    let mut constants = given(gather, dropout, norm);
-    constants.extend(sizes([
-        ("HEIGHT", SIDE),
-        ("DEPTH", depth),
-        ("TILES", tiles(depth).max(4 * SIDE * SIDE)),
-    ]));
-    constants.extend(sizes([("LANES", SIDE), ("SPLITS", INVOCATIONS / SIDE), ("CACHE", cache)]));
-    constants
-}
 
 fn sizes<const N: usize>(sizes: [(&'static str, usize); N]) -> [(&'static str, f64); N] {
     sizes.map(|(name, size)| (name, size as f64))
@@ -91,7 +132,7 @@ fn sizes<const N: usize>(sizes: [(&'static str, usize); N]) -> [(&'static str, f
 fn given(gather: Option<&Gather>, dropout: Option<&Dropout>, norm: f64) -> Vec<(&'static str, f64)> {
     let gathers = gather.map_or(0.0, |gather| if gather.inputs.space == Space::Bytes { 2.0 } else { 1.0 });
     let dropout = f64::from(dropout.is_some());
-    vec![("GATHER", gathers), ("NORM", norm), ("DROPOUT", dropout), ("BLOCK", BLOCK as f64)]
+    vec![("GATHER", gathers), ("NORM", norm), ("DROPOUT", dropout)]
 }
 
 /// What the kernels of a layer forward bind.

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use super::Variant;
+use super::{MatMul, Variant};
 
 /// How the kernels of [`super::MatMul`] share out a product: which of them runs, and its constants. All
 /// give the same to rounding, and each the same bits every time.
@@ -81,10 +81,7 @@ impl Tile {
 
     /// The tile for a product of `models` outputs of these rows and columns, where none was measured.
     pub fn suited(variant: Variant, models: usize, [rows, depth, cols]: [usize; 3]) -> Tile {
-        let workgroups = |tile: Tile| {
-            let [block_rows, block_cols] = tile.block();
-            models * rows.div_ceil(block_rows) * cols.div_ceil(block_cols)
-        };
+        let workgroups = |tile: Tile| tile.workgroups(models, [rows, depth, cols]);
         match variant {
             Variant::Software => direct(cols.div_ceil(16).next_power_of_two().min(8)),
             Variant::Gpu if workgroups(LARGE) >= MANY => LARGE,
@@ -93,9 +90,16 @@ impl Tile {
         }
     }
 
-    /// Whether a product has enough of the largest tiles for all of a GPU.
-    pub fn fills(models: usize, sizes: [usize; 3]) -> bool {
-        Tile::suited(Variant::Gpu, models, sizes) == LARGE
+    /// Workgroups of a product.
+    fn workgroups(self, models: usize, [rows, _, cols]: [usize; 3]) -> usize {
+        let [block_rows, block_cols] = self.block();
+        models * rows.div_ceil(block_rows) * cols.div_ceil(block_cols)
+    }
+
+    /// Whether products that run side by side have enough of the largest tiles for all of a GPU.
+    pub fn fill<'a>(products: impl IntoIterator<Item = &'a MatMul>) -> bool {
+        let workgroups = |product: &MatMul| LARGE.workgroups(product.out.models, product.sizes());
+        products.into_iter().map(workgroups).sum::<usize>() >= MANY
     }
 
     /// Rows and columns of the output to a workgroup.

@@ -1,4 +1,4 @@
-//! Large minibatches on GPUs whose products keep their own tiles: they leave the statistics of their blocks of rows, so
+//! Large minibatches on GPUs that are not put into stages: products leave the statistics of their blocks of rows, so
 //! that no dispatch goes over whole columns before they are normalized.
 
 use super::{Mode, Program, ROWS_IN_STAGES};

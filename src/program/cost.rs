@@ -45,7 +45,7 @@ mod tests {
     use crate::model::{Norm, Spec};
     use crate::ops::{Function, Rule};
     use crate::peak::Peak;
-    use crate::program::{DataShape, Mode, Stages};
+    use crate::program::{DataShape, Mode};
 
     const ROWS: usize = 8;
 
@@ -107,8 +107,7 @@ mod tests {
     #[test]
     fn rewritten_steps_compute_the_same_and_move_less() {
         let plan = plan(Rule::Sgd, 1);
-        let costs = [plan.clone(), plan.clone().fused(), plan.staged(Stages::All)]
-            .map(|plan| plan.programs[0].cost());
+        let costs = [plan.clone(), plan.clone().fused(), plan.staged()].map(|plan| plan.programs[0].cost());
         let flops = costs.map(|cost| cost.flops);
         let bytes = costs.map(|cost| cost.bytes_read + cost.bytes_written);
         // Fused batch normalization takes relu's slope twice.

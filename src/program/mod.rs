@@ -19,7 +19,7 @@ use crate::ops::{Access, Op, Rule, Space, Tensor};
 pub(crate) use fit::available_memory;
 pub use fit::{Limits, bytes};
 pub use layout::Layout;
-pub use stages::{ROWS_IN_STAGES, Stages};
+pub use stages::ROWS_IN_STAGES;
 
 /// What a program is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,7 +81,7 @@ pub enum Form {
     /// See [`Plan::fused`].
     Fused,
     /// See [`Plan::staged`].
-    Staged(Stages),
+    Staged,
 }
 
 /// All that a session will run and hold: compiled, counted and checked before anything is
@@ -157,7 +157,7 @@ impl Plan {
         match self.form {
             Form::Plain => plan,
             Form::Fused => plan.fused(),
-            Form::Staged(which) => plan.staged(which),
+            Form::Staged => plan.staged(),
         }
     }
 
@@ -168,9 +168,8 @@ impl Plan {
 
     /// The fused plan with training in as few dispatches as a GPU can, and that which is not in stages as
     /// [`Plan::in_blocks`] has it.
-    pub fn staged(self, which: Stages) -> Plan {
-        let stage = |program| blocks::in_blocks(stages::stage(program, which));
-        self.fused().rewritten(Form::Staged(which), stage)
+    pub fn staged(self) -> Plan {
+        self.fused().rewritten(Form::Staged, |program| blocks::in_blocks(stages::stage(program)))
     }
 
     /// A fused plan with training of more than [`ROWS_IN_STAGES`] rows by statistics of blocks of rows, as suits GPUs.

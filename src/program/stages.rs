@@ -16,34 +16,21 @@ use crate::ops::*;
 /// one stage; of larger minibatches they own blocks of rows, as a large GPU would be left short of workgroups.
 pub const ROWS_IN_STAGES: usize = 256;
 
-/// Elements that all scratch may take: WebGPU's smallest limit of a binding is 128 MiB.
-pub(super) const ELEMENTS: usize = 1 << 25;
+/// Elements that all scratch may take, which is bound as one: 4 GiB. A device may bind less, see
+/// [`crate::gpu::GpuDevice::rewrite`].
+pub(super) const ELEMENTS: usize = 1 << 30;
 
 /// Elements between tensors, which nothing reads or writes.
 pub(super) const GAP: usize = 16;
 
-/// Which training programs are put into stages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stages {
-    /// All but those of large minibatches whose products fill a GPU with the largest tiles, which a stage has not.
-    Suited,
-    /// All.
-    All,
-}
-
 /// A training program in stages, those of more than [`ROWS_IN_STAGES`] rows by blocks of them; it stays as it was if its
 /// operations are in an order that no stage has, if in large minibatches its layers differ in how they are normalized, or
 /// if all scratch is too much.
-pub fn stage(program: Program, which: Stages) -> Program {
-    let fills = |op: &Op| match op {
-        Op::MatMul(product) => Tile::fills(product.out.models, product.sizes()),
-        _ => false,
-    };
-    let large = program.rows > ROWS_IN_STAGES;
-    let suits = which == Stages::All || !large || !program.ops.iter().any(fills);
-    if program.mode != Mode::Train || !suits {
+pub fn stage(program: Program) -> Program {
+    if program.mode != Mode::Train {
         return program;
     }
+    let large = program.rows > ROWS_IN_STAGES;
     let whole = if large { fuse::whole_columns(program.clone()) } else { program.clone() };
     let staged =
         |ops: &[Op], end| stages(ops).and_then(|ops| if large { in_blocks(ops, end) } else { Some(ops) });

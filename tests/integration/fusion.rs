@@ -5,7 +5,7 @@ use minilote::doctor::{FEATURES, Net, difference, staged};
 use minilote::gpu::{Autotune, Gpu};
 use minilote::model::{Layer, Norm, Spec};
 use minilote::ops::{Function, Rule, Space, Step, Variant};
-use minilote::program::{DataShape, Mode, Plan, Program, ROWS_IN_STAGES, Stages};
+use minilote::program::{DataShape, Mode, Plan, Program, ROWS_IN_STAGES};
 use pollster::block_on;
 
 use crate::devices;
@@ -38,16 +38,23 @@ fn fused_and_unfused_programs_agree() {
     }
 }
 
+/// Whether a stage has eight by eight values to an invocation.
+fn has_large_tiles(program: &Program) -> bool {
+    program.ops.iter().any(|op| op.describe().dispatch(Variant::Gpu).constants.contains(&("WIDE", 2.0)))
+}
+
 fn devices_with(tolerance: f64) -> Vec<(String, Device, f64)> {
     devices().into_iter().map(|(name, device)| (name, device, tolerance)).collect()
 }
 
 #[test]
 fn staged_and_unfused_programs_agree() {
+    let any_large = |net: &Net| net.plan().staged().programs.iter().any(has_large_tiles);
+    assert!(staged().iter().any(any_large));
     for (i, net) in staged().iter().enumerate() {
         let name = || format!("net {i}, {} rows, {:?}, {:?}", net.rows, net.spec.layers, net.rule);
         let exact = results(net, net.plan(), &Device::Twin);
-        let plan = net.plan().staged(Stages::All);
+        let plan = net.plan().staged();
         let forward = if net.rows > ROWS_IN_STAGES { "ForwardBlocks" } else { "Forward" };
         assert!(net.train(&plan).contains(&forward), "{}", name());
         let off = difference(&results(net, plan.clone(), &Device::Twin), &exact);
@@ -80,7 +87,7 @@ fn what_no_stage_has_stays_as_it_was() {
         for rows in [12, 300, 1030].into_iter().filter(|rows| *rows >= from) {
             let net = Net { rows, spec: spec.clone(), ..Net::new(&[], Function::Relu, Norm::None, 0.0) };
             let exact = results(&net, net.plan(), &Device::Twin);
-            let plan = net.plan().staged(Stages::All);
+            let plan = net.plan().staged();
             assert!(!plan.programs.iter().any(Program::joint), "{rows} rows, {hidden:?}");
             assert_eq!(net.train(&plan.clone().fused()), net.train(&plan), "{rows} rows, {hidden:?}");
             for device in [Device::Twin].into_iter().chain(crate::gpu().map(Device::Gpu)) {
@@ -94,16 +101,20 @@ fn what_no_stage_has_stays_as_it_was() {
 /// Batch normalization of any width goes into stages, within the shared memory that WebGPU promises.
 #[test]
 fn stages_of_any_width_fit_shared_memory() {
-    for width in [4, 340, 512, 516, 680, 684, 1100] {
+    let widths: [usize; 7] = [4, 340, 512, 516, 680, 684, 1100];
+    for (width, large) in widths.into_iter().flat_map(|width| [(width, false), (width, true)]) {
+        // With enough models a layer of 300 rows has the largest tiles.
+        let models = if large { 256usize.div_ceil(5 * width.div_ceil(64)) } else { 1 };
         let spec = Net::new(&[width, 9], Function::Relu, Norm::Before, 0.0).spec;
         let data = DataShape { examples: 300, features: 7, bytes: false, places: 300 };
         let requests = [(Mode::Train, 44), (Mode::Train, 300)];
-        let plan = Plan::new(&spec, 1, data, Rule::Sgd, &requests.into(), 1).staged(Stages::Suited);
+        let plan = Plan::new(&spec, models, data, Rule::Sgd, &requests.into(), 1).staged();
         for (program, first) in plan.programs.iter().zip(["Forward", "ForwardBlocks"]) {
             assert_eq!(program.ops[0].name(), first);
+            assert_eq!(has_large_tiles(program), large && program.rows == 300, "{models} of {width} columns");
             for op in &program.ops {
                 let shared = op.describe().dispatch(Variant::Gpu).shared();
-                assert!(shared <= 16 << 10, "{width} columns, {}: {shared} bytes", op.name());
+                assert!(shared <= 16 << 10, "{models} of {width} columns, {}: {shared} bytes", op.name());
             }
         }
     }
@@ -144,7 +155,7 @@ fn programs_by_blocks_of_rows_and_unfused_ones_agree() {
 fn stages_keep_to_their_tensors() {
     let Some(gpu) = crate::gpu() else { return };
     for net in staged() {
-        let mut plan = net.plan().staged(Stages::All);
+        let mut plan = net.plan().staged();
         // A session reads back what is no larger than the log.
         let log = plan.spaces[&Space::Log].max(plan.spaces[&Space::Joint]);
         plan.spaces.insert(Space::Log, log);
@@ -200,7 +211,7 @@ fn reference_nets_have_these_dispatches() {
          MatMul ColumnSum MatMul Dropout BatchNormGradient ActivationBackward MatMul ColumnSum Optimizer";
     assert_eq!(fused(Norm::After, 0.2), with_dropout);
     // 2 L + 2 for L layers, with batch normalization and without, with dropout and without.
-    for hidden in [&[][..], &[9], &[9, 6], &[9, 6, 9]] {
+    for hidden in [&[][..], &[9], &[9, 6], &[9, 6, 9], &[1024, 1024]] {
         for (norm, dropout) in
             [Norm::None, Norm::Before, Norm::After].into_iter().flat_map(|n| [(n, 0.0), (n, 0.2)])
         {
@@ -211,7 +222,7 @@ fn reference_nets_have_these_dispatches() {
                 let layers = hidden.len() + 1;
                 let stages = if layers == 1 { 1 } else { layers + 1 };
                 let expected = [vec![forward; layers], vec!["LossTotal"], vec![backward; stages]].concat();
-                assert_eq!(net.train(&net.plan().staged(Stages::Suited)), expected);
+                assert_eq!(net.train(&net.plan().staged()), expected);
             }
         }
     }

@@ -6,7 +6,7 @@ use minilote::data::Inputs;
 use minilote::doctor::Net;
 use minilote::model::{Init, Norm, initialize};
 use minilote::ops::{Function, Rule, Space, Step};
-use minilote::program::{DataShape, Mode, Plan, Stages};
+use minilote::program::{DataShape, Mode, Plan};
 use minilote::{Device, Engine};
 use ndarray::Array2;
 use pollster::block_on;
@@ -87,7 +87,7 @@ fn a_model_is_held_from_the_step_on() {
         Rule::Momentum { momentum: 0.9, nesterov: true },
         Rule::Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8 },
     ];
-    let forms: [fn(Plan) -> Plan; 3] = [|plan| plan, Plan::fused, |plan| plan.staged(Stages::All)];
+    let forms: [fn(Plan) -> Plan; 3] = [|plan| plan, Plan::fused, |plan| plan.staged()];
     let norms = [Norm::None, Norm::Before, Norm::After];
     let mut random = ChaCha8Rng::seed_from_u64(3);
     for (name, device) in &devices() {

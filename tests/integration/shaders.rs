@@ -7,7 +7,7 @@ use minilote::Task;
 use minilote::gpu::shaders::{SHADERS, merges, source};
 use minilote::model::{Norm, Spec};
 use minilote::ops::*;
-use minilote::program::{DataShape, Mode, Plan, Stages};
+use minilote::program::{DataShape, Mode, Plan};
 use naga::ShaderStage::Compute;
 use naga::back::pipeline_constants::process_overrides;
 use naga::back::{hlsl, msl, spv};
@@ -84,17 +84,18 @@ fn samples() -> Vec<Op> {
 /// The operations of staged training steps.
 fn stages() -> Vec<Op> {
     let mut ops = vec![];
-    for (norm, bytes, dropout, rows) in [
-        (Norm::None, true, 0.5, 8),
-        (Norm::Before, true, 0.0, 8),
-        (Norm::After, false, 0.5, 8),
-        (Norm::Before, true, 0.5, 300),
-        (Norm::After, false, 0.0, 300),
+    for (norm, bytes, dropout, rows, models) in [
+        (Norm::None, true, 0.5, 8, 2),
+        (Norm::Before, true, 0.0, 8, 2),
+        (Norm::After, false, 0.5, 8, 2),
+        (Norm::Before, true, 0.5, 300, 2),
+        (Norm::After, false, 0.0, 300, 2),
+        // Enough of them for the largest tiles.
+        (Norm::Before, false, 0.0, 300, 60),
     ] {
         let spec = Spec::mlp(Task::Classification, 6, &[5, 4], 3, Function::Tanh, norm, dropout);
         let data = DataShape { examples: 300, features: 6, bytes, places: 300 };
-        let plan = Plan::new(&spec, 2, data, Rule::Sgd, &BTreeSet::from([(Mode::Train, rows)]), 1)
-            .staged(Stages::All);
+        let plan = Plan::new(&spec, models, data, Rule::Sgd, &[(Mode::Train, rows)].into(), 1).staged();
         ops.extend(plan.programs.into_iter().flat_map(|program| program.ops));
     }
     ops
