@@ -5,24 +5,6 @@
 override ACROSS: u32;
 override DOWN: u32;
 
-struct Params { a: View, b: View, extra: View, out: View, rows: u32, depth: u32, cols: u32 }
-
-@group(1) @binding(0) var<uniform> p: Params;
-@group(1) @binding(1) var<storage, read> a: array<vec4f>;
-@group(1) @binding(2) var<storage, read> b: array<vec4f>;
-@group(1) @binding(3) var<storage, read_write> out: array<vec4f>;
-@group(1) @binding(4) var<storage, read> extra: array<vec4f>;
-
-override EPILOGUE: u32; // 0: f(sum), 1: f(sum + extra), extra a bias, 2: sum * f'(extra), extra an activation
-
-fn finish(sum: vec4f, m: u32, r: u32, c: u32) -> vec4f {
-    switch EPILOGUE {
-        case 1u { return pad(value(sum + extra[at(p.extra, m, 0u, c)]), c, p.cols); }
-        case 2u { return pad(sum * slope(extra[at(p.extra, m, r, c)]), c, p.cols); }
-        default { return pad(value(sum), c, p.cols); }
-    }
-}
-
 // [row][vec4 of columns]
 alias Tile = array<array<vec4f, 4>, 8>;
 

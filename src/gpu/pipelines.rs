@@ -169,7 +169,7 @@ pub fn module(gpu: &GpuDevice, stem: &'static str) -> wgpu::ShaderModule {
     if let Some((_, source)) = gpu.replaced.iter().find(|(replaced, _)| *replaced == stem) {
         return gpu.device.create_shader_module(descriptor(source.to_string()));
     }
-    let descriptor = descriptor(shaders::source(stem, gpu.subgroup > 1));
+    let descriptor = descriptor(shaders::source(stem, gpu.subgroup));
     // SAFETY: the kernels' indices stay inside their operands for every shape a program can have
     // (tests/integration/kernels.rs and fusion.rs surround operands with NaNs and look at what was read and
     // written; limits.wgsl asks for the lengths), their loops end, and they divide by sizes that are

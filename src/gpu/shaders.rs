@@ -11,6 +11,9 @@ const FORWARD_STAGE: &str = include_str!("../../shaders/forward_stage.wgsl");
 const FUNCTION: &str = include_str!("../../shaders/function.wgsl");
 const NO_SUBGROUPS: &str = include_str!("../../shaders/no_subgroups.wgsl");
 const SUBGROUPS: &str = include_str!("../../shaders/subgroups.wgsl");
+const LANES: &str = include_str!("../../shaders/lanes.wgsl");
+const NO_LANES: &str = include_str!("../../shaders/no_lanes.wgsl");
+const PRODUCT: &str = include_str!("../../shaders/product.wgsl");
 const MASK: &str = include_str!("../../shaders/mask.wgsl");
 const MOMENTS: &str = include_str!("../../shaders/moments.wgsl");
 const STAGE: &str = include_str!("../../shaders/stage.wgsl");
@@ -40,22 +43,26 @@ shaders! {
     "gather": ;
     "limits": ;
     "loss": COLUMNS;
-    "matmul": FUNCTION;
-    "matmul_direct": FUNCTION;
+    "matmul": FUNCTION PRODUCT;
+    "matmul_direct": FUNCTION PRODUCT;
+    "matmul_lanes": FUNCTION PRODUCT;
     "optimizer": UPDATE;
 }
 
-/// The whole source of a kernel, for a device with or without subgroups.
+/// The whole source of a kernel, for a device whose subgroups have at least so many invocations; 1 where there are none.
 ///
 /// Panics if there is none of that stem.
-pub fn source(stem: &str, subgroups: bool) -> String {
-    let merging = match (merges(stem), subgroups) {
-        (true, true) => SUBGROUPS,
-        (true, false) => NO_SUBGROUPS,
-        (false, _) => "",
+pub fn source(stem: &str, subgroup: u32) -> String {
+    let behind = match (merges(stem), stem) {
+        (true, _) => [NO_SUBGROUPS, SUBGROUPS][usize::from(subgroup > 1)],
+        (false, "matmul_lanes") => [NO_LANES, LANES][usize::from(subgroup >= VECTOR)],
+        _ => "",
     };
-    parts(stem).concat() + merging
+    parts(stem).concat() + behind
 }
+
+/// Invocations of a workgroup that `matmul_lanes.wgsl` takes for one subgroup.
+pub const VECTOR: u32 = 8;
 
 /// Whether a kernel merges sums, and so has the constant `SUBGROUP`.
 pub fn merges(stem: &str) -> bool {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::device::GpuDevice;
 use super::session::Gpu;
+use super::shaders::VECTOR;
 use crate::model::Layer;
 use crate::ops::{Describe, MatMul, Op, Space, Step, Tensor, Tile, Variant};
 use crate::program::{Mode, Plan, Program};
@@ -69,6 +70,11 @@ fn products(plan: &Plan) -> impl Iterator<Item = &MatMul> {
     ops.filter_map(|op| if let Op::MatMul(product) = op { Some(product) } else { None })
 }
 
+fn products_mut(plan: &mut Plan) -> impl Iterator<Item = &mut MatMul> {
+    let ops = plan.programs.iter_mut().flat_map(|program| &mut program.ops);
+    ops.filter_map(|op| if let Op::MatMul(product) = op { Some(product) } else { None })
+}
+
 /// What the file holds; of a damaged one nothing, and a note.
 fn recall(file: &Path, notes: &mut Vec<String>) -> Remembered {
     let parse = |text: Vec<u8>| serde_json::from_slice(&text).map_err(io::Error::from);
@@ -91,7 +97,14 @@ impl GpuDevice {
                 if fits { staged } else { plan.fused().in_blocks() }
             }
             // Its barriers are slow, and launches are not.
-            Variant::Software => plan.fused(),
+            Variant::Software => {
+                let mut plan = plan.fused();
+                let products = products_mut(&mut plan).filter(|_| self.subgroup >= VECTOR);
+                products.for_each(|product| {
+                    product.tile = Some(Tile::suited_to_lanes(product.out.models, product.sizes()));
+                });
+                plan
+            }
         }
     }
 
@@ -138,12 +151,10 @@ impl GpuDevice {
             let fastest = self.fastest(plan, &new, autotune.rounds()).await?;
             known.extend(new.into_keys().zip(fastest.iter().map(Tile::to_string)));
         }
-        for op in plan.programs.iter_mut().flat_map(|program| &mut program.ops) {
-            if let Op::MatMul(product) = op {
-                let class = class(product);
-                product.tile = self.tile(known.get(&class)).filter(|&tile| self.takes(product, tile));
-                tuning.choices.extend(product.tile.map(|tile| (class, tile.to_string())));
-            }
+        for product in products_mut(plan) {
+            let class = class(product);
+            product.tile = self.tile(known.get(&class)).filter(|&tile| self.takes(product, tile));
+            tuning.choices.extend(product.tile.map(|tile| (class, tile.to_string())));
         }
         Ok(())
     }

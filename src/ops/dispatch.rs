@@ -28,6 +28,7 @@ impl Dispatch {
                 [size("LANES") * size("SPLITS"), 1, 1]
             }
             "loss" => [size("SPLITS"), 1, 1],
+            "matmul_lanes" => [8, 1, 1],
             _ => [size("LANES"), size("SPLITS"), 1],
         }
     }
@@ -44,6 +45,7 @@ impl Dispatch {
             "matmul" => {
                 size("SLICES") * size("DEPTH") * (size("DOWN") * size("TALL") + size("ACROSS") * size("WIDE"))
             }
+            "matmul_lanes" => 8,
             _ => self.constant("TILES").unwrap_or(0) + self.constant("CACHE").unwrap_or(0),
         };
         16 * (merged + staged)

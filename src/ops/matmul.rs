@@ -66,11 +66,7 @@ impl MatMul {
         let epilogue = if self.bias.is_some() { 1.0 } else { 2.0 * f64::from(self.slope.is_some()) };
         let function = self.function.or(self.slope.map(|(function, _)| function));
         constants.extend([("EPILOGUE", epilogue), code(function)]);
-        let mut params = words(&[self.a, self.b, self.extra(), self.out], &[]);
-        if let Tile::Staged { .. } = tile {
-            params.extend(words(&[moments], &[]));
-        }
-        params.extend(self.sizes().map(|size| size as u32));
+        let views = [self.a, self.b, self.extra(), self.out, moments];
         Dispatch {
             shader: tile.shader(),
             entry: match self.product {
@@ -79,7 +75,7 @@ impl MatMul {
                 Product::AtB => "atb",
             },
             constants,
-            params,
+            params: words(&views, &self.sizes().map(|size| size as u32)),
             workgroups: [
                 self.out.cols.div_ceil(block_cols) as u32,
                 self.out.rows.div_ceil(block_rows) as u32,

@@ -29,6 +29,9 @@ pub enum Tile {
         /// Along the rows; eight in all run as one vector on a software adapter.
         down: usize,
     },
+    /// `matmul_lanes.wgsl`: workgroups of eight invocations and 32 rows by 32 columns of the output, which pass on to each
+    /// other what they load.
+    Lanes,
 }
 
 /// The staged tile of a block of the output, by `4·wide` columns and `4·tall` rows an invocation. WebGPU
@@ -61,7 +64,7 @@ const STAGED: [Tile; 12] = [
 const SMALL: Tile = staged([32, 32], [1, 1], 16, 1);
 const SLICED: Tile = staged([32, 32], [1, 1], 16, 4);
 const LARGE: Tile = staged([64, 64], [2, 2], 8, 1);
-const DIRECT: [Tile; 4] = [direct(1), direct(2), direct(4), direct(8)];
+const SOFTWARE: [Tile; 5] = [direct(1), direct(2), direct(4), direct(8), Tile::Lanes];
 
 /// Below so many workgroups a GPU has nothing to do while they wait for memory: then sums are sliced.
 const FEW: usize = 64;
@@ -75,7 +78,7 @@ impl Tile {
     pub fn candidates(variant: Variant) -> &'static [Tile] {
         match variant {
             Variant::Gpu => &STAGED,
-            Variant::Software => &DIRECT,
+            Variant::Software => &SOFTWARE,
         }
     }
 
@@ -88,6 +91,14 @@ impl Tile {
             Variant::Gpu if workgroups(SMALL) < FEW && depth >= LONG => SLICED,
             Variant::Gpu => SMALL,
         }
+    }
+
+    /// The tile for a product on a software adapter whose vectors are subgroups, where none was measured. A tile of
+    /// [`Tile::Lanes`] has twice the speed of others, so it may have up to twice their values past the output's end.
+    pub fn suited_to_lanes(models: usize, sizes: [usize; 3]) -> Tile {
+        let direct = Tile::suited(Variant::Software, models, sizes);
+        let values = |tile: Tile| tile.workgroups(models, sizes) * tile.block().iter().product::<usize>();
+        if values(Tile::Lanes) < 2 * values(direct) { Tile::Lanes } else { direct }
     }
 
     /// Workgroups of a product.
@@ -107,17 +118,23 @@ impl Tile {
         match self {
             Tile::Staged { across, down, wide, tall, .. } => [4 * tall * down, 4 * wide * across],
             Tile::Direct { across, down } => [8 * down, 16 * across],
+            Tile::Lanes => [32, 32],
         }
     }
 
     /// Stem of the kernel's file.
     pub(super) fn shader(self) -> &'static str {
-        if let Tile::Staged { .. } = self { "matmul" } else { "matmul_direct" }
+        match self {
+            Tile::Staged { .. } => "matmul",
+            Tile::Direct { .. } => "matmul_direct",
+            Tile::Lanes => "matmul_lanes",
+        }
     }
 
     /// Values of the kernel's `override` constants that are the tile's.
     pub(super) fn constants(self) -> Vec<(&'static str, f64)> {
         let constants = match self {
+            Tile::Lanes => vec![],
             Tile::Direct { across, down } => vec![("ACROSS", across), ("DOWN", down)],
             Tile::Staged { across, down, wide, tall, depth, slices } => vec![
                 ("ACROSS", across),
@@ -137,6 +154,7 @@ impl fmt::Display for Tile {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let [rows, cols] = self.block();
         match self {
+            Tile::Lanes => write!(f, "{rows}x{cols} of 32x4"),
             Tile::Direct { .. } => write!(f, "{rows}x{cols} of 8x16"),
             Tile::Staged { wide, tall, depth, slices, .. } => {
                 write!(f, "{rows}x{cols} of {}x{}, depth {depth}, slices {slices}", 4 * tall, 4 * wide)

@@ -80,6 +80,22 @@ fn sliced_products_have_the_same_bits_every_time() {
     assert!(runs.all(|run| Some(run) == first));
 }
 
+/// What a subgroup passes on goes through shared memory on a device without.
+#[test]
+fn products_across_lanes_need_no_subgroups() {
+    let Some(gpu) = crate::gpu() else { return };
+    let mut arena = Arena::new();
+    for (i, product_of) in [Product::AB, Product::ABt, Product::AtB].into_iter().enumerate() {
+        let op = product(&mut arena, product_of, 2, [35, 37, 33], i);
+        let out = op.out;
+        arena.case(MatMul { tile: Some(Tile::Lanes), ..op }, &[out]);
+    }
+    for gpu in [gpu.clone(), gpu.without_subgroups()] {
+        let lines = block_on(arena.check(&gpu, &[Variant::Software])).unwrap();
+        assert!(lines.iter().all(|line| line.failures.is_empty()), "{:?}", lines[0].failures);
+    }
+}
+
 #[test]
 fn dropout_drops_what_keep_says() {
     let Some(gpu) = crate::gpu() else { return };
