@@ -61,7 +61,9 @@ fn staged_and_unfused_programs_agree() {
         assert!(off <= 1e-13, "f64 twin, {}: {off:.1e}", name());
         let Some(gpu) = crate::gpu() else { continue };
         let gpu = gpu.with_variant(Variant::Gpu);
-        for gpu in [gpu.clone(), gpu.without_subgroups()] {
+        // Without subgroups every other one: compiling takes most of the time.
+        let without = (i % 2 == 0).then(|| gpu.clone().without_subgroups());
+        for gpu in [gpu].into_iter().chain(without) {
             let subgroups = gpu.has_subgroups();
             let off = difference(&results(net, plan.clone(), &Device::Gpu(gpu)), &exact);
             assert!(off <= 1e-4, "{}, subgroups {subgroups}: {off:.1e}", name());
