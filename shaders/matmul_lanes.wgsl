@@ -34,40 +34,42 @@ fn add(sum: ptr<function, Tile>, x: ptr<function, Tile>, lane: u32, j: u32, y: m
     }
 }
 
-// b's rows are clamped where a's padding columns are zero.
-@compute @workgroup_size(8)
-fn ab(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-    let c = min(8u * group.x + lane, p.b.ld - 1u);
+// Four k of b, [k][column], where its rows are the sum's index or its columns are. Its rows are clamped where a's padding
+// columns are zero, and columns past the last are not stored.
+fn load_b(straight: bool, m: u32, c: u32, k: u32) -> mat4x4f {
+    var y: mat4x4f;
+    for (var i = 0u; i < 4u; i++) {
+        if straight {
+            y[i] = b[at(p.b, m, min(4u * k + i, p.depth - 1u), min(c, p.b.ld - 1u))];
+        } else {
+            y[i] = b[at(p.b, m, min(4u * c + i, p.cols - 1u), k)];
+        }
+    }
+    if straight {
+        return y;
+    }
+    return transpose(y);
+}
+
+fn along_rows_of_a(group: vec3u, lane: u32, straight: bool) {
     var sum: Tile;
     for (var k = 0u; k < p.a.ld; k += 8u) {
         var x = load_a(group.z, 32u * group.y, k + lane);
         for (var j = 0u; j < min(8u, p.a.ld - k); j++) {
-            var y: mat4x4f;
-            for (var i = 0u; i < 4u; i++) {
-                y[i] = b[at(p.b, group.z, min(4u * (k + j) + i, p.depth - 1u), c)];
-            }
-            add(&sum, &x, lane, j, y);
+            add(&sum, &x, lane, j, load_b(straight, group.z, 8u * group.x + lane, k + j));
         }
     }
     store(group, lane, &sum);
 }
 
-// Columns past the last are clamped and not stored.
+@compute @workgroup_size(8)
+fn ab(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+    along_rows_of_a(group, lane, true);
+}
+
 @compute @workgroup_size(8)
 fn abt(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-    let c = 4u * (8u * group.x + lane);
-    var sum: Tile;
-    for (var k = 0u; k < p.a.ld; k += 8u) {
-        var x = load_a(group.z, 32u * group.y, k + lane);
-        for (var j = 0u; j < min(8u, p.a.ld - k); j++) {
-            var y: mat4x4f;
-            for (var i = 0u; i < 4u; i++) {
-                y[i] = b[at(p.b, group.z, min(c + i, p.cols - 1u), k + j)];
-            }
-            add(&sum, &x, lane, j, transpose(y));
-        }
-    }
-    store(group, lane, &sum);
+    along_rows_of_a(group, lane, false);
 }
 
 @compute @workgroup_size(8)
