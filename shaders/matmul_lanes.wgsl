@@ -10,10 +10,11 @@ fn store(group: vec3u, lane: u32, sum: ptr<function, Tile>) {
     if c >= p.out.ld {
         return;
     }
+    let bias = bias(group.z, c);
     for (var r = 0u; r < 32u; r++) {
         let row = 32u * group.y + r;
         if row < p.rows {
-            out[at(p.out, group.z, row, c)] = finish((*sum)[r], group.z, row, c);
+            out[at(p.out, group.z, row, c)] = finish((*sum)[r], bias, group.z, row, c);
         }
     }
 }

@@ -10,9 +10,17 @@ struct Params { a: View, b: View, extra: View, out: View, moments: View, rows: u
 @group(1) @binding(3) var<storage, read_write> out: array<vec4f>;
 @group(1) @binding(4) var<storage, read> extra: array<vec4f>;
 
-fn finish(sum: vec4f, m: u32, r: u32, c: u32) -> vec4f {
+// What is added to all sums of a column: loaded once for as many of them as an invocation has.
+fn bias(m: u32, c: u32) -> vec4f {
+    if EPILOGUE == 1u {
+        return extra[at(p.extra, m, 0u, c)];
+    }
+    return vec4f();
+}
+
+fn finish(sum: vec4f, bias: vec4f, m: u32, r: u32, c: u32) -> vec4f {
     switch EPILOGUE {
-        case 1u { return pad(value(sum + extra[at(p.extra, m, 0u, c)]), c, p.cols); }
+        case 1u { return pad(value(sum + bias), c, p.cols); }
         case 2u { return pad(sum * slope(extra[at(p.extra, m, r, c)]), c, p.cols); }
         default { return pad(value(sum), c, p.cols); }
     }
