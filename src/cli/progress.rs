@@ -190,6 +190,8 @@ pub struct Watch {
     ending: bool,
     /// Whether --max-time is why.
     pub time_is_up: bool,
+    /// Why a checkpoint or the log could not be written, which ends the run, too: its model may still fit the disk.
+    pub failed: Option<Error>,
     ended: Option<Instant>,
     best: Option<(usize, Validation)>,
     /// Rows trained so far, and the time that their epochs took.
@@ -246,6 +248,7 @@ impl Watch {
             updates,
             ending: false,
             time_is_up: false,
+            failed: None,
             ended: None,
             best: from.and_then(Checkpoint::best).and_then(|(epoch, valid)| Some((epoch, valid?))),
             rows,
@@ -262,9 +265,35 @@ impl Watch {
         events.scalars(step, &event.scalars())
     }
 
+    /// What is of an epoch, at once.
+    fn tell(&mut self, event: &Event) {
+        let written = self.write(event).and_then(|()| self.flush());
+        self.went(written);
+    }
+
+    /// Ends the run after the next steps if a file could not be written.
+    fn went(&mut self, written: Result<()>) {
+        if let Err(error) = written {
+            self.failed.get_or_insert(error);
+            self.ending = true;
+        }
+    }
+
     fn flush(&mut self) -> Result<()> {
         self.log.flush().map_err(|error| Error::file(&self.path, error))?;
         self.events.as_mut().map_or(Ok(()), Events::flush)
+    }
+
+    fn save(&mut self, mut checkpoint: Checkpoint) -> Result<()> {
+        self.flush()?;
+        // It notes how long the log is, so that has to be on the disk as it is.
+        self.log.get_ref().sync_data().map_err(|error| Error::file(&self.path, error))?;
+        let log = self.log.get_mut().stream_position().map_err(|error| Error::file(&self.path, error))?;
+        let (seconds, rows, epoch_seconds) = (self.elapsed(), self.rows, self.seconds);
+        let events = self.events.as_mut().map(Events::position).transpose()?;
+        let noted = Note { log, events, seconds, rows, epoch_seconds, device: self.device.clone() };
+        checkpoint.set_note(serde_json::to_value(noted).map_err(|error| Error::file(&self.path, error))?);
+        self.checkpoints.save(&checkpoint)
     }
 
     /// Seconds from the start of the log to the end of the run, or so far.
@@ -320,7 +349,8 @@ impl Observer for Watch {
         self.rows += records.iter().map(|record| record.rows).sum::<usize>();
         self.updates = progress.step;
         if self.settings.log_steps {
-            records.iter().try_for_each(|record| self.write(&Event::Step(record)))?;
+            let written = records.iter().try_for_each(|record| self.write(&Event::Step(record)));
+            self.went(written);
         }
         if let Display::Bar(bar) = &self.display {
             let rate = self.rows as f64 / self.elapsed();
@@ -340,17 +370,13 @@ impl Observer for Watch {
     }
 
     fn wants_checkpoint(&mut self) -> bool {
-        self.ending || self.checkpoints.due(self.updates)
+        self.failed.is_none() && (self.ending || self.checkpoints.due(self.updates))
     }
 
-    fn checkpoint(&mut self, mut checkpoint: Checkpoint) -> Result<()> {
-        self.flush()?;
-        let log = self.log.get_mut().stream_position().map_err(|error| Error::file(&self.path, error))?;
-        let (seconds, rows, epoch_seconds) = (self.elapsed(), self.rows, self.seconds);
-        let events = self.events.as_mut().map(Events::position).transpose()?;
-        let noted = Note { log, events, seconds, rows, epoch_seconds, device: self.device.clone() };
-        checkpoint.set_note(serde_json::to_value(noted).map_err(|error| Error::file(&self.path, error))?);
-        self.checkpoints.save(&checkpoint)
+    fn checkpoint(&mut self, checkpoint: Checkpoint) -> Result<()> {
+        let saved = self.save(checkpoint);
+        self.went(saved);
+        Ok(())
     }
 
     fn recovered(&mut self, error: &Error, updates: usize) -> Result<()> {
@@ -364,8 +390,7 @@ impl Observer for Watch {
             self.best = Some((epoch.epoch, *valid));
         }
         let (valid_loss, valid_accuracy) = (valid.map(|v| v.loss), valid.and_then(|v| v.accuracy));
-        self.write(&Event::Epoch { epoch, valid_loss, valid_accuracy, best })?;
-        self.flush()?;
+        self.tell(&Event::Epoch { epoch, valid_loss, valid_accuracy, best });
         let status = self.status(loss(epoch.loss, epoch.accuracy), valid, epoch.lr);
         if let Display::Lines { epochs, last, unsaid } = &mut self.display {
             let line = format!("epoch {}: {status}", epoch.epoch);
@@ -386,13 +411,13 @@ impl Observer for Watch {
     }
 
     fn norms(&mut self, epoch: &Epoch, norms: &[Norms]) -> Result<()> {
-        self.write(&Event::Norms { epoch: epoch.epoch, layers: norms })?;
-        self.flush()
+        self.tell(&Event::Norms { epoch: epoch.epoch, layers: norms });
+        Ok(())
     }
 
     fn statistics(&mut self, epoch: &Epoch, statistics: &[Statistics]) -> Result<()> {
         let layers = statistics.iter().map(Spread::of).collect();
-        self.write(&Event::Statistics { epoch: epoch.epoch, layers })?;
-        self.flush()
+        self.tell(&Event::Statistics { epoch: epoch.epoch, layers });
+        Ok(())
     }
 }

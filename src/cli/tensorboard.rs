@@ -42,9 +42,11 @@ impl Events {
         Ok(events)
     }
 
-    /// Bytes so far.
+    /// Bytes so far, which are then on the disk.
     pub fn position(&mut self) -> Result<u64> {
-        self.file.stream_position().map_err(|error| Error::file(&self.path, error))
+        self.flush()?;
+        let position = self.file.get_ref().sync_data().and_then(|()| self.file.stream_position());
+        position.map_err(|error| Error::file(&self.path, error))
     }
 
     /// Adds values of a step, by their names.

@@ -166,11 +166,17 @@ impl Train {
         };
         watch.finish();
         if let Ok(outcome) = &outcome {
-            outcome.model.save(&directory.join(run::MODEL))?;
-            if let End::Lost(error) = &outcome.end {
-                note(&format!("the best model so far is saved: {}", directory.join(run::MODEL).display()));
-                return Err(error.clone());
+            let path = directory.join(run::MODEL);
+            let saved = outcome.model.save(&path);
+            let lost = if let End::Lost(error) = &outcome.end { Some(error.clone()) } else { None };
+            if let Some(error) = watch.failed.take().or(lost) {
+                match saved {
+                    Ok(()) => note(&format!("the best model so far is saved: {}", path.display())),
+                    Err(error) => note(&format!("the model can't be saved: {error}")),
+                }
+                return Err(error);
             }
+            saved?;
         }
         let batch = batch(&trainer);
         let data = trainer.into_data();

@@ -146,20 +146,27 @@ fn a_signal_ends_a_run_with_its_model_and_a_checkpoint() {
 /// Past the system's limit of a file's size a write fails, once the signal that comes with it is ignored.
 #[cfg(unix)]
 #[test]
-fn a_full_disk_leaves_the_checkpoint_before_and_names_the_file() {
+fn a_full_disk_leaves_the_checkpoint_before_and_names_the_file_with_the_model_saved_where_it_fits() {
     let at = directory("full");
     succeed(&at, &train("run", &format!("{LONG} --hidden 64,64 --max-time 0s")));
     let before = checkpoints(&at.join("run"));
     let minilote = env!("CARGO_BIN_EXE_minilote");
-    // Blocks of 512 bytes: the log grows past them never, the checkpoint at once.
-    let script = format!(
-        "trap '' XFSZ; ulimit -f 40; exec {minilote} train --resume run --log step --checkpoint-every 1"
-    );
-    let ran = std::process::Command::new("sh").args(["-c", &script]).current_dir(&at).output().unwrap();
-    let words = String::from_utf8_lossy(&ran.stderr);
-    assert_eq!(ran.status.code(), Some(6), "{words}");
-    assert!(words.contains("run/checkpoint-0") && words.contains("too large"), "{words}");
-    assert_eq!(checkpoints(&at.join("run")), before);
+    let model = at.join("run/model.safetensors");
+    // Blocks of 512 bytes: the log grows past them never, the checkpoint at once, the model past the fewer.
+    for (blocks, fits) in [(40, false), (160, true)] {
+        fs::remove_file(&model).unwrap();
+        let script = format!(
+            "trap '' XFSZ; ulimit -f {blocks}; exec {minilote} train --resume run --log step --checkpoint-every 1"
+        );
+        let ran = std::process::Command::new("sh").args(["-c", &script]).current_dir(&at).output().unwrap();
+        let words = String::from_utf8_lossy(&ran.stderr);
+        assert_eq!(ran.status.code(), Some(6), "{words}");
+        assert!(words.contains("run/checkpoint-0") && words.contains("too large"), "{words}");
+        assert_eq!(checkpoints(&at.join("run")), before);
+        assert_eq!(model.exists(), fits, "{words}");
+        assert!(words.contains("the best model so far is saved") == fits, "{words}");
+        fs::write(&model, "").unwrap();
+    }
     succeed(&at, "train --resume run --log step --tensorboard --quiet");
 }
 
