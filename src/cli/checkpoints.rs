@@ -1,6 +1,7 @@
 //! Checkpoints of a run: when they are made, and where they lie.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -64,7 +65,7 @@ impl Checkpoints {
     pub fn due(&self, updates: usize) -> bool {
         match self.every {
             Every::Steps(0) => false,
-            Every::Steps(steps) => updates >= self.at.0 + steps,
+            Every::Steps(steps) => updates.saturating_sub(self.at.0) >= steps,
             Every::Time(time) => !time.is_zero() && self.at.1.elapsed() >= time,
         }
     }
@@ -91,8 +92,12 @@ pub fn clear(directory: &Path) -> Result<()> {
     all(directory)?.iter().chain(&parts).try_for_each(|path| remove(path))
 }
 
+/// Removes a file, if another process has not.
 fn remove(path: &Path) -> Result<()> {
-    fs::remove_file(path).map_err(|error| Error::file(path, error))
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::file(path, error)),
+        _ => Ok(()),
+    }
 }
 
 /// The newest whole checkpoint of a run; a damaged one is named, and the one before it taken.

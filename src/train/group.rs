@@ -233,13 +233,14 @@ impl Group {
     ) -> (usize, Step) {
         let size = self.size(mode, rows);
         let first = step * size;
-        let number = (self.updates + slot + 1) as u32;
+        let number = self.updates + slot + 1;
         let betas = self.members[0].config.betas;
-        let decayed = |beta: f64| 1.0 - beta.powf(number.into());
+        let decayed = |beta: f64| 1.0 - beta.powf(number as f64);
         let step = Step {
             first: first as u32,
             slot: slot as u32,
-            number,
+            // Told apart by dropout alone, as far as 32 bits go.
+            number: number as u32,
             lr_factor,
             corrections: [decayed(betas.0), decayed(betas.1)],
         };
