@@ -51,10 +51,7 @@ impl Report {
             (None, [run]) => run.join(run::REPORT),
             (None, _) => PathBuf::from(run::REPORT),
         };
-        if self.out.is_none()
-            && out.exists()
-            && !fs::read_to_string(&out).is_ok_and(|text| text.contains(page::MARK))
-        {
+        if out.is_file() && !fs::read_to_string(&out).is_ok_and(|text| text.contains(page::MARK)) {
             return Err(Error::file(&out, "minilote has not written this file: name another by --out FILE"));
         }
         write_whole(&out, html.as_bytes())?;

@@ -168,6 +168,10 @@ fn several_runs_lie_over_one_another_and_what_differs_is_marked() {
     let at = directory("report_several");
     succeed(&at, &train("one", "--quiet"));
     succeed(&at, &train("two", "--quiet --lr 0.01 --norm none"));
+    let ran = run(&at, "report one two --out one/model.safetensors");
+    assert_eq!(ran.code, Some(6));
+    assert!(ran.err.contains("minilote has not written this file"), "{}", ran.err);
+    succeed(&at, "report one two --out both.html");
     succeed(&at, "report one two --out both.html");
     let html = page(at.join("both.html"));
     assert_eq!(
