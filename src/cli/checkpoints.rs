@@ -93,7 +93,10 @@ pub fn clear(directory: &Path) -> Result<()> {
 }
 
 /// Removes a file, if another process has not.
-fn remove(path: &Path) -> Result<()> {
+///
+/// # Errors
+/// [`Error::File`].
+pub fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::file(path, error)),
         _ => Ok(()),
@@ -106,13 +109,12 @@ fn remove(path: &Path) -> Result<()> {
 /// [`Error::File`] if there is none.
 pub fn newest(directory: &Path) -> Result<Checkpoint> {
     let mut refused = None;
-    for path in all(directory)? {
-        match Checkpoint::load(&path) {
+    let all = all(directory)?;
+    for (number, path) in all.iter().enumerate() {
+        match Checkpoint::load(path) {
             Ok(checkpoint) => return Ok(checkpoint),
-            Err(error) => {
-                note(&format!("{error}: trying the one before it"));
-                refused = Some(error);
-            }
+            Err(error) if number + 1 < all.len() => note(&format!("{error}: trying the one before it")),
+            Err(error) => refused = Some(error),
         }
     }
     Err(refused.unwrap_or_else(|| {

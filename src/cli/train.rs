@@ -178,6 +178,9 @@ impl Train {
             }
             saved?;
         }
+        if self.resume.is_some() {
+            self.forget(&directory, curve.is_some())?;
+        }
         let batch = batch(&trainer);
         let data = trainer.into_data();
         let (outcome, judged, broken) = self.judge(outcome, curve, &data, &device, &directory).await?;
@@ -198,6 +201,24 @@ impl Train {
             End::Interrupted => Ok(interrupted().unwrap_or(130)),
             End::Diverged(error) | End::Lost(error) => Err(error),
         }
+    }
+
+    /// Removes what a run had beside its model before it went on, and is not asked for again: it is of other weights.
+    fn forget(&self, directory: &Path, curve: bool) -> Result<()> {
+        let beside = [
+            (run::IMPORTANCE, "--importance", self.importance),
+            (run::LEARNING_CURVE, "--learning-curve", curve),
+        ];
+        for (file, flag, again) in beside {
+            let path = directory.join(file);
+            if !again && path.exists() {
+                checkpoints::remove(&path)?;
+                note(&format!(
+                    "{file} was of the weights before: {flag} beside --resume writes it for these"
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// The configuration file that stands before the flags.

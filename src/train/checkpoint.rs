@@ -371,5 +371,6 @@ fn sum<'a>(state: &str, tensors: impl Iterator<Item = (&'a str, &'a [u8])>) -> u
 fn differences(before: &Config, now: &Config) -> Vec<String> {
     let [before, now] = [before, now].map(|config| serde_json::to_value(config).unwrap_or_default());
     let named = before.as_object().into_iter().flatten().filter(|(key, value)| now[*key] != **value);
-    named.map(|(key, value)| format!("--{key} {} instead of {value}", now[key])).collect()
+    let given = |value: &Value| if value.is_null() { "not given".into() } else { value.to_string() };
+    named.map(|(key, value)| format!("--{key} {} instead of {}", given(&now[key]), given(value))).collect()
 }

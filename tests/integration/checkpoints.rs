@@ -103,7 +103,7 @@ fn another_configuration_or_other_data_is_refused_by_what_differs() {
     };
     let other = Config { lr: Some(0.5), hidden: Sizes(vec![8, 6]), ..config() };
     let message = refused(trainer(&other, &Device::Cpu));
-    for words in ["--lr 0.5 instead of null", "--hidden \"8,6\" instead of \"8,5\""] {
+    for words in ["--lr 0.5 instead of not given", "--hidden \"8,6\" instead of \"8,5\""] {
         assert!(message.contains(words), "{message}");
     }
     let mut data = trainer(&config(), &Device::Cpu).into_data();

@@ -101,10 +101,13 @@ fn a_run_that_is_killed_again_and_again_ends_as_one_that_was_not() {
 fn time_that_is_up_ends_a_run_in_peace_and_a_damaged_checkpoint_falls_back() {
     let at = directory("resumed");
     succeed(&at, &train("whole", LONG));
-    let ran = run(&at, &train("run", &format!("{LONG} --max-time 0s --checkpoint-every 1")));
+    let ran = run(&at, &train("run", &format!("{LONG} --max-time 0s --checkpoint-every 1 --importance")));
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     assert_eq!(json(&read(at.join("run/summary.json")))["end"], "interrupted");
+    // What was measured of the weights before is not left beside those after.
+    assert!(at.join("run/importance.csv").exists());
     succeed(&at, "train --resume run --log step --quiet --max-time 0s");
+    assert!(!at.join("run/importance.csv").exists());
     let mut names = checkpoints(&at.join("run"));
     names.sort();
     assert_eq!(names.len(), 2, "{names:?}");
@@ -212,7 +215,7 @@ fn what_can_not_be_gone_on_with_is_refused() {
     let at = directory("not_resumed");
     succeed(&at, &train("run", &format!("{LONG} --max-time 0s")));
     for (arguments, code, words) in [
-        ("train --resume run --lr 0.5", 2, "--lr 0.5 instead of null"),
+        ("train --resume run --lr 0.5", 2, "--lr 0.5 instead of not given"),
         ("train --resume nowhere", 6, "nowhere/config.toml"),
         ("train --resume run --out other", 2, "cannot be used with"),
         ("train --resume run --checkpoint-every often", 2, "90s, 10m or 1.5h, or 500 for steps"),

@@ -137,7 +137,7 @@ fn states(good: &Parts) -> Vec<Case> {
         state("best-negative", "/best/pytorch/0/variance", numbers(5, -1.0), &[weights]),
         state("best-none", "/best", json!(null), &["best weights without their epoch"]),
         state("data", "/data", json!(-1), &["a damaged checkpoint"]),
-        other("config-lr", "lr", json!(0.5), &["--lr null instead of 0.5"]),
+        other("config-lr", "lr", json!(0.5), &["--lr not given instead of 0.5"]),
         other("config-hidden", "hidden", json!("7"), &["--hidden", "instead of \"7\""]),
         other("config-weights", "init-weights", json!("../../x"), &["--init-weights", "\"../../x\""]),
         state("config-unknown", "/config/optimizer", json!("exec"), &["a damaged checkpoint", "exec"]),
