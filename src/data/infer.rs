@@ -193,7 +193,7 @@ fn class_kind(
     }
     if let Some((name, _, first)) = classes.iter().find(|(_, count, _)| *count == 1) {
         let message = format!(
-            "class {} occurs in this row only, so it can't be both trained and tested; \
+            "class {} occurs in this row only; a class needs two rows, one to train on and one to test: \
              remove the row, merge the class{hint}",
             quoted(name),
         );

@@ -112,7 +112,10 @@ fn losses(evidence: &Evidence) -> Option<String> {
 fn gap(evidence: &Evidence) -> Option<String> {
     let gap = evidence.gap()?;
     let (seeds, rows) = evidence.bounds();
-    let of_rows = format!("by the {} validation rows ± {}", evidence.valid_rows, number(rows));
+    let of_rows = match evidence.valid_rows {
+        1 => "with one validation row, how much it owes to the row is not known".into(),
+        count => format!("by the {count} validation rows ± {}", number(rows)),
+    };
     let of_seeds = match seeds {
         Some(bound) => format!("by the seeds ± {}", number(bound)),
         None => "with one seed, how much it owes to the seed is not known".into(),
