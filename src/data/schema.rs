@@ -94,6 +94,19 @@ pub enum FeatureKind {
 }
 
 impl FeatureKind {
+    /// One of a column's categories that are numbers as people write them, `$1,200` or `3.5%`, if most of them are.
+    pub(crate) fn written_numbers(&self) -> Option<&str> {
+        let FeatureKind::Categorical { levels, .. } = self else { return None };
+        let is_number = |level: &&String| {
+            let bare: String = level.chars().filter(|char| !"$€£¥%,'".contains(*char)).collect();
+            bare.contains(|char: char| char.is_ascii_digit()) && bare.parse::<f64>().is_ok()
+        };
+        let numbers: Vec<&String> = levels.iter().filter(is_number).collect();
+        let plain = |level: &&&String| level.parse::<f64>().is_ok();
+        let example = numbers.iter().find(|level| !plain(level)).or(numbers.first())?;
+        (2 * numbers.len() > levels.len()).then_some(example.as_str())
+    }
+
     /// Encoded features.
     pub(crate) fn width(&self) -> usize {
         match self {
@@ -208,5 +221,31 @@ fn check_names(names: &[String], least: usize) -> Result<(), String> {
         _ if names.len() < least => Err(format!("{} of them; {least} are needed", names.len())),
         Some(name) => Err(format!("{} is empty or repeated", quoted(name))),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn categories_that_are_numbers_as_people_write_them_are_known() {
+        let found = |levels: &[&str]| {
+            let levels = levels.iter().map(|level| level.to_string()).collect();
+            FeatureKind::Categorical { levels, fill: None }.written_numbers().map(String::from)
+        };
+        assert_eq!(found(&["0.5", "$1,200", "-$3"]).as_deref(), Some("$1,200"));
+        assert_eq!(found(&["3.2%", "4%", "unknown"]).as_deref(), Some("3.2%"));
+        assert_eq!(found(&["1", "2", "many"]).as_deref(), Some("1"));
+        for levels in [
+            &["low", "high"][..],
+            &["A1", "B2"],
+            &["2026-01-02", "2026-01-03"],
+            &["inf", "nan", "$"],
+            &["1", "x"],
+        ] {
+            assert_eq!(found(levels), None, "{levels:?}");
+        }
+        assert_eq!(FeatureKind::Numeric { fill: None }.written_numbers(), None);
     }
 }

@@ -8,7 +8,7 @@ use super::record::Rows;
 use super::values::Part;
 use crate::checksum::Checksum;
 use crate::data::{
-    Dataset, Images, Inputs, Schema, Split, Standardizer, Table, TargetKind, fraction, is_idx, split,
+    Dataset, Feature, Images, Inputs, Schema, Split, Standardizer, Table, TargetKind, fraction, is_idx, split,
 };
 use crate::model::Norm;
 use crate::{Error, Result, Task, caps};
@@ -134,6 +134,15 @@ impl TrainingData {
             (data.dropped > 0).then_some(note)
         };
         let mut notes = Vec::from_iter(note_of(&data));
+        for Feature { name, kind } in &schema.features {
+            notes.extend(kind.written_numbers().map(|example| {
+                format!(
+                    "column {name}: {} categories, most of which look like numbers, as {example}; a column is one \
+                     number where its cells have nothing but digits, sign, point and exponent",
+                    kind.width()
+                )
+            }));
+        }
         let fraction = |part: &Part| if let Part::Fraction(fraction) = part { *fraction } else { 0.0 };
         let missing = || Error::data(path, "the file has no targets");
         let targets = data.targets.ok_or_else(missing)?;
