@@ -334,6 +334,18 @@ impl Config {
         if self.nesterov && self.optimizer != OptimizerKind::Momentum {
             return refuse("--nesterov goes with --optimizer momentum".into());
         }
+        let paths = [
+            ("--labels", self.labels.as_deref()),
+            ("--init-weights", self.init_weights.as_deref()),
+            ("--valid", self.valid.file()),
+            ("--test", self.test.file()),
+        ];
+        for (flag, path) in paths {
+            if let Some(path) = path.filter(|path| path.to_str().is_none()) {
+                let path = path.display();
+                return refuse(format!("{flag} {path}: the path is not UTF-8, as which it is written down"));
+            }
+        }
         Ok(())
     }
 }
@@ -366,4 +378,26 @@ pub enum ScheduleKind {
     Step,
     /// Half a cosine, down to 0
     Cosine,
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+
+    #[test]
+    fn paths_that_can_not_be_written_down_are_refused() {
+        let path = || PathBuf::from(std::ffi::OsStr::from_bytes(b"\xff.csv"));
+        let part = || Part::File(path());
+        for (flag, config) in [
+            ("--labels", Config { labels: Some(path()), ..Config::default() }),
+            ("--init-weights", Config { init_weights: Some(path()), ..Config::default() }),
+            ("--valid", Config { valid: part(), ..Config::default() }),
+            ("--test", Config { test: part(), ..Config::default() }),
+        ] {
+            assert!(config.check().unwrap_err().to_string().contains(flag));
+        }
+        Config::default().check().unwrap();
+    }
 }

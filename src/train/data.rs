@@ -181,7 +181,8 @@ impl TrainingData {
     /// `[rows, features]`; `targets` are class indices or values.
     ///
     /// # Errors
-    /// [`Error::Config`] if there are no training rows, or a value to predict is the same in all of them.
+    /// [`Error::Config`] if there are no training rows, a value to predict is the same in all of them, or the schema is
+    /// wrong or of another number of features.
     pub fn new(
         task: Task,
         schema: Schema,
@@ -191,6 +192,11 @@ impl TrainingData {
         mode: crate::data::Standardize,
         notes: Vec<String>,
     ) -> Result<TrainingData> {
+        schema.check().map_err(Error::Config)?;
+        if schema.width() != inputs.width() {
+            let (named, given) = (schema.width(), inputs.width());
+            return Err(Error::Config(format!("the schema has {named} features, the inputs have {given}")));
+        }
         if split.train.is_empty() {
             return Err(Error::Config("no rows are left to train on: use smaller --valid and --test".into()));
         }

@@ -1,7 +1,7 @@
 //! Values of the configuration that read and write as on the command line.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,13 @@ pub enum Part {
     Fraction(f64),
     /// All rows of a file.
     File(PathBuf),
+}
+
+impl Part {
+    /// The file, if it is one.
+    pub(super) fn file(&self) -> Option<&Path> {
+        if let Part::File(path) = self { Some(path) } else { None }
+    }
 }
 
 /// Adam's two decays.

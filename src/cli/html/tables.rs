@@ -144,10 +144,13 @@ pub fn confusion(run: &Run) -> Option<String> {
             "{count} classes are too many for a matrix here: see predictions.csv."
         )));
     }
-    let counts = match &run.predictions {
+    let counts: Vec<Vec<usize>> = match &run.predictions {
         Some(predictions) => predictions.confusion(classes.len()),
         None => serde_json::from_value(run.summary["test"]["confusion"].clone()).ok()?,
     };
+    if counts.len() != classes.len() || counts.iter().any(|counts| counts.len() != classes.len()) {
+        return None;
+    }
     let mut head = vec![Cell::text("true \\ predicted")];
     head.extend(classes.iter().map(Cell::new));
     head.push(Cell::new("recall"));

@@ -128,6 +128,13 @@ fn a_binary_run_reports_its_curve_its_matrix_and_its_layers() {
     let html = page(at.join("run/report.html"));
     assert!(!html.contains("Diagnosis"));
     expect(&html, &["There is no predictions.csv in this run", "did not log", "true \\ predicted"]);
+
+    // A table that is not one of the model's classes is left out.
+    let mut summary = json(&read(at.join("run/summary.json")));
+    summary["test"]["confusion"] = serde_json::json!([[1, 2], [3, 4], [5, 6]]);
+    fs::write(at.join("run/summary.json"), summary.to_string()).unwrap();
+    succeed(&at, "report run");
+    assert!(!page(at.join("run/report.html")).contains("true \\ predicted"));
 }
 
 #[test]
