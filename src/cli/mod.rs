@@ -13,6 +13,7 @@ mod growth;
 mod html;
 mod importance;
 mod inspect;
+mod log;
 mod measure;
 mod predict;
 mod predictions;

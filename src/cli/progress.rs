@@ -17,6 +17,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use super::checkpoints::{Checkpoints, Every};
+use super::log::{Event, Spread};
 use super::report::{loss, number, significant};
 use super::tensorboard::Events;
 use super::{note, run};
@@ -55,89 +56,6 @@ pub fn interrupted() -> Option<u8> {
     Some(SIGNAL.load(Ordering::SeqCst)).filter(|signal| *signal > 0).map(exit_code)
 }
 
-/// A line of the log.
-#[derive(Serialize)]
-#[serde(tag = "event", rename_all = "lowercase")]
-enum Event<'a> {
-    Step(&'a StepRecord),
-    Epoch {
-        #[serde(flatten)]
-        epoch: &'a Epoch,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        valid_loss: Option<f64>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        valid_accuracy: Option<f64>,
-        best: bool,
-    },
-    Statistics {
-        epoch: usize,
-        layers: Vec<Spread>,
-    },
-    Norms {
-        epoch: usize,
-        layers: &'a [Norms],
-    },
-}
-
-impl Event<'_> {
-    /// Its numbers, by the names that TensorBoard shows.
-    fn scalars(&self) -> Vec<(String, f64)> {
-        let all = match self {
-            Event::Step(record) => vec![
-                ("loss/minibatch", Some(record.loss)),
-                ("accuracy/minibatch", record.accuracy),
-                ("learning_rate/minibatch", Some(record.lr)),
-            ],
-            Event::Epoch { epoch, valid_loss, valid_accuracy, .. } => vec![
-                ("loss/train", Some(epoch.loss)),
-                ("loss/valid", *valid_loss),
-                ("accuracy/train", epoch.accuracy),
-                ("accuracy/valid", *valid_accuracy),
-                ("learning_rate/epoch", Some(epoch.lr)),
-            ],
-            Event::Statistics { layers, .. } => {
-                return layers.iter().enumerate().flat_map(Spread::scalars).collect();
-            }
-            Event::Norms { layers, .. } => return layers.iter().enumerate().flat_map(of_norms).collect(),
-        };
-        all.into_iter().filter_map(|(name, value)| Some((name.into(), value?))).collect()
-    }
-}
-
-fn of_norms((layer, norms): (usize, &Norms)) -> Vec<(String, f64)> {
-    let name = |what: &str| format!("layer_{}/{what}_norm", layer + 1);
-    let weight = (name("weight"), norms.weight);
-    let gradient = norms.gradient.map(|gradient| (name("gradient"), gradient));
-    [weight].into_iter().chain(gradient).collect()
-}
-
-/// How the moving averages of a batch normalization's units lie: at the 15th, 50th and 85th percentile of units.
-#[derive(Serialize)]
-struct Spread {
-    mean: [f64; 3],
-    deviation: [f64; 3],
-}
-
-impl Spread {
-    fn of(statistics: &Statistics) -> Spread {
-        let at = |values: &mut Vec<f64>| {
-            values.sort_by(f64::total_cmp);
-            [0.15, 0.5, 0.85].map(|share| values[(share * (values.len() - 1) as f64).round() as usize])
-        };
-        let mut deviations = statistics.variance.iter().map(|variance| variance.sqrt()).collect();
-        Spread { mean: at(&mut statistics.mean.clone()), deviation: at(&mut deviations) }
-    }
-
-    /// Of the batch normalization at such a place, from 0.
-    fn scalars((place, spread): (usize, &Spread)) -> Vec<(String, f64)> {
-        let of = |(what, values): (&str, [f64; 3])| {
-            let name = |percentile| format!("batch_norm_{}/{what}_{percentile}", place + 1);
-            [15, 50, 85].map(name).into_iter().zip(values).collect::<Vec<_>>()
-        };
-        [("mean", spread.mean), ("deviation", spread.deviation)].map(of).concat()
-    }
-}
-
 /// How progress is shown.
 enum Display {
     /// On a terminal.
@@ -165,6 +83,9 @@ pub struct Settings {
 #[derive(Serialize, Deserialize)]
 struct Note {
     log: u64,
+    /// Whether it has each step.
+    #[serde(default)]
+    log_steps: bool,
     events: Option<u64>,
     seconds: f64,
     rows: usize,
@@ -216,9 +137,13 @@ impl Watch {
         let noted =
             noted.map_err(|error| Error::file(directory, format!("the checkpoint's note: {error}")))?;
         let log = open_at(&path, noted.as_ref().map(|noted| noted.log))?;
+        // What the run wrote before it goes on to write.
         let at = noted.as_ref().and_then(|noted| noted.events);
-        let events =
-            settings.tensorboard.then(|| Events::open(directory.join(run::EVENTS), at)).transpose()?;
+        let path_of_events = directory.join(run::EVENTS);
+        let wanted = settings.tensorboard || at.is_some() && path_of_events.exists();
+        let events = wanted.then(|| Events::open(path_of_events, at)).transpose()?;
+        let mut settings = settings.clone();
+        settings.log_steps |= noted.as_ref().is_some_and(|noted| noted.log_steps);
         let display = if settings.quiet {
             Display::Nothing
         } else if std::io::stderr().is_terminal() {
@@ -238,8 +163,8 @@ impl Watch {
         Ok(Watch {
             path,
             log: BufWriter::new(log),
-            settings: settings.clone(),
             checkpoints: Checkpoints::new(directory, settings.every, updates),
+            settings,
             device: device.into(),
             events,
             display,
@@ -291,7 +216,8 @@ impl Watch {
         let log = self.log.get_mut().stream_position().map_err(|error| Error::file(&self.path, error))?;
         let (seconds, rows, epoch_seconds) = (self.elapsed(), self.rows, self.seconds);
         let events = self.events.as_mut().map(Events::position).transpose()?;
-        let noted = Note { log, events, seconds, rows, epoch_seconds, device: self.device.clone() };
+        let (log_steps, device) = (self.settings.log_steps, self.device.clone());
+        let noted = Note { log, log_steps, events, seconds, rows, epoch_seconds, device };
         checkpoint.set_note(serde_json::to_value(noted).map_err(|error| Error::file(&self.path, error))?);
         self.checkpoints.save(&checkpoint)
     }

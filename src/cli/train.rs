@@ -65,8 +65,9 @@ pub struct Train {
     #[arg(long, value_enum, default_value = "epoch")]
     log: Log,
 
-    /// Go on with a run that was interrupted or killed, from its newest checkpoint, with its own data, settings and
-    /// device: it ends with the same bits as without the stop
+    /// Go on with a run that was interrupted or killed, from its newest checkpoint, with its own data, settings,
+    /// device and logs: it ends with the same bits as without the stop; --importance and --learning-curve are
+    /// to be given again
     #[arg(long, value_name = "RUN", conflicts_with_all = ["config_file", "out", "force"])]
     resume: Option<PathBuf>,
 

@@ -123,6 +123,21 @@ fn time_that_is_up_ends_a_run_in_peace_and_a_damaged_checkpoint_falls_back() {
     assert!(ran.err.contains("run: there is no checkpoint to go on from"), "{}", ran.err);
 }
 
+#[test]
+fn a_run_goes_on_with_the_logs_that_it_began() {
+    let at = directory("resumed_logs");
+    succeed(&at, &train("whole", LONG));
+    succeed(&at, &train("run", &format!("{LONG} --max-time 0s")));
+    succeed(&at, "train --resume run --quiet");
+    assert_eq!(log(&at.join("run")), log(&at.join("whole")));
+    let events = |run: &str| fs::metadata(at.join(run).join("events.out.tfevents.minilote")).unwrap().len();
+    assert_eq!(events("run"), events("whole"));
+    // Unless they are gone.
+    succeed(&at, &train("run", &format!("{LONG} --max-time 0s --force")));
+    fs::remove_file(at.join("run/events.out.tfevents.minilote")).unwrap();
+    succeed(&at, "train --resume run --quiet");
+}
+
 #[cfg(unix)]
 #[test]
 fn a_signal_ends_a_run_with_its_model_and_a_checkpoint() {
