@@ -145,6 +145,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_checkpoint_is_due_after_its_steps_however_many() {
+        let due = |every, updates| Checkpoints::new(Path::new(""), Every::Steps(every), 10).due(updates);
+        assert_eq!([9, 10, 14, 15].map(|updates| due(5, updates)), [false, false, false, true]);
+        assert!(!due(usize::MAX, 1_000_000) && !due(0, 1_000_000));
+        remove(Path::new("no such file")).unwrap();
+    }
+
+    #[test]
     fn steps_and_times_are_told_apart() {
         assert_eq!("500".parse(), Ok(Every::Steps(500)));
         assert_eq!("90s".parse(), Ok(Every::Time(Duration::from_secs(90))));

@@ -138,9 +138,9 @@ impl Watch {
             noted.map_err(|error| Error::file(directory, format!("the checkpoint's note: {error}")))?;
         let log = open_at(&path, noted.as_ref().map(|noted| noted.log))?;
         // What the run wrote before it goes on to write.
-        let at = noted.as_ref().and_then(|noted| noted.events);
         let path_of_events = directory.join(run::EVENTS);
-        let wanted = settings.tensorboard || at.is_some() && path_of_events.exists();
+        let at = noted.as_ref().and_then(|noted| noted.events).filter(|_| path_of_events.exists());
+        let wanted = settings.tensorboard || at.is_some();
         let events = wanted.then(|| Events::open(path_of_events, at)).transpose()?;
         let mut settings = settings.clone();
         settings.log_steps |= noted.as_ref().is_some_and(|noted| noted.log_steps);
@@ -190,7 +190,7 @@ impl Watch {
         events.scalars(step, &event.scalars())
     }
 
-    /// What is of an epoch, at once.
+    /// Writes an event and flushes it, so that who looks at the log meanwhile finds whole epochs.
     fn tell(&mut self, event: &Event) {
         let written = self.write(event).and_then(|()| self.flush());
         self.went(written);
@@ -230,6 +230,8 @@ impl Watch {
     /// The run ends: takes the bar away, or says the last line.
     pub fn finish(&mut self) {
         self.ended = Some(Instant::now());
+        let flushed = self.flush();
+        self.went(flushed);
         match &mut self.display {
             Display::Bar(bar) => bar.finish_and_clear(),
             Display::Lines { unsaid, .. } => unsaid.take().iter().for_each(|line| note(line)),

@@ -106,10 +106,7 @@ pub fn create(out: Option<&Path>, data: &Path, force: bool) -> Result<PathBuf> {
     check(out, force)?;
     fs::create_dir_all(out).map_err(|error| Error::file(out, error))?;
     for file in FILES.map(|file| out.join(file)) {
-        match fs::remove_file(&file) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(Error::file(&file, error)),
-            _ => {}
-        }
+        checkpoints::remove(&file)?;
     }
     checkpoints::clear(out)?;
     Ok(out.into())

@@ -66,8 +66,8 @@ pub struct Train {
     log: Log,
 
     /// Go on with a run that was interrupted or killed, from its newest checkpoint, with its own data, settings,
-    /// device and logs: it ends with the same bits as without the stop; --importance and --learning-curve are
-    /// to be given again
+    /// device and logs: it ends with the same bits as without the stop. Flags that are not of training, as
+    /// --importance or --checkpoint-every, are to be given again
     #[arg(long, value_name = "RUN", conflicts_with_all = ["config_file", "out", "force"])]
     resume: Option<PathBuf>,
 
@@ -167,20 +167,7 @@ impl Train {
         };
         watch.finish();
         if let Ok(outcome) = &outcome {
-            let path = directory.join(run::MODEL);
-            let saved = outcome.model.save(&path);
-            let lost = if let End::Lost(error) = &outcome.end { Some(error.clone()) } else { None };
-            if let Some(error) = watch.failed.take().or(lost) {
-                match saved {
-                    Ok(()) => note(&format!("the best model so far is saved: {}", path.display())),
-                    Err(error) => note(&format!("the model can't be saved: {error}")),
-                }
-                return Err(error);
-            }
-            saved?;
-        }
-        if self.resume.is_some() {
-            self.forget(&directory, curve.is_some())?;
+            self.save(outcome, watch.failed.take(), &directory)?;
         }
         let batch = batch(&trainer);
         let data = trainer.into_data();
@@ -204,22 +191,38 @@ impl Train {
         }
     }
 
-    /// Removes what a run had beside its model before it went on, and is not asked for again: it is of other weights.
-    fn forget(&self, directory: &Path, curve: bool) -> Result<()> {
-        let beside = [
-            (run::IMPORTANCE, "--importance", self.importance),
-            (run::LEARNING_CURVE, "--learning-curve", curve),
-        ];
-        for (file, flag, again) in beside {
-            let path = directory.join(file);
-            if !again && path.exists() {
-                checkpoints::remove(&path)?;
-                note(&format!(
-                    "{file} was of the weights before: {flag} beside --resume writes it for these"
-                ));
+    /// Saves the model. What ended the run without more to do, a file that could not be written or a lost device, is then
+    /// returned; where there are several errors, the others are noted.
+    fn save(&self, outcome: &Outcome, failed: Option<Error>, directory: &Path) -> Result<()> {
+        let path = directory.join(run::MODEL);
+        let saved = outcome.model.save(&path);
+        // Of the weights before, where the run went on without it being asked for again.
+        let importance = directory.join(run::IMPORTANCE);
+        if saved.is_ok() && self.resume.is_some() && !self.importance && importance.exists() {
+            checkpoints::remove(&importance)?;
+            if !self.quiet {
+                note(
+                    "importance.csv was of the weights before: with --resume --importance it is measured anew",
+                );
             }
         }
-        Ok(())
+        let ended = match &outcome.end {
+            End::Lost(error) | End::Diverged(error) => Some(error),
+            _ => None,
+        };
+        let error = match (failed, &outcome.end) {
+            (Some(failed), _) => {
+                ended.iter().for_each(|error| note(&error.to_string()));
+                failed
+            }
+            (None, End::Lost(error)) => error.clone(),
+            (None, _) => return saved,
+        };
+        match saved {
+            Ok(()) => note(&format!("the best model so far is saved: {}", path.display())),
+            Err(error) => note(&format!("the model can't be saved: {error}")),
+        }
+        Err(error)
     }
 
     /// The configuration file that stands before the flags.

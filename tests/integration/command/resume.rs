@@ -104,7 +104,8 @@ fn time_that_is_up_ends_a_run_in_peace_and_a_damaged_checkpoint_falls_back() {
     let ran = run(&at, &train("run", &format!("{LONG} --max-time 0s --checkpoint-every 1 --importance")));
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     assert_eq!(json(&read(at.join("run/summary.json")))["end"], "interrupted");
-    // What was measured of the weights before is not left beside those after.
+    // What was measured of the weights before is not left beside those after, but stays where none come after.
+    assert_eq!(run(&at, "train --resume run --lr 0.5").code, Some(2));
     assert!(at.join("run/importance.csv").exists());
     succeed(&at, "train --resume run --log step --quiet --max-time 0s");
     assert!(!at.join("run/importance.csv").exists());
@@ -121,6 +122,10 @@ fn time_that_is_up_ends_a_run_in_peace_and_a_damaged_checkpoint_falls_back() {
     let ran = run(&at, "train --resume run");
     assert_eq!(ran.code, Some(6));
     assert!(ran.err.contains("run: there is no checkpoint to go on from"), "{}", ran.err);
+    fs::write(at.join("run").join(&names[1]), "half").unwrap();
+    let ran = run(&at, "train --resume run");
+    assert_eq!(ran.code, Some(6));
+    assert!(ran.err.contains(&names[1]) && !ran.err.contains("trying"), "{}", ran.err);
 }
 
 #[test]
@@ -132,10 +137,14 @@ fn a_run_goes_on_with_the_logs_that_it_began() {
     assert_eq!(log(&at.join("run")), log(&at.join("whole")));
     let events = |run: &str| fs::metadata(at.join(run).join("events.out.tfevents.minilote")).unwrap().len();
     assert_eq!(events("run"), events("whole"));
-    // Unless they are gone.
+    // Unless they are gone; asked for, they begin anew.
     succeed(&at, &train("run", &format!("{LONG} --max-time 0s --force")));
-    fs::remove_file(at.join("run/events.out.tfevents.minilote")).unwrap();
-    succeed(&at, "train --resume run --quiet");
+    let events = at.join("run/events.out.tfevents.minilote");
+    fs::remove_file(&events).unwrap();
+    succeed(&at, "train --resume run --quiet --max-time 0s");
+    assert!(!events.exists());
+    succeed(&at, "train --resume run --quiet --tensorboard");
+    assert!(events.exists());
 }
 
 #[cfg(unix)]
