@@ -122,7 +122,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("model");
         for error in [io::ErrorKind::StorageFull, io::ErrorKind::PermissionDenied, io::ErrorKind::WriteZero] {
-            for (at, for_ever) in (1..=3).flat_map(|at| [(at, false), (at, true)]) {
+            // Only Unix syncs the directory.
+            let calls = if cfg!(unix) { 3 } else { 2 };
+            for (at, for_ever) in (1..=calls).flat_map(|at| [(at, false), (at, true)]) {
                 write_whole(&path, b"the old content").unwrap();
                 let mut calls = Failing { at, for_ever, error, made: 0 };
                 let failed = replace(&mut calls, &path, b"and the new one").unwrap_err();

@@ -61,7 +61,7 @@ fn edit_distance(left: &[char], right: &[char]) -> usize {
 }
 
 /// Text of a user's file, quoted and cut to a length that suits a message.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     match text.char_indices().nth(60) {
         Some((end, _)) => format!("{:?}...", &text[..end]),
         None => format!("{text:?}"),

@@ -340,13 +340,12 @@ impl Config {
             ("--valid", self.valid.file()),
             ("--test", self.test.file()),
         ];
-        for (flag, path) in paths {
-            if let Some(path) = path.filter(|path| path.to_str().is_none()) {
-                let path = path.display();
-                return refuse(format!("{flag} {path}: the path is not UTF-8, as which it is written down"));
+        match paths.into_iter().find(|(_, path)| path.is_some_and(|path| path.to_str().is_none())) {
+            Some((flag, _)) => {
+                refuse(format!("{flag}: the path is not UTF-8, so that a run's files can't name it"))
             }
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -389,13 +388,9 @@ mod tests {
     #[test]
     fn paths_that_can_not_be_written_down_are_refused() {
         let path = || PathBuf::from(std::ffi::OsStr::from_bytes(b"\xff.csv"));
-        let part = || Part::File(path());
-        for (flag, config) in [
-            ("--labels", Config { labels: Some(path()), ..Config::default() }),
-            ("--init-weights", Config { init_weights: Some(path()), ..Config::default() }),
-            ("--valid", Config { valid: part(), ..Config::default() }),
-            ("--test", Config { test: part(), ..Config::default() }),
-        ] {
+        let labels = Config { labels: Some(path()), ..Config::default() };
+        let valid = Config { valid: Part::File(path()), ..Config::default() };
+        for (flag, config) in [("--labels", labels), ("--valid", valid)] {
             assert!(config.check().unwrap_err().to_string().contains(flag));
         }
         Config::default().check().unwrap();

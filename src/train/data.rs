@@ -8,7 +8,8 @@ use super::record::Rows;
 use super::values::Part;
 use crate::checksum::Checksum;
 use crate::data::{
-    Dataset, Feature, Images, Inputs, Schema, Split, Standardizer, Table, TargetKind, fraction, is_idx, split,
+    Dataset, Feature, Images, Inputs, Schema, Split, Standardizer, Table, TargetKind, fraction, is_idx,
+    quoted, split,
 };
 use crate::model::Norm;
 use crate::{Error, Result, Task, caps};
@@ -30,7 +31,7 @@ pub struct TrainingData {
     pub targets: Array1<f64>,
     /// Which rows train, validate and test.
     pub split: Split,
-    /// What a person should know: rows dropped.
+    /// What a person should know: rows dropped, numbers taken as categories.
     pub notes: Vec<String>,
 }
 
@@ -137,9 +138,11 @@ impl TrainingData {
         for Feature { name, kind } in &schema.features {
             notes.extend(kind.written_numbers().map(|example| {
                 format!(
-                    "column {name}: {} categories, most of which look like numbers, as {example}; a column is one \
+                    "column {}: {} categories, most of which look like numbers, as {}; a column is one \
                      number where its cells have nothing but digits, sign, point and exponent",
-                    kind.width()
+                    quoted(name),
+                    kind.width(),
+                    quoted(example),
                 )
             }));
         }

@@ -239,7 +239,7 @@ impl Group {
         let step = Step {
             first: first as u32,
             slot: slot as u32,
-            // Told apart by dropout alone, as far as 32 bits go.
+            // It tells a step from those around it, for dropout and for the sign that it ran: 32 bits do.
             number: number as u32,
             lr_factor,
             corrections: [decayed(betas.0), decayed(betas.1)],

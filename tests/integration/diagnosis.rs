@@ -122,6 +122,42 @@ fn few_rows(row: &[f64], random: &mut Random) -> f64 {
 }
 
 #[test]
+fn one_validation_row_does_not_show_how_much_is_its_own() {
+    let (data, config) = (made([60, 1, 30], Task::Binary, few_rows), config(&[8]));
+    let rows = board(&data, &config, &[&[8]], &[0.0], 1).rows;
+    let all =
+        Diagnosis::new(&rows[0].evidence, &Setup { data: "t.csv", device: "cpu", config: &config, seeds: 1 });
+    let said = all.evidence.join("\n");
+    assert!(said.contains("with one validation row, how much") && !said.contains("NaN"), "{said}");
+}
+
+/// What could not be saved, or would be of nothing.
+#[test]
+fn a_schema_that_does_not_fit_its_rows_is_refused() {
+    let of = |change: fn(&mut Schema)| {
+        let data = made([20, 4, 2], Task::Binary, exclusive_or);
+        let mut schema = data.schema.clone();
+        change(&mut schema);
+        let made = TrainingData::new(
+            data.task,
+            schema,
+            data.inputs,
+            data.targets,
+            data.split,
+            Standardize::None,
+            vec![],
+        );
+        made.map(|_| ()).map_err(|error| error.to_string())
+    };
+    assert_eq!(of(|_| ()), Ok(()));
+    assert!(
+        of(|schema| schema.features[1].name = "x0".into()).unwrap_err().contains("two columns are named")
+    );
+    let fewer = of(|schema| drop(schema.features.pop())).unwrap_err();
+    assert!(fewer.contains("the schema has 1 features, the inputs have 2"), "{fewer}");
+}
+
+#[test]
 fn a_large_network_on_few_rows_overfits() {
     let data = made([60, 500, 30], Task::Binary, few_rows);
     let words = ["--hidden 8,16,32", "--lambda 0,0.1,1,10"];

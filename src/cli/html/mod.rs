@@ -51,7 +51,8 @@ impl Report {
             (None, [run]) => run.join(run::REPORT),
             (None, _) => PathBuf::from(run::REPORT),
         };
-        if out.is_file() && !fs::read_to_string(&out).is_ok_and(|text| text.contains(page::MARK)) {
+        let may = |text: String| text.is_empty() || text.contains(page::MARK);
+        if out.is_file() && !fs::read_to_string(&out).is_ok_and(may) {
             return Err(Error::file(&out, "minilote has not written this file: name another by --out FILE"));
         }
         write_whole(&out, html.as_bytes())?;
