@@ -10,8 +10,9 @@ are named, with batch normalization and SGD:
 1. The same synthetic rows and initial weights go to `minilote train`, to PyTorch and to Burn, and the losses
    of the first 50 steps must agree to 1e-3.
 2. Rounds of `minilote bench`, PyTorch with one thread and with two, and Burn's CPU backend flex, one after the
-   other. Then, with --gpu, of `minilote bench --device gpu` and Burn's wgpu. A step picks the rows of a shuffled
-   minibatch, runs forward and backward, and updates. The better number of PyTorch's threads counts.
+   other. Then, with --gpu, of `minilote bench --device gpu` and Burn's wgpu, without the wide net, whose rows Burn
+   binds as one buffer that is more than llvmpipe has. A step picks the rows of a shuffled minibatch, runs forward
+   and backward, and updates. The better number of PyTorch's threads counts.
 """
 
 import argparse
@@ -243,7 +244,6 @@ def main():
             if not difference <= TOLERANCE:
                 apart.append(f"{name} of {who}")
         compare_on_cpu(arguments, name)
-        # Burn's rows of the wide net are more than llvmpipe binds.
         if arguments.gpu and name != "wide":
             compare_on_gpu(arguments, name)
     if apart:
