@@ -2,7 +2,7 @@
 
 use minilote::Device;
 use minilote::doctor::{FEATURES, Net, difference, staged};
-use minilote::gpu::{Autotune, Gpu};
+use minilote::gpu::{Autotune, Gpu, GpuDevice};
 use minilote::model::{Layer, Norm, Spec};
 use minilote::ops::{Function, Rule, Space, Step, Variant};
 use minilote::program::{DataShape, Mode, Plan, Program, ROWS_IN_STAGES};
@@ -48,7 +48,7 @@ fn devices_with(tolerance: f64) -> Vec<(String, Device, f64)> {
 }
 
 #[test]
-fn staged_and_unfused_programs_agree() {
+fn staged_and_unfused_programs_agree_and_keep_to_their_tensors() {
     let any_large = |net: &Net| net.plan().staged().programs.iter().any(has_large_tiles);
     assert!(staged().iter().any(any_large));
     for (i, net) in staged().iter().enumerate() {
@@ -63,12 +63,49 @@ fn staged_and_unfused_programs_agree() {
         let gpu = gpu.with_variant(Variant::Gpu);
         // Without subgroups every other one: compiling takes most of the time.
         let without = (i % 2 == 0).then(|| gpu.clone().without_subgroups());
-        for gpu in [gpu].into_iter().chain(without) {
+        for gpu in [gpu.clone()].into_iter().chain(without) {
             let subgroups = gpu.has_subgroups();
             let off = difference(&results(net, plan.clone(), &Device::Gpu(gpu)), &exact);
             assert!(off <= 1e-4, "{}, subgroups {subgroups}: {off:.1e}", name());
         }
+        keeps_to_its_tensors(net, gpu);
     }
+}
+
+/// The kernels of stages run without bounds checks: what lies between their tensors is neither read, or NaNs
+/// would spread, nor written.
+fn keeps_to_its_tensors(net: &Net, gpu: GpuDevice) {
+    let mut plan = net.plan().staged();
+    // A session reads back what is no larger than the log.
+    let log = plan.spaces[&Space::Log].max(plan.spaces[&Space::Joint]);
+    plan.spaces.insert(Space::Log, log);
+    let program = plan.program(Mode::Train, net.rows);
+    let mut inside = vec![false; plan.spaces[&Space::Joint]];
+    for op in &plan.programs[program].ops {
+        for operand in op.describe().operands() {
+            if let Space::Scratch(_) = operand.tensor.space {
+                inside[operand.tensor.offset..operand.tensor.end(1)].fill(true);
+            }
+        }
+    }
+    let nan = f32::NAN.to_bits();
+    let all = vec![f32::NAN; inside.len()];
+    let mut session = block_on(Gpu::new(gpu, plan)).unwrap();
+    session.write(Space::Joint, bytemuck::cast_slice(&all));
+    if !net.bytes {
+        session.write(
+            Space::Inputs,
+            bytemuck::cast_slice(&vec![0.5f32; net.rows * FEATURES.next_multiple_of(4)]),
+        );
+    }
+    let step = Step { lr_factor: 1.0, corrections: [0.1, 0.001], ..Step::default() };
+    let log = block_on(session.run(&[(program, step)])).unwrap();
+    assert!(log.iter().all(|value| value.is_finite()), "{} rows, {:?}", net.rows, net.spec.layers);
+    let after = block_on(session.read(Space::Joint)).unwrap();
+    let parameters = block_on(session.read(Space::Params)).unwrap();
+    assert!(parameters.iter().all(|value| value.is_finite()), "{} rows, {:?}", net.rows, net.spec.layers);
+    let written = after.iter().zip(&inside).filter(|(value, inside)| !**inside && value.to_bits() != nan);
+    assert_eq!(written.count(), 0, "{} rows, {:?}", net.rows, net.spec.layers);
 }
 
 /// A kernel has one function: where layers have two, or differ, a program is not put into stages.
@@ -148,46 +185,6 @@ fn programs_by_blocks_of_rows_and_unfused_ones_agree() {
             let off = difference(&results(&net, plan, &Device::Gpu(gpu.clone())), &exact);
             assert!(off <= 1e-4, "{rows} rows, {norm:?}: {off:.1e}");
         }
-    }
-}
-
-/// The kernels of stages run without bounds checks: what lies between their tensors is neither read, or NaNs
-/// would spread, nor written.
-#[test]
-fn stages_keep_to_their_tensors() {
-    let Some(gpu) = crate::gpu() else { return };
-    for net in staged() {
-        let mut plan = net.plan().staged();
-        // A session reads back what is no larger than the log.
-        let log = plan.spaces[&Space::Log].max(plan.spaces[&Space::Joint]);
-        plan.spaces.insert(Space::Log, log);
-        let program = plan.program(Mode::Train, net.rows);
-        let mut inside = vec![false; plan.spaces[&Space::Joint]];
-        for op in &plan.programs[program].ops {
-            for operand in op.describe().operands() {
-                if let Space::Scratch(_) = operand.tensor.space {
-                    inside[operand.tensor.offset..operand.tensor.end(1)].fill(true);
-                }
-            }
-        }
-        let nan = f32::NAN.to_bits();
-        let all = vec![f32::NAN; inside.len()];
-        let mut session = block_on(Gpu::new(gpu.clone().with_variant(Variant::Gpu), plan)).unwrap();
-        session.write(Space::Joint, bytemuck::cast_slice(&all));
-        if !net.bytes {
-            session.write(
-                Space::Inputs,
-                bytemuck::cast_slice(&vec![0.5f32; net.rows * FEATURES.next_multiple_of(4)]),
-            );
-        }
-        let step = Step { lr_factor: 1.0, corrections: [0.1, 0.001], ..Step::default() };
-        let log = block_on(session.run(&[(program, step)])).unwrap();
-        assert!(log.iter().all(|value| value.is_finite()), "{} rows, {:?}", net.rows, net.spec.layers);
-        let after = block_on(session.read(Space::Joint)).unwrap();
-        let parameters = block_on(session.read(Space::Params)).unwrap();
-        assert!(parameters.iter().all(|value| value.is_finite()), "{} rows, {:?}", net.rows, net.spec.layers);
-        let written = after.iter().zip(&inside).filter(|(value, inside)| !**inside && value.to_bits() != nan);
-        assert_eq!(written.count(), 0, "{} rows, {:?}", net.rows, net.spec.layers);
     }
 }
 
