@@ -10,7 +10,7 @@ struct Params { a: View, b: View, extra: View, out: View, moments: View, rows: u
 @group(1) @binding(3) var<storage, read_write> out: array<vec4f>;
 @group(1) @binding(4) var<storage, read> extra: array<vec4f>;
 
-// What is added to all sums of a column: loaded once for as many of them as an invocation has.
+// What is added to all sums of a column: a kernel whose loads take long calls it once for all rows.
 fn bias(m: u32, c: u32) -> vec4f {
     if EPILOGUE == 1u {
         return extra[at(p.extra, m, 0u, c)];

@@ -210,10 +210,7 @@ impl Watch {
     }
 
     fn save(&mut self, mut checkpoint: Checkpoint) -> Result<()> {
-        self.flush()?;
-        // It notes how long the log is, so that has to be on the disk as it is.
-        self.log.get_ref().sync_data().map_err(|error| Error::file(&self.path, error))?;
-        let log = self.log.get_mut().stream_position().map_err(|error| Error::file(&self.path, error))?;
+        let log = on_disk(&mut self.log).map_err(|error| Error::file(&self.path, error))?;
         let (seconds, rows, epoch_seconds) = (self.elapsed(), self.rows, self.seconds);
         let events = self.events.as_mut().map(Events::position).transpose()?;
         let (log_steps, device) = (self.settings.log_steps, self.device.clone());
@@ -264,6 +261,14 @@ pub fn open_at(path: &Path, bytes: Option<u64>) -> Result<File> {
         Ok(log)
     };
     open().map_err(|error| Error::file(path, error))
+}
+
+/// Bytes so far of a file that a run adds to, which are then on the disk: a checkpoint that notes more than a power cut
+/// leaves can't be gone on from.
+pub fn on_disk(file: &mut BufWriter<File>) -> std::io::Result<u64> {
+    file.flush()?;
+    file.get_ref().sync_data()?;
+    file.stream_position()
 }
 
 /// A bar of so many steps on standard error.

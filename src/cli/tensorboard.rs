@@ -12,13 +12,13 @@
 //! Source: `tensorflow/core/lib/io/record_writer.h`, `tensorboard/compat/proto/event.proto` and `summary.proto`.
 
 use std::fs::File;
-use std::io::{BufWriter, Seek, Write};
+use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use minilote::{Error, Result};
 
-use super::progress::open_at;
+use super::progress::{on_disk, open_at};
 
 /// What an event file begins with.
 const VERSION: &str = "brain.Event:2";
@@ -44,9 +44,7 @@ impl Events {
 
     /// Bytes so far, which are then on the disk.
     pub fn position(&mut self) -> Result<u64> {
-        self.flush()?;
-        let position = self.file.get_ref().sync_data().and_then(|()| self.file.stream_position());
-        position.map_err(|error| Error::file(&self.path, error))
+        on_disk(&mut self.file).map_err(|error| Error::file(&self.path, error))
     }
 
     /// Adds values of a step, by their names.

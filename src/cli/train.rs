@@ -166,8 +166,9 @@ impl Train {
             None => train(&mut trainer, &mut watch).await,
         };
         watch.finish();
-        if let Ok(outcome) = &outcome {
-            self.save(outcome, watch.failed.take(), &directory)?;
+        match &outcome {
+            Ok(outcome) => self.save(outcome, watch.failed.take(), &directory)?,
+            Err(_) => watch.failed.iter().for_each(|error| note(&error.to_string())),
         }
         let batch = batch(&trainer);
         let data = trainer.into_data();
@@ -206,15 +207,12 @@ impl Train {
                 );
             }
         }
-        let ended = match &outcome.end {
-            End::Lost(error) | End::Diverged(error) => Some(error),
-            _ => None,
-        };
         let error = match (failed, &outcome.end) {
-            (Some(failed), _) => {
-                ended.iter().for_each(|error| note(&error.to_string()));
+            (Some(failed), End::Lost(error) | End::Diverged(error)) => {
+                note(&error.to_string());
                 failed
             }
+            (Some(failed), _) => failed,
             (None, End::Lost(error)) => error.clone(),
             (None, _) => return saved,
         };
