@@ -1,6 +1,7 @@
 //! The CPU backend: runs the operations' twins on host memory. In `f32` it is the backend of a
 //! machine without an adapter; in `f64` it is the oracle that every kernel is tested against.
 
+mod aligned;
 mod columns;
 mod lanes;
 mod models;
@@ -15,6 +16,7 @@ use num_traits::{Float, NumAssign};
 
 use crate::ops::{Op, Operand, Space, Step, Tensor};
 use crate::program::Plan;
+use aligned::Aligned;
 pub use columns::{Columnwise, Down, Part, Strip, Wide};
 pub use models::Models;
 pub(crate) use pool::{LINE, part_of, parts, share_items};
@@ -96,7 +98,7 @@ impl Real for f64 {
 /// The spaces of the data set: they come first, by [`Space::index`].
 #[derive(Clone, Default)]
 struct Data<T> {
-    spaces: [Vec<T>; Space::Order.index()],
+    spaces: [Aligned<T>; Space::Order.index()],
     bytes: Vec<u8>,
 }
 
@@ -105,10 +107,10 @@ pub struct Memory<T> {
     /// One for all models that [`Models`] has.
     data: Arc<Data<T>>,
     /// By [`Space::index`]; those of the data set are empty.
-    spaces: Vec<Vec<T>>,
+    spaces: Vec<Aligned<T>>,
     order: Vec<u32>,
     /// What threads other than the first have of a tensor: see [`Memory::run_for_each`].
-    copies: Vec<Vec<T>>,
+    copies: Vec<Aligned<T>>,
     /// None once its space is written to.
     copied: Option<Tensor>,
 }
@@ -120,7 +122,7 @@ impl<T: Real> Memory<T> {
         for (&space, &elements) in plan.spaces.iter().filter(|(space, _)| space.is_shared()) {
             match space {
                 Space::Bytes => data.bytes = vec![0; elements],
-                _ => data.spaces[space.index()] = vec![T::zero(); elements],
+                _ => data.spaces[space.index()] = Aligned::zeroed(elements),
             }
         }
         Memory::over(Arc::new(data), plan)
@@ -143,10 +145,10 @@ impl<T: Real> Memory<T> {
         }
         for (space, elements) in spaces {
             let index = space.index();
-            memory.spaces.resize(memory.spaces.len().max(index + 1), vec![]);
+            memory.spaces.resize(memory.spaces.len().max(index + 1), Aligned::default());
             match space {
                 Space::Order => memory.order = vec![0; elements],
-                _ => memory.spaces[index] = vec![T::zero(); elements],
+                _ => memory.spaces[index] = Aligned::zeroed(elements),
             }
         }
         memory
@@ -155,7 +157,7 @@ impl<T: Real> Memory<T> {
     /// A space of reals; empty if no program uses it.
     pub fn get(&self, space: Space) -> &[T] {
         let spaces = if space.is_shared() { &self.data.spaces[..] } else { &self.spaces };
-        spaces.get(space.index()).map_or(&[], Vec::as_slice)
+        spaces.get(space.index()).map_or(&[], |space| space)
     }
 
     /// The data set's bytes.
@@ -170,7 +172,7 @@ impl<T: Real> Memory<T> {
             false => &mut self.spaces,
         };
         self.copied = self.copied.filter(|copied| copied.space != space);
-        let to = spaces.get_mut(space.index()).map_or(&mut [][..], Vec::as_mut_slice);
+        let to = spaces.get_mut(space.index()).map_or(&mut [][..], |space| space);
         to[start..][..values.len()].iter_mut().zip(values).for_each(|(to, &value)| *to = T::of(value));
     }
 
@@ -210,7 +212,7 @@ impl<T: Real> Memory<T> {
         self.copied = self.copied.filter(|copied| !indices.contains(&copied.space.index()));
         let mut lent =
             indices.map(|index| self.spaces.get_mut(index).map(std::mem::take).unwrap_or_default());
-        let out = lent.each_mut().map(Vec::as_mut_slice);
+        let out = lent.each_mut().map(|space| &mut space[..]);
         pulp::Arch::new().dispatch(Job { twin, out, memory: self, step });
         for (index, lent) in indices.into_iter().zip(lent) {
             if let Some(space) = self.spaces.get_mut(index) {

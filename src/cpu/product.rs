@@ -1,8 +1,9 @@
 use std::cell::RefCell;
 
 use super::Real;
+use super::aligned::Aligned;
 use super::pool::{part_of, parts, share};
-use super::tiles::{DOTS, Out, Panel, Tiles};
+use super::tiles::{DOTS, Out, Tiles};
 
 /// Where element (i, j) of a matrix lies: `i · first + j · second`.
 pub type Strides = (usize, usize);
@@ -11,7 +12,7 @@ pub type Strides = (usize, usize);
 const FLOPS_FOR_THREADS: usize = 500_000;
 
 thread_local! {
-    static PANEL: RefCell<Panel> = RefCell::new(Panel::default());
+    static PANEL: RefCell<Aligned<u8>> = RefCell::new(Aligned::default());
 }
 
 /// What a thread multiplies: both factors, from their first elements on, for the part of that number.

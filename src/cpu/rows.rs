@@ -1,5 +1,6 @@
 use std::ops::Range;
 
+use super::aligned::Aligned;
 use super::pool::{free, parts, share_items};
 use super::{Memory, Real, Twin};
 use crate::ops::{Step, Tensor};
@@ -62,8 +63,8 @@ impl<T: Real> Memory<T> {
             return self.run(twin, step);
         }
         let mut copies = std::mem::take(&mut self.copies);
-        copies.resize(parts() - 1, vec![]);
-        copies.iter_mut().for_each(|copy| copy.resize(size.max(copy.len()), T::zero()));
+        copies.resize(parts() - 1, Aligned::default());
+        copies.iter_mut().for_each(|copy| copy.grow(size));
         let mut space = std::mem::take(&mut self.spaces[tensor.space.index()]);
         let first = &mut space[tensor.at(0, 0, step.slot as usize)..][..size];
         let all = std::iter::once(first).chain(copies.iter_mut().map(|copy| &mut copy[..size]));
@@ -119,8 +120,9 @@ mod tests {
         let data = std::sync::Arc::new(Data::default());
         let mut memory = Memory { data, spaces: vec![], order: vec![], copies: vec![], copied: None };
         for (space, values) in spaces {
-            memory.spaces.resize(memory.spaces.len().max(space.index() + 1), vec![]);
-            memory.spaces[space.index()] = values.clone();
+            memory.spaces.resize(memory.spaces.len().max(space.index() + 1), Aligned::default());
+            memory.spaces[space.index()] = Aligned::zeroed(values.len());
+            memory.spaces[space.index()].copy_from_slice(values);
         }
         memory
     }

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
+use super::aligned::Aligned;
 use super::lanes::Lanes;
 use super::product::Strides;
 
@@ -80,27 +81,8 @@ pub struct Tiles<'a, T> {
     /// Its rows and columns above are no other thread's.
     pub out: &'a Out<'a, T>,
     pub accumulate: bool,
-    pub panel: &'a mut Panel,
-}
-
-/// A line of the cache.
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
-
-/// Room for columns of b, one depth after the other.
-#[derive(Default)]
-pub struct Panel(Vec<Line>);
-
-impl Panel {
-    /// Room for so many values; grows once.
-    fn of<T: Lanes>(&mut self, values: usize) -> &mut [T] {
-        let lines = (values * size_of::<T>()).div_ceil(size_of::<Line>());
-        if self.0.len() < lines {
-            self.0.resize(lines, Line([0; 64]));
-        }
-        bytemuck::cast_slice_mut(&mut self.0)
-    }
+    /// Room for columns of b, one depth after the other; it grows.
+    pub panel: &'a mut Aligned<u8>,
 }
 
 impl<T: Lanes> WithSimd for Tiles<'_, T> {
@@ -118,7 +100,9 @@ impl<T: Lanes> WithSimd for Tiles<'_, T> {
         let mut room = std::mem::take(self.panel);
         let packs = self.packs(width);
         let block = if packs { BLOCK } else { 0 };
-        let (panel, block) = room.of(DEPTH * width + block).split_at_mut(DEPTH * width);
+        let bytes = (DEPTH * width + block) * size_of::<T>();
+        room.grow(bytes);
+        let (panel, block) = bytemuck::cast_slice_mut(&mut room[..bytes]).split_at_mut(DEPTH * width);
         for start in (0..self.depth).step_by(DEPTH) {
             let depth = start..(start + DEPTH).min(self.depth);
             let high = if packs { BLOCK / depth.len() } else { self.rows.len().max(1) };
