@@ -257,6 +257,8 @@ impl<T: Lanes> Tiles<'_, T> {
             columns.start += match left {
                 1 => self.column::<S, R, 1>(simd, j),
                 2 | 3 => self.column::<S, R, 2>(simd, j),
+                // As many as there are registers for: the rows of a come from the second cache once for all of them.
+                6.. if S::REGISTER_COUNT >= 32 => self.column::<S, R, 6>(simd, j),
                 _ => self.column::<S, R, 4>(simd, j),
             };
         }
