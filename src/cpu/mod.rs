@@ -7,6 +7,7 @@ mod lanes;
 mod models;
 mod pool;
 mod product;
+mod replicas;
 mod rows;
 mod tiles;
 
@@ -21,7 +22,8 @@ pub use columns::{Columnwise, Down, Part, Strip, Wide};
 pub use models::Models;
 pub(crate) use pool::{LINE, part_of, parts, share_items};
 pub use product::product;
-pub(crate) use product::product_of;
+pub(crate) use product::{product_of, units};
+pub(crate) use replicas::{Share, is_large};
 pub use rows::Rowwise;
 
 /// `f32` or `f64`.
@@ -38,6 +40,9 @@ pub trait Real: Float + NumAssign + Default + lanes::Lanes + Send + Sync + std::
     /// Runs an operation's twin. Not generic, so that the twins are compiled with this crate and not again with each
     /// that uses it.
     fn run(op: &Op, memory: &mut Memory<Self>, step: &Step);
+
+    /// Runs what a thread has of it.
+    fn run_part(op: &Op, memory: &mut Memory<Self>, step: &Step, share: Share);
 }
 
 impl Real for f32 {
@@ -75,6 +80,10 @@ impl Real for f32 {
     fn run(op: &Op, memory: &mut Memory<f32>, step: &Step) {
         op.run(memory, step);
     }
+
+    fn run_part(op: &Op, memory: &mut Memory<f32>, step: &Step, share: Share) {
+        op.run_part(memory, step, share);
+    }
 }
 
 impl Real for f64 {
@@ -92,6 +101,10 @@ impl Real for f64 {
 
     fn run(op: &Op, memory: &mut Memory<f64>, step: &Step) {
         op.run(memory, step);
+    }
+
+    fn run_part(op: &Op, memory: &mut Memory<f64>, step: &Step, share: Share) {
+        op.run_part(memory, step, share);
     }
 }
 
@@ -158,6 +171,12 @@ impl<T: Real> Memory<T> {
     pub fn get(&self, space: Space) -> &[T] {
         let spaces = if space.is_shared() { &self.data.spaces[..] } else { &self.spaces };
         spaces.get(space.index()).map_or(&[], |space| space)
+    }
+
+    /// A space that is not of the data set, to be overwritten; empty if no program uses it.
+    fn get_mut(&mut self, space: Space) -> &mut [T] {
+        self.copied = self.copied.filter(|copied| copied.space != space);
+        self.spaces.get_mut(space.index()).map_or(&mut [], |space| space)
     }
 
     /// The data set's bytes.
@@ -286,13 +305,23 @@ impl<T: Real> Cpu<T> {
 
     /// Runs steps, each by the program of that number; returns their records of the log.
     pub fn run(&mut self, steps: &[(usize, Step)]) -> Vec<f64> {
+        self.advance(steps);
+        self.records(steps.len())
+    }
+
+    /// Runs steps.
+    fn advance(&mut self, steps: &[(usize, Step)]) {
         for (program, step) in steps {
             for op in &self.plan.programs[*program].ops {
                 T::run(op, &mut self.memory, step);
             }
         }
+    }
+
+    /// The log's records of so many steps.
+    fn records(&self, steps: usize) -> Vec<f64> {
         let log = self.memory.get(Space::Log);
-        let length = (steps.len() * self.plan.models * self.plan.record).min(log.len());
+        let length = (steps * self.plan.models * self.plan.record).min(log.len());
         log[..length].iter().map(|value| value.to_f64().unwrap_or(f64::NAN)).collect()
     }
 }

@@ -2,6 +2,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::pool::share;
+use super::replicas::Replicas;
 use super::{Cpu, Memory, Real};
 use crate::ops::{Space, Step};
 use crate::program::Plan;
@@ -13,6 +14,8 @@ use crate::program::Plan;
 pub struct Models<T> {
     plan: Plan,
     sessions: Vec<Cpu<T>>,
+    /// Of a model alone.
+    replicas: Replicas<T>,
 }
 
 impl<T: Real> Models<T> {
@@ -25,7 +28,8 @@ impl<T: Real> Models<T> {
         };
         let mut sessions: Vec<Cpu<T>> = (1..plan.models).map(beside).collect();
         sessions.push(first);
-        Models { plan, sessions }
+        let replicas = Replicas::new(&sessions[0].plan);
+        Models { plan, sessions, replicas }
     }
 
     /// What the session was made for.
@@ -40,6 +44,7 @@ impl<T: Real> Models<T> {
         if space.is_shared() {
             return self.load_shared(|memory| memory.load(space, start, values));
         }
+        self.replicas.spoil();
         let size = self.sessions[0].memory.get(space).len();
         assert!(values.len() <= size * self.sessions.len());
         for (session, values) in self.sessions.iter_mut().zip(values.chunks(size.max(1))) {
@@ -54,6 +59,7 @@ impl<T: Real> Models<T> {
 
     /// Overwrites the orders of all models.
     pub fn load_order(&mut self, values: &[u32]) {
+        self.replicas.spoil();
         let share = values.len() / self.sessions.len();
         for (session, values) in self.sessions.iter_mut().zip(values.chunks(share.max(1))) {
             session.memory.load_order(values);
@@ -62,6 +68,7 @@ impl<T: Real> Models<T> {
 
     /// Changes the data set, while nobody else has it.
     fn load_shared(&mut self, load: impl FnOnce(&mut Memory<T>)) {
+        self.replicas.forget();
         if let [first, others @ ..] = &mut self.sessions[..] {
             others.iter_mut().for_each(|session| session.memory.data = Arc::default());
             load(&mut first.memory);
@@ -73,7 +80,7 @@ impl<T: Real> Models<T> {
     /// for the first step, then for the next.
     pub fn run(&mut self, steps: &[(usize, Step)]) -> Vec<f64> {
         if let [alone] = &mut self.sessions[..] {
-            return alone.run(steps);
+            return self.replicas.run(alone, steps);
         }
         let next = AtomicUsize::new(0);
         let runs: Vec<_> = self.sessions.iter_mut().map(|session| Mutex::new((session, vec![]))).collect();

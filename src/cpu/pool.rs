@@ -84,10 +84,17 @@ pub fn free() -> bool {
 ///
 /// Panics if a part does.
 pub fn share(work: Work) {
+    if !together(work) {
+        (0..parts()).for_each(work);
+    }
+}
+
+/// The same with parts that may wait for each other: false, and nothing is run, if the threads work for another caller.
+///
+/// Panics if a part does.
+pub fn together(work: Work) -> bool {
     let pool = pool();
-    let Ok(_owner) = pool.owner.try_lock() else {
-        return (0..parts()).for_each(work);
-    };
+    let Ok(_owner) = pool.owner.try_lock() else { return false };
     let mut lent: Work = work;
     SHARED.work.store((&raw mut lent).cast(), Ordering::Relaxed);
     SHARED.parts.store(parts(), Ordering::Relaxed);
@@ -102,6 +109,7 @@ pub fn share(work: Work) {
         pause(&mut looks);
     }
     assert!(!SHARED.panicked.swap(false, Ordering::Relaxed), "a part of the CPU backend's work panicked");
+    true
 }
 
 /// Runs the work with each item, at most [`parts`] of them, as [`share`] does.
@@ -136,7 +144,7 @@ fn take_parts(own: usize) {
 }
 
 /// Waits a moment; gives the core away where waiting has taken long, as another program may need it.
-fn pause(looks: &mut usize) {
+pub fn pause(looks: &mut usize) {
     *looks += 1;
     if looks.is_multiple_of(256) { std::thread::yield_now() } else { std::hint::spin_loop() }
 }

@@ -1,9 +1,10 @@
 use std::cell::RefCell;
+use std::ops::Range;
 
 use super::Real;
 use super::aligned::Aligned;
-use super::pool::{part_of, parts, share};
-use super::tiles::{DOTS, Out, Tiles};
+use super::pool::{free, part_of, share};
+use super::tiles::{DOTS, NARROW, Out, Tiles};
 
 /// Where element (i, j) of a matrix lies: `i · first + j · second`.
 pub type Strides = (usize, usize);
@@ -29,42 +30,49 @@ pub fn product<T: Real>(
     out: (&mut [T], usize),
     accumulate: bool,
 ) {
-    product_of(sizes, &|_| [a, b], [a_strides, b_strides], out, accumulate);
+    product_of(sizes, &|_| [a, b], [a_strides, b_strides], out, accumulate, None);
 }
 
-/// [`product`] of factors that each thread may have a copy of. Each has columns of its own where `b` is transposed, else
-/// rows, so that it meets the same rows of a layer's weight and of its gradient. The shares depend on the sizes and the
-/// machine alone, so the same machine gives the same bits.
+/// Which units of a layer with so many inputs are a part's: columns of its product forward, rows of its weight and of that
+/// one's gradient.
+pub fn units(part: usize, units: usize, inputs: usize) -> Range<usize> {
+    // Whole groups of columns, as tiles take or copy them.
+    part_of(part, units, if inputs >= DOTS.0 { 2 } else { 4 })
+}
+
+/// [`product`] of factors that each thread may have a copy of, or one part of it. Each has units of its own, see [`units`];
+/// of a gradient of inputs, rows. A value's sum goes the same way whoever has it, so all machines with such vectors give
+/// the same bits.
 pub fn product_of<T: Real>(
     [rows, depth, cols]: [usize; 3],
     factors: Factors<T>,
     [of_a, of_b]: [Strides; 2],
     (out, ld): (&mut [T], usize),
     accumulate: bool,
+    only: Option<usize>,
 ) {
     if depth == 0 {
         return;
     }
-    let out = &Out::new(out, ld);
+    let (out, narrow) = (&Out::new(out, ld), cols <= NARROW);
     let multiply = |part, rows, columns| {
         let [a, b] = factors(part);
         let (a, b) = ((a, of_a), (b, of_b));
         PANEL.with_borrow_mut(|panel| {
-            pulp::Arch::new().dispatch(Tiles { rows, columns, depth, a, b, out, accumulate, panel });
+            pulp::Arch::new().dispatch(Tiles { rows, columns, depth, a, b, out, accumulate, narrow, panel });
         });
     };
-    if 2 * rows * depth * cols < FLOPS_FOR_THREADS || parts() == 1 {
-        return multiply(0, 0..rows, 0..cols);
+    let ((a_row, _), (_, b_col)) = (of_a, of_b);
+    let of_part = |part| match (a_row, b_col) {
+        (1, 1) => multiply(part, units(part, rows, cols), 0..cols),
+        (_, 1) => multiply(part, part_of(part, rows, 1), 0..cols),
+        _ => multiply(part, 0..rows, units(part, cols, depth)),
+    };
+    match only {
+        Some(part) => of_part(part),
+        None if 2 * rows * depth * cols < FLOPS_FOR_THREADS || !free() => multiply(0, 0..rows, 0..cols),
+        None => share(&of_part),
     }
-    let (_, b_col) = of_b;
-    share(&|part| {
-        if b_col == 1 {
-            multiply(part, part_of(part, rows, 1), 0..cols)
-        } else {
-            // Whole groups of columns, as tiles take or copy them.
-            multiply(part, 0..rows, part_of(part, cols, if depth >= DOTS.0 { 2 } else { 4 }))
-        }
-    });
 }
 
 #[cfg(test)]

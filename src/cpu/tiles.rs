@@ -18,7 +18,7 @@ const DEPTH: usize = 512;
 /// adding up the lanes at the end is then less than turning one of them around.
 pub const DOTS: (usize, usize) = (256, 192);
 /// Up to so many columns they are at any size, as a vector of the output would hold little.
-const NARROW: usize = 4;
+pub const NARROW: usize = 4;
 /// Bytes between places that compete for the same few lines of the first cache.
 const ALIAS: usize = 4096;
 /// Rows of a that lie across the sum, a multiple of so many bytes apart, are copied, as many values at a time as half of
@@ -81,6 +81,8 @@ pub struct Tiles<'a, T> {
     /// Its rows and columns above are no other thread's.
     pub out: &'a Out<'a, T>,
     pub accumulate: bool,
+    /// Whether the whole output has at most [`NARROW`] columns. Sums then go another way, whatever part this is.
+    pub narrow: bool,
     /// Room for columns of b, one depth after the other; it grows.
     pub panel: &'a mut Aligned<u8>,
 }
@@ -93,7 +95,7 @@ impl<T: Lanes> WithSimd for Tiles<'_, T> {
         let ((_, (_, a_col)), (_, (b_row, b_col))) = (self.a, self.b);
         let along = a_col == 1 && b_row == 1 && b_col != 1;
         let deep = self.depth >= DOTS.0 && self.rows.len() < DOTS.1;
-        if along && (deep || self.columns.len() <= NARROW) {
+        if along && (deep || self.narrow) {
             return if S::REGISTER_COUNT < 32 { self.dots::<S, 3>(simd) } else { self.dots::<S, 4>(simd) };
         }
         let width = ACROSS * lanes::<S, T>();

@@ -1,5 +1,5 @@
 use super::activation::code;
-use super::{Describe, Dispatch, Function, Operand, Step, Tensor, Tile, Variant, read, words, write};
+use super::{Describe, Dispatch, Function, Operand, PartOf, Step, Tensor, Tile, Variant, read, words, write};
 use crate::cpu::{Memory, Real, Twin, product_of, rows_mut};
 
 /// Which of the two factors of a product is transposed.
@@ -92,6 +92,25 @@ impl<T: Real> Twin<T, 1> for MatMul {
 
     #[inline(always)]
     fn write(&self, [out]: [&mut [T]; 1], memory: &Memory<T>, step: &Step) {
+        self.multiply(out, memory, step, None);
+    }
+}
+
+impl<T: Real> Twin<T, 1> for PartOf<'_, MatMul> {
+    fn outputs(&self) -> [Tensor; 1] {
+        [self.0.out]
+    }
+
+    #[inline(always)]
+    fn write(&self, [out]: [&mut [T]; 1], memory: &Memory<T>, step: &Step) {
+        self.0.multiply(out, memory, step, Some(self.1.part));
+    }
+}
+
+impl MatMul {
+    /// All of it, or the units of one part; elsewhere the output is then undefined.
+    #[inline(always)]
+    fn multiply<T: Real>(&self, out: &mut [T], memory: &Memory<T>, step: &Step, only: Option<usize>) {
         for model in 0..self.out.models {
             if let Some(bias) = self.bias {
                 let bias = memory.row(bias, model, 0);
@@ -107,7 +126,7 @@ impl<T: Real> Twin<T, 1> for MatMul {
             let start = self.out.at(model, 0, step.slot as usize);
             let to = (&mut out[start..], self.out.ld());
             let factors = |part| [self.a, self.b].map(|tensor| memory.copy(tensor, model, part));
-            product_of(self.sizes(), &factors, strides, to, self.bias.is_some());
+            product_of(self.sizes(), &factors, strides, to, self.bias.is_some(), only);
             if let Some(function) = self.function {
                 rows_mut(out, self.out, model, step.slot).for_each(|row| function.apply(row));
             }

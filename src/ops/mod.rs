@@ -47,7 +47,7 @@ pub use row_blocks::{BatchNormMerged, MatMulMoments};
 pub use step::Step;
 pub use tile::Tile;
 
-use crate::cpu::{Down, Memory, Real};
+use crate::cpu::{Down, Memory, Real, Share, is_large};
 use dispatch::{along, columnwise, elementwise, words};
 
 /// The buffers of a session. All programs of a session share them; only one program runs at a
@@ -213,6 +213,9 @@ fn write(name: &'static str, tensor: Tensor) -> Operand {
     Operand { name, tensor, access: Access::Write }
 }
 
+/// An operation of which a thread does its part.
+struct PartOf<'a, O>(&'a O, Share);
+
 /// What an operation takes: arithmetic and memory traffic of one run, for all models.
 ///
 /// An addition, multiplication, division, comparison, square root, exponential or logarithm of the operation's
@@ -298,6 +301,16 @@ ops!(
 );
 
 impl Op {
+    /// What a thread has of the operation, where each has all that is small: of large products its units, and of their
+    /// weights' update.
+    pub(crate) fn run_part<T: Real>(&self, memory: &mut Memory<T>, step: &Step, share: Share) {
+        match self {
+            Op::MatMul(product) if is_large(product.sizes()) => memory.run(&PartOf(product, share), step),
+            Op::Optimizer(update) => memory.run(&PartOf(update, share), step),
+            _ => self.run(memory, step),
+        }
+    }
+
     /// FLOPs and bytes of one run; of the data set only the rows of the minibatch count.
     pub fn cost(&self) -> Cost {
         let op = self.describe();

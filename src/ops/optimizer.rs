@@ -1,9 +1,10 @@
 use std::ops::Range;
 
 use super::{
-    Access, Describe, Dispatch, Operand, Space, Step, Tensor, Variant, elementwise, read, update, words,
+    Access, Describe, Dispatch, Operand, PartOf, Space, Step, Tensor, Variant, elementwise, read, update,
+    words,
 };
-use crate::cpu::{LINE, Memory, Real, Twin, part_of, parts, share_items};
+use crate::cpu::{LINE, Memory, Real, Share, Twin, part_of, parts, share_items, units};
 
 /// How a gradient moves a parameter, in PyTorch's conventions; `g` includes L2.
 ///
@@ -52,25 +53,27 @@ impl Optimizer {
         Tensor::alone(Space::Hyper, self.theta.models, 1, 4)
     }
 
-    /// Ranges of elements that are decayed alike, and how many elements of each stay with one thread.
-    fn ranges(&self) -> impl Iterator<Item = (Range<usize>, usize)> {
-        let weights = self.weights.iter().map(|weight| (weight.rows * weight.ld(), weight.ld()));
-        let named: usize = weights.clone().map(|(size, _)| size).sum();
-        let rest = [self.decayed - named, self.theta.cols - self.decayed].map(|size| (size, LINE));
-        weights.chain(rest).scan(0, |end, (size, group)| {
+    /// Ranges of elements that are decayed alike, how many elements of each stay with one thread, and which weight it is.
+    fn ranges(&self) -> impl Iterator<Item = (Range<usize>, usize, Option<Tensor>)> {
+        let weights = self.weights.iter();
+        let weights = weights.map(|&weight| (weight.rows * weight.ld(), weight.ld(), Some(weight)));
+        let named: usize = weights.clone().map(|(size, ..)| size).sum();
+        let rest = [self.decayed - named, self.theta.cols - self.decayed].map(|size| (size, LINE, None));
+        weights.chain(rest).scan(0, |end, (size, group, weight)| {
             *end += size;
-            Some((*end - size..*end, group))
+            Some((*end - size..*end, group, weight))
         })
     }
-}
 
-impl<T: Real> Twin<T, 3> for Optimizer {
-    fn outputs(&self) -> [Tensor; 3] {
-        [Space::Params, Space::Moment1, Space::Moment2].map(|space| Tensor { space, ..self.theta })
-    }
-
+    /// All of it, or without the rows of shared weights that are another part's.
     #[inline(always)]
-    fn write(&self, [params, moment1, moment2]: [&mut [T]; 3], memory: &Memory<T>, step: &Step) {
+    fn update<T: Real>(
+        &self,
+        [params, moment1, moment2]: [&mut [T]; 3],
+        memory: &Memory<T>,
+        step: &Step,
+        share: Option<Share>,
+    ) {
         for model in 0..self.theta.models {
             let hyper = memory.row(self.hyper(), model, 0);
             if hyper[0] == T::zero() {
@@ -80,18 +83,48 @@ impl<T: Real> Twin<T, 3> for Optimizer {
             let start = self.theta.at(model, 0, 0);
             let grads = &memory.get(Space::Grads)[start..][..self.theta.cols];
             // L2 and decay of the weights; none of the rest.
-            for (part, group) in self.ranges() {
+            for (mut part, group, weight) in self.ranges() {
                 let (l2, decay) =
                     if part.start < self.decayed { (l2, decay) } else { (T::zero(), T::zero()) };
+                let own = share.zip(weight).filter(|(share, weight)| share.shares(*weight));
+                if let Some((share, weight)) = own {
+                    let rows = units(share.part, weight.rows, weight.cols);
+                    part = part.start + rows.start * group..part.start + rows.end * group;
+                }
                 let at = start + part.start..start + part.end;
                 // Empty where the rule has no such moment.
                 let moment1 = moment1.get_mut(at.clone()).unwrap_or_default();
                 let moment2 = moment2.get_mut(at.clone()).unwrap_or_default();
                 let (theta, grads) = (&mut params[at], &grads[part]);
                 let update = Update { rule: self.rule, theta, moment1, moment2, grads, lr, l2, decay, step };
-                update.shared_out(group);
+                match own {
+                    Some(_) => pulp::Arch::new().dispatch(update),
+                    None => update.shared_out(group),
+                }
             }
         }
+    }
+}
+
+impl<T: Real> Twin<T, 3> for Optimizer {
+    fn outputs(&self) -> [Tensor; 3] {
+        [Space::Params, Space::Moment1, Space::Moment2].map(|space| Tensor { space, ..self.theta })
+    }
+
+    #[inline(always)]
+    fn write(&self, out: [&mut [T]; 3], memory: &Memory<T>, step: &Step) {
+        self.update(out, memory, step, None);
+    }
+}
+
+impl<T: Real> Twin<T, 3> for PartOf<'_, Optimizer> {
+    fn outputs(&self) -> [Tensor; 3] {
+        Twin::<T, 3>::outputs(self.0)
+    }
+
+    #[inline(always)]
+    fn write(&self, out: [&mut [T]; 3], memory: &Memory<T>, step: &Step) {
+        self.0.update(out, memory, step, Some(self.1));
     }
 }
 

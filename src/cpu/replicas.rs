@@ -1,0 +1,375 @@
+//! A small net by threads that each have all of it. What threads pass to each other takes microseconds a time, as long as
+//! the layers behind the first take altogether: so each computes those for itself, and of the large products its part.
+//!
+//! ```text
+//! a thread's columns of a large product forward; the others' columns from the others;
+//! everything else, the same in each;
+//! a thread's rows of the gradient of a large weight, and their update
+//! ```
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, RwLock};
+use std::time::Instant;
+
+use super::aligned::Aligned;
+use super::pool::{parts, pause, together};
+use super::product::units;
+use super::{Cpu, Memory, Real};
+use crate::ops::{MatMul, Op, Product, Space, Step, Tensor};
+use crate::program::{Mode, Plan, Program};
+
+/// Products of at least so many FLOPs are shared: some ten microseconds of one thread.
+const FLOPS_TO_SHARE: usize = 2_000_000;
+
+/// Elements of a session that is kept once for each thread, at the most: some caches of a core.
+const ELEMENTS: usize = 1 << 20;
+
+/// After so many runs the way that was slower is tried again: how far its cores are from each other changes where a machine
+/// is a virtual one.
+const RUNS: usize = 16;
+
+/// Fewer steps say little of how long one takes.
+const STEPS: usize = 8;
+
+/// What a thread has of all that is shared.
+#[derive(Clone, Copy)]
+pub struct Share {
+    pub part: usize,
+    /// Rows of the minibatch.
+    pub rows: usize,
+}
+
+impl Share {
+    /// Whether the products with a weight, and of its gradient, are shared.
+    pub fn shares(self, weight: Tensor) -> bool {
+        is_large([self.rows, weight.cols, weight.rows])
+    }
+}
+
+/// Whether a product of these sizes is shared.
+pub fn is_large(sizes: [usize; 3]) -> bool {
+    sizes.into_iter().fold(2, usize::saturating_mul) >= FLOPS_TO_SHARE
+}
+
+/// Whether a program is one that threads run so: a step whose large products need no more of a weight than one's own.
+fn suits(program: &Program) -> bool {
+    let product = |op: &Op| match op {
+        Op::MatMul(product) if is_large(product.sizes()) => Some(product.product),
+        _ => None,
+    };
+    let mut shared = program.ops.iter().filter_map(product).peekable();
+    program.mode == Mode::Train && shared.peek().is_some() && shared.all(|product| product != Product::AB)
+}
+
+/// The sessions of the threads but the first, which has the model's own.
+pub struct Replicas<T> {
+    /// By program: whether threads run it so.
+    suited: Vec<bool>,
+    others: Vec<Mutex<Cpu<T>>>,
+    /// The program for which they have what the first has, as far as it reads that: of shared weights their own rows.
+    fresh: Option<usize>,
+    /// Seconds that a step took when last tried: shared out operation by operation, and by replicas.
+    seconds: [f64; 2],
+    runs: usize,
+}
+
+impl<T: Real> Replicas<T> {
+    /// None yet, for a plan of one model.
+    pub fn new(plan: &Plan) -> Replicas<T> {
+        let own = plan.spaces.iter().filter(|(space, _)| !space.is_shared());
+        let small = own.map(|(_, elements)| elements).sum::<usize>() <= ELEMENTS;
+        let suited = plan.programs.iter().map(|program| small && suits(program)).collect();
+        Replicas { suited, others: vec![], fresh: None, seconds: [0.0; 2], runs: 0 }
+    }
+
+    /// The first session was written to.
+    pub fn spoil(&mut self) {
+        self.fresh = None;
+    }
+
+    /// Nobody but the first session is to have the data set.
+    pub fn forget(&mut self) {
+        self.others.clear();
+        self.spoil();
+    }
+
+    /// Runs steps as [`Cpu::run`] of the first session does, to the same bits: by it or by replicas, whichever is the
+    /// quicker here and now.
+    pub fn run(&mut self, first: &mut Cpu<T>, steps: &[(usize, Step)]) -> Vec<f64> {
+        for steps in steps.chunk_by(|a, b| a.0 == b.0) {
+            let (program, _) = steps[0];
+            if parts() > 1 && self.suited[program] {
+                self.run_quicker(first, program, steps);
+            } else {
+                self.spoil();
+                first.advance(steps);
+            }
+        }
+        first.records(steps.len())
+    }
+
+    /// Runs steps of a program.
+    fn run_quicker(&mut self, first: &mut Cpu<T>, program: usize, steps: &[(usize, Step)]) {
+        let [shared, replicas] = self.seconds;
+        let by_replicas = (replicas < shared) != self.runs.is_multiple_of(RUNS);
+        self.runs += 1;
+        if by_replicas {
+            self.refresh(first, program);
+        }
+        let started = Instant::now();
+        if !(by_replicas && self.together(first, program, steps)) {
+            self.spoil();
+            first.advance(steps);
+        }
+        if steps.len() >= STEPS {
+            self.seconds[usize::from(by_replicas)] = started.elapsed().as_secs_f64() / steps.len() as f64;
+        }
+    }
+
+    /// Runs steps of a program on all threads; false if they work for another caller.
+    fn together(&mut self, first: &mut Cpu<T>, program: usize, steps: &[(usize, Step)]) -> bool {
+        let meeting = Meeting::new();
+        let own = Mutex::new(&mut *first);
+        let ran = together(&|part| {
+            let _guard = Guard(&meeting.broken);
+            match part.checked_sub(1) {
+                None => meeting.run(part, &mut own.lock().expect("locked once"), steps),
+                Some(other) => meeting.run(part, &mut self.others[other].lock().expect("locked once"), steps),
+            }
+        });
+        if ran {
+            self.gather(first, program);
+        }
+        ran
+    }
+
+    /// Gives the others what the first has, for steps of a program.
+    fn refresh(&mut self, first: &Cpu<T>, program: usize) {
+        if self.fresh.replace(program) == Some(program) {
+            return;
+        }
+        let new =
+            || Cpu { memory: Memory::over(first.memory.data.clone(), &first.plan), plan: first.plan.clone() };
+        self.others.resize_with(parts() - 1, || Mutex::new(new()));
+        for other in &mut self.others {
+            let memory = &mut other.get_mut().expect("no part has panicked").memory;
+            memory.order.copy_from_slice(&first.memory.order);
+            for space in [Space::Hyper, Space::Params, Space::Moment1, Space::Moment2] {
+                let values = first.memory.get(space);
+                memory.get_mut(space).copy_from_slice(values);
+            }
+        }
+    }
+
+    /// Gives the first the rows that the others have updated.
+    fn gather(&mut self, first: &mut Cpu<T>, program: usize) {
+        let program = &first.plan.programs[program];
+        let rows = program.rows;
+        let weights = program.ops.iter().flat_map(|op| match op {
+            Op::Optimizer(update) => &update.weights[..],
+            _ => &[],
+        });
+        let weights: Vec<Tensor> =
+            weights.copied().filter(|&weight| Share { part: 0, rows }.shares(weight)).collect();
+        for (other, part) in self.others.iter_mut().zip(1..) {
+            let memory = &other.get_mut().expect("no part has panicked").memory;
+            for weight in &weights {
+                let rows = units(part, weight.rows, weight.cols);
+                let range = weight.at(0, rows.start, 0)..weight.at(0, rows.end, 0);
+                for space in [Space::Params, Space::Grads, Space::Moment1, Space::Moment2] {
+                    if let Some(values) = memory.get(space).get(range.clone()) {
+                        first.memory.get_mut(space)[range.clone()].copy_from_slice(values);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Where threads give each other columns of products.
+struct Meeting<T> {
+    arrived: AtomicUsize,
+    /// A part has panicked.
+    broken: AtomicBool,
+    /// By part: its columns, of even and odd times. What is read at one time is overwritten two later, when all have
+    /// come to the one between.
+    columns: Vec<[RwLock<Aligned<T>>; 2]>,
+}
+
+impl<T: Real> Meeting<T> {
+    fn new() -> Meeting<T> {
+        let columns = (0..parts()).map(|_| [(); 2].map(|_| RwLock::default())).collect();
+        Meeting { arrived: AtomicUsize::new(0), broken: AtomicBool::new(false), columns }
+    }
+
+    /// A part of steps.
+    fn run(&self, part: usize, session: &mut Cpu<T>, steps: &[(usize, Step)]) {
+        let mut time = 0;
+        for (program, step) in steps {
+            let Program { ops, rows, .. } = &session.plan.programs[*program];
+            let share = Share { part, rows: *rows };
+            for op in ops {
+                T::run_part(op, &mut session.memory, step, share);
+                if let Op::MatMul(product) = op
+                    && product.product == Product::ABt
+                    && is_large(product.sizes())
+                {
+                    self.exchange(part, product, &mut session.memory, time);
+                    time += 1;
+                }
+            }
+        }
+    }
+
+    /// Gives the columns of a part to the others, and takes theirs.
+    fn exchange(&self, part: usize, product: &MatMul, memory: &mut Memory<T>, time: usize) {
+        let [_, depth, cols] = product.sizes();
+        let out = product.out;
+        let at = |part: usize| &self.columns[part][time % 2];
+        let own = units(part, cols, depth);
+        {
+            let mut columns = at(part).write().expect("no part has panicked");
+            columns.grow(out.rows * own.len());
+            let rows = columns.chunks_exact_mut(own.len().max(1)).zip(memory.rows(out, 0));
+            rows.for_each(|(to, row)| to.copy_from_slice(&row[own.clone()]));
+        }
+        self.wait((time + 1) * self.columns.len());
+        for other in (0..self.columns.len()).filter(|&other| other != part) {
+            let theirs = units(other, cols, depth);
+            let columns = at(other).read().expect("no part has panicked");
+            let rows = super::rows_mut(memory.get_mut(out.space), out, 0, 0);
+            let rows = rows.zip(columns.chunks_exact(theirs.len().max(1)));
+            rows.for_each(|(row, from)| row[theirs.clone()].copy_from_slice(from));
+        }
+    }
+
+    /// Until so many have come.
+    fn wait(&self, all: usize) {
+        self.arrived.fetch_add(1, Ordering::AcqRel);
+        let mut looks = 0;
+        while self.arrived.load(Ordering::Acquire) < all {
+            assert!(!self.broken.load(Ordering::Relaxed), "another part has panicked");
+            pause(&mut looks);
+        }
+    }
+}
+
+/// Tells the others of a panic, so that none waits for ever.
+struct Guard<'a>(&'a AtomicBool);
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::Task;
+    use crate::model::{Norm, Spec};
+    use crate::ops::{Function, Rule};
+    use crate::program::DataShape;
+
+    const ROWS: usize = 60;
+    /// Of a program with no large product.
+    const FEW: usize = 7;
+    const INPUTS: usize = 300;
+
+    /// A net whose first layer is shared and whose second is not, with sizes that parts do not divide.
+    fn session(rule: Rule) -> Cpu<f32> {
+        let norm = Norm::Before;
+        let spec = Spec::mlp(Task::Classification, INPUTS, &[67, 51], 3, Function::Relu, norm, 0.2);
+        let data = DataShape { examples: 2 * ROWS, features: INPUTS, bytes: false, places: 2 * ROWS };
+        let requests = BTreeSet::from([(Mode::Train, FEW), (Mode::Train, ROWS)]);
+        let mut session = Cpu::new(Plan::new(&spec, 1, data, rule, &requests, STEPS).fused());
+        let values = |count: usize| -> Vec<f64> {
+            (0..count).map(|i| (i * 7919 % 1009) as f64 / 500.0 - 1.0).collect()
+        };
+        session.memory.load(Space::Inputs, 0, &values(2 * ROWS * INPUTS));
+        session.memory.load(Space::Targets, 0, &(0..2 * ROWS).map(|i| (i % 3) as f64).collect::<Vec<_>>());
+        session.memory.load(Space::Params, 0, &values(session.plan.layout.size));
+        session.memory.load(Space::Hyper, 0, &[0.01, 0.1, 0.05, 7.0]);
+        session.memory.load_order(&(0..2 * ROWS as u32).rev().collect::<Vec<_>>());
+        session
+    }
+
+    fn steps(from: u32) -> Vec<(usize, Step)> {
+        let step = |i| Step {
+            first: (i % 2) * ROWS as u32,
+            slot: i,
+            number: from + i,
+            lr_factor: 1.0,
+            corrections: [0.9, 0.8],
+        };
+        (0..STEPS as u32).map(|i| (1, step(i))).collect()
+    }
+
+    #[test]
+    fn replicas_come_to_the_bits_of_one_session() {
+        let adam = Rule::Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8 };
+        for rule in [Rule::Sgd, Rule::Momentum { momentum: 0.9, nesterov: true }, adam] {
+            let (mut alone, mut first) = (session(rule), session(rule));
+            let mut replicas = Replicas::new(&first.plan);
+            assert_eq!(replicas.suited, [false, true]);
+            for turn in 0..6 {
+                let steps = steps(1 + turn * STEPS as u32);
+                let expected = alone.run(&steps);
+                if turn == 3 {
+                    // Between runs of replicas, as a host's own writing would be.
+                    replicas.spoil();
+                    first.run(&steps);
+                } else {
+                    // Other tests have the threads, too.
+                    replicas.refresh(&first, 1);
+                    while !replicas.together(&mut first, 1, &steps) {}
+                }
+                assert_eq!(first.records(steps.len()), expected, "{rule:?}, turn {turn}");
+                for space in [Space::Params, Space::Grads, Space::Moment1, Space::Moment2] {
+                    assert_eq!(
+                        first.memory.get(space),
+                        alone.memory.get(space),
+                        "{rule:?}, turn {turn}, {space:?}"
+                    );
+                }
+            }
+            // What the choice between both ways comes to is the same, too.
+            for turn in 6..12 {
+                let mut steps = steps(1 + turn * STEPS as u32);
+                steps[turn as usize % 3].0 = 0;
+                assert_eq!(replicas.run(&mut first, &steps), alone.run(&steps), "{rule:?}, turn {turn}");
+            }
+        }
+    }
+
+    #[test]
+    fn nets_whose_inner_layers_are_large_or_all_small_are_not_replicated() {
+        let suited = |hidden: &[usize], inputs: usize| {
+            let norm = Norm::Before;
+            let spec = Spec::mlp(Task::Classification, inputs, hidden, 3, Function::Relu, norm, 0.0);
+            let data = DataShape { examples: ROWS, features: inputs, bytes: false, places: ROWS };
+            let requests = BTreeSet::from([(Mode::Train, ROWS), (Mode::Evaluate, ROWS)]);
+            let plan = Plan::new(&spec, 1, data, Rule::Sgd, &requests, 1).fused();
+            let train = plan.program(Mode::Train, ROWS);
+            let suited = Replicas::<f32>::new(&plan).suited;
+            assert!(!suited[1 - train], "an evaluation has no update");
+            suited[train]
+        };
+        assert!(suited(&[100, 100], 784));
+        assert!(!suited(&[300, 300], 784));
+        assert!(!suited(&[32, 32], 30));
+        assert!(!suited(&[100, 100], 20_000));
+    }
+
+    #[test]
+    #[should_panic = "another part has panicked"]
+    fn nobody_waits_for_a_part_that_has_panicked() {
+        let meeting = Meeting::<f32>::new();
+        meeting.broken.store(true, Ordering::Relaxed);
+        meeting.wait(parts() + 1);
+    }
+}
