@@ -22,7 +22,7 @@ pub use columns::{Columnwise, Down, Part, Strip, Wide};
 pub use models::Models;
 pub(crate) use pool::{LINE, part_of, parts, share_items};
 pub use product::product;
-pub(crate) use product::{product_of, units};
+pub(crate) use product::{product_of, side_by_side};
 pub(crate) use replicas::{Share, is_large};
 pub use rows::Rowwise;
 

@@ -36,8 +36,12 @@ pub fn product<T: Real>(
 /// Which units of a layer with so many inputs are a part's: columns of its product forward, rows of its weight and of that
 /// one's gradient.
 pub fn units(part: usize, units: usize, inputs: usize) -> Range<usize> {
-    // Whole groups of columns, as tiles take or copy them.
-    part_of(part, units, if inputs >= DOTS.0 { 2 } else { 4 })
+    part_of(part, units, side_by_side(inputs))
+}
+
+/// How many units stay with one part: as many columns as tiles take or copy at a time.
+pub fn side_by_side(inputs: usize) -> usize {
+    if inputs >= DOTS.0 { 2 } else { 4 }
 }
 
 /// [`product`] of factors that each thread may have a copy of, or one part of it. Each has units of its own, see [`units`];

@@ -71,6 +71,7 @@ pub struct Replicas<T> {
     /// Seconds that a step took when last tried: shared out operation by operation, and by replicas.
     seconds: [f64; 2],
     runs: usize,
+    meeting: Meeting<T>,
 }
 
 impl<T: Real> Replicas<T> {
@@ -79,7 +80,8 @@ impl<T: Real> Replicas<T> {
         let own = plan.spaces.iter().filter(|(space, _)| !space.is_shared());
         let small = own.map(|(_, elements)| elements).sum::<usize>() <= ELEMENTS;
         let suited = plan.programs.iter().map(|program| small && suits(program)).collect();
-        Replicas { suited, others: vec![], fresh: None, seconds: [0.0; 2], runs: 0 }
+        let meeting = Meeting::new();
+        Replicas { suited, others: vec![], fresh: None, seconds: [0.0; 2], runs: 0, meeting }
     }
 
     /// The first session was written to.
@@ -128,8 +130,8 @@ impl<T: Real> Replicas<T> {
 
     /// Runs steps of a program on all threads; false if they work for another caller.
     fn together(&mut self, first: &mut Cpu<T>, program: usize, steps: &[(usize, Step)]) -> bool {
-        let meeting = Meeting::new();
-        let own = Mutex::new(&mut *first);
+        *self.meeting.arrived.get_mut() = 0;
+        let (meeting, own) = (&self.meeting, Mutex::new(&mut *first));
         let ran = together(&|part| {
             let _guard = Guard(&meeting.broken);
             match part.checked_sub(1) {

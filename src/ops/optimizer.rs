@@ -4,7 +4,7 @@ use super::{
     Access, Describe, Dispatch, Operand, PartOf, Space, Step, Tensor, Variant, elementwise, read, update,
     words,
 };
-use crate::cpu::{LINE, Memory, Real, Share, Twin, part_of, parts, share_items, units};
+use crate::cpu::{LINE, Memory, Real, Share, Twin, part_of, parts, share_items, side_by_side};
 
 /// How a gradient moves a parameter, in PyTorch's conventions; `g` includes L2.
 ///
@@ -55,8 +55,9 @@ impl Optimizer {
 
     /// Ranges of elements that are decayed alike, how many elements of each stay with one thread, and which weight it is.
     fn ranges(&self) -> impl Iterator<Item = (Range<usize>, usize, Option<Tensor>)> {
-        let weights = self.weights.iter();
-        let weights = weights.map(|&weight| (weight.rows * weight.ld(), weight.ld(), Some(weight)));
+        let weights = self.weights.iter().map(|&weight| {
+            (weight.rows * weight.ld(), weight.ld() * side_by_side(weight.cols), Some(weight))
+        });
         let named: usize = weights.clone().map(|(size, ..)| size).sum();
         let rest = [self.decayed - named, self.theta.cols - self.decayed].map(|size| (size, LINE, None));
         weights.chain(rest).scan(0, |end, (size, group, weight)| {
@@ -86,10 +87,10 @@ impl Optimizer {
             for (mut part, group, weight) in self.ranges() {
                 let (l2, decay) =
                     if part.start < self.decayed { (l2, decay) } else { (T::zero(), T::zero()) };
-                let own = share.zip(weight).filter(|(share, weight)| share.shares(*weight));
-                if let Some((share, weight)) = own {
-                    let rows = units(share.part, weight.rows, weight.cols);
-                    part = part.start + rows.start * group..part.start + rows.end * group;
+                let own = share.filter(|share| weight.is_some_and(|weight| share.shares(weight)));
+                if let Some(share) = own {
+                    let own = part_of(share.part, part.len(), group);
+                    part = part.start + own.start..part.start + own.end;
                 }
                 let at = start + part.start..start + part.end;
                 // Empty where the rule has no such moment.
