@@ -51,14 +51,18 @@ pub fn is_large(sizes: [usize; 3]) -> bool {
     sizes.into_iter().fold(2, usize::saturating_mul) >= FLOPS_TO_SHARE
 }
 
-/// Whether a program is one that threads run so: a step whose large products need no more of a weight than one's own.
+/// Whether a program is one that threads run so: a step whose large products are each of a layer forward or of the gradient
+/// of its weight, so that none needs more of a weight than one's own rows.
 fn suits(program: &Program) -> bool {
     let product = |op: &Op| match op {
         Op::MatMul(product) if is_large(product.sizes()) => Some(product.product),
         _ => None,
     };
-    let mut shared = program.ops.iter().filter_map(product).peekable();
-    program.mode == Mode::Train && shared.peek().is_some() && shared.all(|product| product != Product::AB)
+    let shared: Vec<Product> = program.ops.iter().filter_map(product).collect();
+    let count = |of| shared.iter().filter(|&&product| product == of).count();
+    // An operation that only a GPU has may hold a product, too: then there are more gradients.
+    let whole = count(Product::AB) == 0 && count(Product::ABt) == count(Product::AtB);
+    program.mode == Mode::Train && !shared.is_empty() && whole
 }
 
 /// The sessions of the threads but the first, which has the model's own.
@@ -350,21 +354,24 @@ mod tests {
 
     #[test]
     fn nets_whose_inner_layers_are_large_or_all_small_are_not_replicated() {
-        let suited = |hidden: &[usize], inputs: usize| {
+        let suited = |hidden: &[usize], inputs: usize, rows: usize, rewrite: fn(Plan) -> Plan| {
             let norm = Norm::Before;
             let spec = Spec::mlp(Task::Classification, inputs, hidden, 3, Function::Relu, norm, 0.0);
-            let data = DataShape { examples: ROWS, features: inputs, bytes: false, places: ROWS };
-            let requests = BTreeSet::from([(Mode::Train, ROWS), (Mode::Evaluate, ROWS)]);
-            let plan = Plan::new(&spec, 1, data, Rule::Sgd, &requests, 1).fused();
-            let train = plan.program(Mode::Train, ROWS);
+            let data = DataShape { examples: rows, features: inputs, bytes: false, places: rows };
+            let requests = BTreeSet::from([(Mode::Train, rows), (Mode::Evaluate, rows)]);
+            let plan = rewrite(Plan::new(&spec, 1, data, Rule::Sgd, &requests, 1));
+            let train = plan.program(Mode::Train, rows);
             let suited = Replicas::<f32>::new(&plan).suited;
             assert!(!suited[1 - train], "an evaluation has no update");
             suited[train]
         };
-        assert!(suited(&[100, 100], 784));
-        assert!(!suited(&[300, 300], 784));
-        assert!(!suited(&[32, 32], 30));
-        assert!(!suited(&[100, 100], 20_000));
+        assert!(suited(&[100, 100], 784, 60, Plan::fused));
+        assert!(!suited(&[300, 300], 784, 60, Plan::fused));
+        assert!(!suited(&[32, 32], 30, 32, Plan::fused));
+        assert!(!suited(&[100, 100], 20_000, 60, Plan::fused));
+        assert!(!suited(&[100, 100], 784, 60, Plan::staged));
+        assert!(suited(&[20, 20], 784, 300, Plan::fused));
+        assert!(!suited(&[20, 20], 784, 300, |plan| plan.fused().in_blocks()));
     }
 
     #[test]
