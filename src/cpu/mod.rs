@@ -298,6 +298,12 @@ impl<T: Real> Cpu<T> {
         Cpu { memory: Memory::new(&plan), plan }
     }
 
+    /// Another session of the plan over the same data set, all else zeroed.
+    fn beside(&self) -> Cpu<T> {
+        let memory = Memory::over(self.memory.data.clone(), &self.plan);
+        Cpu { plan: self.plan.clone(), memory }
+    }
+
     /// What the session was made for.
     pub fn plan(&self) -> &Plan {
         &self.plan

@@ -22,11 +22,7 @@ impl<T: Real> Models<T> {
     /// Allocates all that the plan will run.
     pub fn new(plan: Plan) -> Models<T> {
         let first = Cpu::new(plan.of_one_model());
-        let beside = |_| Cpu {
-            memory: Memory::over(first.memory.data.clone(), &first.plan),
-            plan: first.plan.clone(),
-        };
-        let mut sessions: Vec<Cpu<T>> = (1..plan.models).map(beside).collect();
+        let mut sessions: Vec<Cpu<T>> = (1..plan.models).map(|_| first.beside()).collect();
         sessions.push(first);
         let replicas = Replicas::new(&sessions[0].plan);
         Models { plan, sessions, replicas }

@@ -154,9 +154,7 @@ impl<T: Real> Replicas<T> {
         if self.fresh.replace(program) == Some(program) {
             return;
         }
-        let new =
-            || Cpu { memory: Memory::over(first.memory.data.clone(), &first.plan), plan: first.plan.clone() };
-        self.others.resize_with(parts() - 1, || Mutex::new(new()));
+        self.others.resize_with(parts() - 1, || Mutex::new(first.beside()));
         for other in &mut self.others {
             let memory = &mut other.get_mut().expect("no part has panicked").memory;
             memory.order.copy_from_slice(&first.memory.order);
