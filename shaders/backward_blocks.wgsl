@@ -165,7 +165,7 @@ fn gradient_of_input(m: u32, col: u32, first: u32, lane: u32) {
         if p.cols == 0u {
             continue;
         }
-        add_slices(&sum, lane, shape);
+        add_slices(&sum, lane, shape, p.depth);
         if lane < shape.down * shape.across {
             for (var i = 0u; i < 4u * WIDE * WIDE; i++) {
                 let r = row + row_of(shape, lane, i / WIDE);

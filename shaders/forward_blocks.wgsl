@@ -67,7 +67,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
             }
             multiply(&sum, m, lane, shape, left, right, 4u * c, min(4u * end_of_piece, p.features));
         }
-        add_slices(&sum, lane, shape);
+        add_slices(&sum, lane, shape, p.features);
         if lane < shape.down * shape.across {
             for (var i = 0u; i < 4u * WIDE * WIDE; i++) {
                 let r = row + row_of(shape, lane, i / WIDE);

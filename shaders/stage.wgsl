@@ -92,11 +92,11 @@ fn multiply(sum: ptr<function, Tile>, m: u32, lane: u32, shape: Shape, left: Fac
     }
 }
 
-// Adds all slices' tiles in the first slice's.
-fn add_slices(sum: ptr<function, Tile>, lane: u32, shape: Shape) {
+// Adds the tiles of all slices that have a part of so long a sum in the first slice's.
+fn add_slices(sum: ptr<function, Tile>, lane: u32, shape: Shape, depth: u32) {
     let lanes = shape.down * shape.across;
     let of_lane = lane % lanes * 4u * WIDE;
-    for (var slice = 1u; slice < shape.slices; slice++) {
+    for (var slice = 1u; slice < min(shape.slices, (depth + DEPTH - 1u) / DEPTH); slice++) {
         for (var t = 0u; t < WIDE; t++) {
             workgroupBarrier();
             if lane / lanes == slice {
@@ -118,7 +118,7 @@ fn add_slices(sum: ptr<function, Tile>, lane: u32, shape: Shape) {
 fn product(m: u32, lane: u32, shape: Shape, left: Factor, right: Factor, depth: u32) -> Tile {
     var sum: Tile;
     multiply(&sum, m, lane, shape, left, right, 0u, depth);
-    add_slices(&sum, lane, shape);
+    add_slices(&sum, lane, shape, depth);
     return sum;
 }
 
