@@ -1,10 +1,12 @@
-// A stage of the backward pass: the update of a layer's weight and bias from dy and x, and beside it, by
-// other workgroups, the gradient of the input of the layer before, through that one's dropout, batch normalization
-// and function, with the update of gamma and beta. Gradients of parameters never reach memory.
+// A stage of the backward pass: the update of a layer's weight and bias from dy and x, and the gradient of the input of
+// the layer before, through that one's dropout, batch normalization and function, with the update of gamma and beta: by
+// other workgroups, or where it is that layer's own input by those that then update what they took it through.
+// Gradients of parameters never reach memory.
 
 struct Params {
     of_out: View, x: View, order: View, theta: View, bias: View,
     dy: View, weight: View, z: View, stats: View, y: View, gamma: View, beta: View, dx: View,
+    beside: u32, // workgroups that have blocks of the weight and none of the input
     blocks: u32, across: u32, outputs: u32, features: u32, biased: u32, // the weight's
     rows: u32, depth: u32, cols: u32, eps: f32,                         // the input's
     layer: u32, threshold: u32, scale: f32,                             // of its dropout
@@ -21,11 +23,11 @@ fn factor(number: u32, m: u32, r: u32, c: u32) -> vec4f {
 
 // dyᵀ x in blocks; those at the left have the bias, too.
 fn update_weight(m: u32, block: u32, lane: u32) {
-    let row = block / p.across * BLOCK;
+    let row = block / p.across * BLOCK_ROWS;
     let col = block % p.across * BLOCK;
     update_block(m, row, col, lane);
     let c = row + lane;
-    if p.biased == 1u && col == 0u && lane < BLOCK && c < p.of_out.ld {
+    if p.biased == 1u && col == 0u && lane < BLOCK_ROWS && c < p.of_out.ld {
         var of_bias = vec4f();
         for (var r = 0u; r < p.rows; r++) {
             of_bias += scratch[at(p.of_out, m, r, c)];
@@ -88,10 +90,13 @@ fn gradient_of_input(m: u32, col: u32, lane: u32) {
 }
 
 @compute @workgroup_size(LANES * SPLITS)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-    if group.x < p.blocks {
-        update_weight(group.z, group.x, lane);
-    } else {
-        gradient_of_input(group.z, (group.x - p.blocks) * LANES, lane);
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32, @builtin(num_workgroups) groups: vec3u) {
+    if group.x >= p.beside {
+        gradient_of_input(group.z, (group.x - p.beside) * LANES, lane);
+    }
+    // Every lane has read its columns of the weight.
+    storageBarrier();
+    for (var block = group.x; block < p.blocks; block += groups.x) {
+        update_weight(group.z, block, lane);
     }
 }

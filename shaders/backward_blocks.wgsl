@@ -72,7 +72,7 @@ fn read_norms(m: u32, row: u32, col: u32, lane: u32) {
 
 // dyᵀ x in blocks; those at the left have the bias, or gamma and beta, too.
 fn update_weight(m: u32, block: u32, lane: u32) {
-    let row = block / p.across * BLOCK;
+    let row = block / p.across * BLOCK_ROWS;
     let col = block % p.across * BLOCK;
     read_norms(m, row, col, lane);
     update_block(m, row, col, lane);

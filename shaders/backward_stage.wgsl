@@ -33,8 +33,8 @@ fn store_weight(m: u32, r: u32, c: u32, gradient: vec4f) {
 
 // A weight from dyᵀ x, by the block that begins with vec4-row `row` and vec4-column `col`.
 fn update_block(m: u32, row: u32, col: u32, lane: u32) {
-    let shape = shape_of(BLOCK, BLOCK);
-    let left = Factor(0u, true, row, BLOCK, p.of_out.ld - 1u);
+    let shape = shape_of(BLOCK_ROWS, BLOCK);
+    let left = Factor(0u, true, row, BLOCK_ROWS, p.of_out.ld - 1u);
     var sum = product(m, lane, shape, left, Factor(1u, true, col, BLOCK, p.x.ld - 1u), p.rows);
     if lane < shape.down * shape.across {
         for (var i = 0u; i < 4u * WIDE * WIDE; i++) {

@@ -8,7 +8,8 @@ override NORM: u32;   // batch normalization 0: none, 1: before the function, 2:
 override DROPOUT: u32; // 1 where there is
 override WIDE: u32;   // fours of rows and of columns of a lane, 1 or 2
 override HEIGHT: u32; // of a tile in vec4s, where a workgroup owns LANES vec4-columns
-override BLOCK: u32;  // of a tile in vec4s, both ways, where it owns a block of a weight
+override BLOCK_ROWS: u32; // of a tile in vec4s, where it owns a block of a weight,
+override BLOCK: u32;  // and of its columns
 override DEPTH: u32;  // of the sum, at a time
 override TILES: u32;  // vec4s of shared memory for both factors
 

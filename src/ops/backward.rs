@@ -1,15 +1,18 @@
+use std::collections::BTreeSet;
+
 use super::activation::code;
 use super::dropout::numbers as of_dropout;
 use super::optimizer::rule_constants;
-use super::stage::{BLOCK, LANES, constants, sources, x_and_order};
+use super::stage::{BLOCK, LANES, constants, height, sources, x_and_order};
 use super::{
     Access, ActivationBackward, BatchNormGradient, ColumnSum, Describe, Dispatch, Dropout, Gather, MatMul,
     Op, Operand, Optimizer, Space, Step, Tensor, Variant, read, words, write,
 };
 use crate::cpu::{Memory, Real};
 
-/// A stage of the backward pass in one dispatch: the update of one layer, and beside it the gradient that the
-/// layer before waits for. What they read and write has nothing in common.
+/// A stage of the backward pass in one dispatch: the update of one layer, and the gradient that the layer before waits
+/// for. Either the gradient goes through another weight, by workgroups beside those of the update; or through the one that
+/// is updated, whose columns a workgroup then owns: it takes the gradient through them first.
 #[derive(Clone, Debug)]
 pub struct Backward {
     pub weight: Option<WeightUpdate>,
@@ -39,8 +42,19 @@ pub struct InputGradient {
 }
 
 impl Backward {
+    /// Whether the gradient goes through the weight that is updated.
+    fn of_one_layer(&self) -> bool {
+        let products = self.weight.as_ref().zip(self.input.as_ref());
+        products.is_some_and(|(weight, input)| weight.product.out.offset == input.product.b.offset)
+    }
+
     /// The operations that it does, in order: their twins are its own.
     pub fn parts(&self) -> Vec<Op> {
+        let [of_weight, of_input] = [self.parts_of_weight(), self.parts_of_input()];
+        if self.of_one_layer() { [of_input, of_weight].concat() } else { [of_weight, of_input].concat() }
+    }
+
+    fn parts_of_weight(&self) -> Vec<Op> {
         let mut parts = vec![];
         if let Some(WeightUpdate { gather, product, bias }) = &self.weight {
             parts.extend(gather.clone().map(Op::from));
@@ -49,6 +63,11 @@ impl Backward {
             parts.push(self.update(product.out, true).into());
             parts.extend(bias.as_ref().map(|bias| self.update(bias.out, false).into()));
         }
+        parts
+    }
+
+    fn parts_of_input(&self) -> Vec<Op> {
+        let mut parts = vec![];
         if let Some(InputGradient { product, dropout, norm, slope }) = &self.input {
             parts.push(product.clone().into());
             parts.extend(dropout.clone().map(Op::from));
@@ -74,12 +93,12 @@ impl Backward {
         }
     }
 
-    /// Number of the weight's blocks of a side of so many vec4s, and how many lie side by side.
-    pub(super) fn blocks(&self, side: usize) -> [usize; 2] {
-        let across = |cols: usize| cols.div_ceil(4 * side);
+    /// Number of the weight's blocks of so many vec4s of rows and of columns, and how many lie side by side.
+    pub(super) fn blocks(&self, [rows, cols]: [usize; 2]) -> [usize; 2] {
         self.weight.as_ref().map_or([0, 1], |weight| {
             let out = weight.product.out;
-            [across(out.rows) * across(out.cols), across(out.cols)]
+            let across = out.cols.div_ceil(4 * cols);
+            [out.rows.div_ceil(4 * rows) * across, across]
         })
     }
 }
@@ -157,6 +176,11 @@ impl Describe for Backward {
                 }
             }
         }
+        // Of one layer both read its weight, dy and what it was passed.
+        let mut read = BTreeSet::new();
+        operands.retain(|Operand { tensor, access, .. }| {
+            *access == Access::Write || read.insert((tensor.space, tensor.offset))
+        });
         operands
     }
 
@@ -183,7 +207,6 @@ impl Describe for Backward {
             let bias = bias.as_ref().map_or(nothing, |bias| bias.out);
             of_weight = [product.a, x, order, product.out, bias];
         }
-        let [blocks, across] = self.blocks(BLOCK);
         let out = of_weight[3];
         let mut views = of_weight.to_vec();
         let (mut depth, mut dx, mut eps, mut form) = (0, nothing, 0.0, (0.0, code(None)));
@@ -197,12 +220,15 @@ impl Describe for Backward {
             views.extend([nothing; 8]);
         }
         let rows = self.weight.as_ref().map_or(dx.rows, |weight| weight.product.a.rows);
-        let numbers = [blocks, across, out.rows, out.cols, biased.into(), rows, depth, dx.cols];
+        let block = if self.of_one_layer() { [height(rows), LANES] } else { [BLOCK; 2] };
+        let [blocks, across] = self.blocks(block);
+        let beside = if self.of_one_layer() { 0 } else { blocks };
+        let numbers = [beside, blocks, across, out.rows, out.cols, biased.into(), rows, depth, dx.cols];
         let mut numbers = numbers.map(|number| number as u32).to_vec();
         numbers.push(eps.to_bits());
         let dropout = self.input.as_ref().and_then(|input| input.dropout.as_ref());
         numbers.extend(of_dropout(dropout));
-        let mut constants = constants(gather, dropout, rows, form.0);
+        let mut constants = constants(gather, dropout, rows, form.0, block);
         constants.push(form.1);
         constants.extend(rule_constants(self.optimizer.rule));
         let columns = if self.input.is_some() { (dx.ld() / 4).div_ceil(LANES) } else { 0 };
@@ -211,7 +237,7 @@ impl Describe for Backward {
             entry: "main",
             constants,
             params: words(&views, &numbers),
-            workgroups: [(blocks + columns) as u32, 1, self.optimizer.theta.models as u32],
+            workgroups: [(beside + columns) as u32, 1, self.optimizer.theta.models as u32],
         }
     }
 

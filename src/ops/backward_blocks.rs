@@ -243,7 +243,7 @@ impl Describe for BackwardBlocks {
         let theta = weight.map_or(Tensor { cols: 0, ..views.nothing }, |weight| weight.product.out);
         let products = weight.map(|weight| &weight.product).into_iter();
         let tile = Square::of(products.chain(input.map(|input| &input.product)));
-        let [blocks, across] = self.stage.blocks(tile.side());
+        let [blocks, across] = self.stage.blocks([tile.side(); 2]);
         let rows = weight.map_or(views.dx.rows, |weight| weight.product.a.rows);
         let block = rows_of_block(rows);
         let cols = input.map_or(0, |_| views.dx.cols);

@@ -1,6 +1,6 @@
 use super::activation::code;
 use super::dropout::numbers;
-use super::stage::{LANES, constants, forward_bindings, x_and_order};
+use super::stage::{BLOCK, LANES, constants, forward_bindings, x_and_order};
 use super::{
     Access, BatchNormTrain, Describe, Dispatch, Dropout, Gather, MatMul, Op, Operand, Space, Step, Variant,
     read, words, write,
@@ -82,7 +82,7 @@ impl Describe for Forward {
             Some(_) if function.is_none() => 1.0,
             Some(_) => 2.0,
         };
-        let mut constants = constants(self.gather.as_ref(), dropout, z.rows, place);
+        let mut constants = constants(self.gather.as_ref(), dropout, z.rows, place, [BLOCK; 2]);
         constants.push(code(function.or(after)));
         Dispatch {
             shader: "forward",

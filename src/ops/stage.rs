@@ -8,21 +8,27 @@ const INVOCATIONS: usize = 256;
 /// vec4-columns that a workgroup owns with all their rows: few, so that narrow layers have many workgroups.
 pub(super) const LANES: usize = 2;
 
-/// Sides of a weight's block, in vec4s.
+/// Sides of a weight's block, in vec4s, where it is updated beside the gradient of an input.
 pub(super) const BLOCK: usize = 8;
 
 /// Of a sum, staged at a time.
 const DEPTH: usize = 4;
 
-/// Constants of `shaders/stage.wgsl` and `shaders/columns.wgsl` for minibatches of so many rows.
+/// Of a tile with all rows of its columns, in vec4s: no higher than the minibatch.
+pub(super) fn height(rows: usize) -> usize {
+    rows.div_ceil(4).next_power_of_two().clamp(4, 16)
+}
+
+/// Constants of `shaders/stage.wgsl` and `shaders/columns.wgsl` for minibatches of so many rows and blocks of weights
+/// with so many vec4s of rows and of columns.
 pub(super) fn constants(
     gather: Option<&Gather>,
     dropout: Option<&Dropout>,
     rows: usize,
     norm: f64,
+    [block_rows, block]: [usize; 2],
 ) -> Vec<(&'static str, f64)> {
-    // Of a tile, in vec4s: no higher than the minibatch.
-    let height = rows.div_ceil(4).next_power_of_two().clamp(4, 16);
+    let height = height(rows);
     let slices = INVOCATIONS / (LANES * height);
     let of_block = INVOCATIONS / (BLOCK * BLOCK);
     // Staging both factors, then handing over a slice's tile of four vec4s a lane.
@@ -32,7 +38,8 @@ pub(super) fn constants(
     constants.extend(sizes([
         ("LANES", LANES),
         ("SPLITS", INVOCATIONS / LANES),
-        ("BLOCK", BLOCK),
+        ("BLOCK_ROWS", block_rows),
+        ("BLOCK", block),
         ("WIDE", 1),
     ]));
     constants
@@ -107,7 +114,7 @@ impl Square {
         let mut constants = given(gather, dropout, norm);
         constants.extend(sizes([("HEIGHT", side), ("DEPTH", depth), ("TILES", tiles)]));
         constants.extend(sizes([("LANES", side), ("SPLITS", INVOCATIONS / side), ("CACHE", cache)]));
-        constants.extend(sizes([("BLOCK", side), ("WIDE", self.wide)]));
+        constants.extend(sizes([("BLOCK_ROWS", side), ("BLOCK", side), ("WIDE", self.wide)]));
         constants
     }
 }

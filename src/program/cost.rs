@@ -48,6 +48,7 @@ mod tests {
     use crate::program::{DataShape, Mode};
 
     const ROWS: usize = 8;
+    const ADAM: Rule = Rule::Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8 };
 
     /// 8-4-4 with batch normalization and relu; no row has padding.
     fn plan(rule: Rule, models: usize) -> Plan {
@@ -115,12 +116,24 @@ mod tests {
         assert!(bytes.is_sorted_by(|more, fewer| more > fewer), "{bytes:?}");
     }
 
+    /// Bytes over the least, of the net of Ioffe and Szegedy 2015, section 4.1, in stages.
+    #[test]
+    fn the_papers_net_moves_this_much() {
+        let spec = Spec::mlp(Task::Classification, 784, &[100; 3], 10, Function::Sigmoid, Norm::Before, 0.0);
+        let data = DataShape { examples: 60, features: 784, bytes: true, places: 60 };
+        for (rule, expected) in [(Rule::Sgd, 1.71), (ADAM, 1.29)] {
+            let plan = Plan::new(&spec, 1, data, rule, &BTreeSet::from([(Mode::Train, 60)]), 1);
+            let Cost { bytes_read, bytes_written, .. } = plan.clone().staged().programs[0].cost();
+            let over_least = (bytes_read + bytes_written) as f64 / plan.least_bytes(60) as f64;
+            assert!((over_least - expected).abs() < 0.005, "{rule:?}: {over_least}");
+        }
+    }
+
     #[test]
     fn the_optimizers_state_is_read_and_written() {
-        let adam = Rule::Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8 };
         let momentum = |nesterov| Rule::Momentum { momentum: 0.9, nesterov };
         for (rule, flops, states) in
-            [(Rule::Sgd, 2, 1), (momentum(false), 4, 2), (momentum(true), 6, 2), (adam, 13, 3)]
+            [(Rule::Sgd, 2, 1), (momentum(false), 4, 2), (momentum(true), 6, 2), (ADAM, 13, 3)]
         {
             let plan = plan(rule, 1);
             let cost = plan.programs[0].ops.last().map(Op::cost);

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! L × Forward, LossTotal, L + 1 × Backward:  (gradient L), (update L, gradient L − 1), …, (update 2), (update 1)
+//! narrow layers           L × Backward:      (gradient L, update L), …, (gradient 2, update 2), (update 1)
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +16,11 @@ use crate::ops::*;
 /// Workgroups of a stage own columns with all their rows up to this many of them, so that a layer is normalized within
 /// one stage; of larger minibatches they own blocks of rows, as a large GPU would be left short of workgroups.
 pub const ROWS_IN_STAGES: usize = 256;
+
+/// Workgroups that take a gradient through their columns of a weight then update those, where a column takes no more
+/// multiply-adds than so many: the eight of a workgroup then take as many as a block of a weight (32 × 32) at 128 rows. That
+/// saves a stage, and bytes, but the gradient of the layer before waits for the update.
+const NARROW: usize = 128 * 128;
 
 /// Elements that all scratch may take, which is bound as one: 4 GiB. A device may bind less, see
 /// [`crate::gpu::GpuDevice::rewrite`].
@@ -32,16 +38,20 @@ pub fn stage(program: Program) -> Program {
     }
     let large = program.rows > ROWS_IN_STAGES;
     let whole = if large { fuse::whole_columns(program.clone()) } else { program.clone() };
-    let staged =
-        |ops: &[Op], end| stages(ops).and_then(|ops| if large { in_blocks(ops, end) } else { Some(ops) });
+    let staged = |ops: &[Op], end| {
+        stages(ops, large).and_then(|ops| if large { in_blocks(ops, end) } else { Some(ops) })
+    };
     let operands = |(op, _): &(Op, _)| op.describe().operands();
     let used =
         |ops: Vec<(Op, _)>| ops.iter().flat_map(operands).map(|operand| operand.tensor.space).collect();
     let used = staged(&whole.ops, 0).map(used);
     let joined = used.and_then(|used| joined(whole.ops, &used));
     let Some(staged) = joined.and_then(|(ops, end)| staged(&ops, end)) else { return program };
-    let label =
-        |at: &Vec<usize>| at.iter().map(|&at| whole.labels[at].clone()).collect::<Vec<_>>().join(", ");
+    let label = |at: &Vec<usize>| {
+        let mut labels: Vec<_> = at.iter().map(|&at| whole.labels[at].as_str()).collect();
+        labels.dedup();
+        labels.join(", ")
+    };
     let labels = staged.iter().map(|(_, at)| label(at)).collect();
     let ops = staged.into_iter().map(|(op, _)| op).collect();
     Program { ops, labels, ..program }
@@ -101,7 +111,7 @@ fn tensors(op: &mut Op) -> Option<Vec<&mut Tensor>> {
 
 /// Takes the operations from the front, stage by stage, with the places of those that give a stage its label;
 /// none if they are in another order.
-fn stages(all: &[Op]) -> Option<Vec<(Op, Vec<usize>)>> {
+fn stages(all: &[Op], large: bool) -> Option<Vec<(Op, Vec<usize>)>> {
     let mut ops = all;
     let at = |ops: &[Op]| all.len() - ops.len();
     let mut staged: Vec<(Op, Vec<usize>)> = vec![];
@@ -126,6 +136,7 @@ fn stages(all: &[Op]) -> Option<Vec<(Op, Vec<usize>)>> {
     // Without the optimizer at the end.
     let at = |ops: &[Op]| all.len() - 1 - ops.len();
     ops = backward;
+    let together = !large && narrow(backward);
     let mut waiting: Option<(WeightUpdate, usize)> = None;
     let mut push = |weight: Option<(WeightUpdate, usize)>, input: Option<(InputGradient, usize)>| {
         let places: Vec<usize> = weight.iter().map(|w| w.1).chain(input.iter().map(|i| i.1)).collect();
@@ -143,10 +154,24 @@ fn stages(all: &[Op]) -> Option<Vec<(Op, Vec<usize>)>> {
         if ops.is_empty() {
             weight.gather = Some(gather.clone());
         }
-        push(waiting.replace((weight, place)), input.map(|input| (input, of_input)));
+        let (weight, input) = ((weight, place), input.map(|input| (input, of_input)));
+        let update = if together { Some(weight) } else { waiting.replace(weight) };
+        push(update, input);
     }
     push(waiting, None);
     Some(staged)
+}
+
+/// Whether the updates of all layers that a gradient goes through are small.
+fn narrow(backward: &[Op]) -> bool {
+    let of_weight = |op: &Op| match op {
+        Op::MatMul(product @ MatMul { product: Product::AtB, .. }) => Some(product.sizes()),
+        _ => None,
+    };
+    let sizes: Vec<_> = backward.iter().filter_map(of_weight).collect();
+    sizes
+        .split_last()
+        .is_some_and(|(_, others)| others.iter().all(|[outputs, rows, _]| outputs * rows <= NARROW))
 }
 
 /// Dropout, where it comes first.
