@@ -9,7 +9,7 @@ use minilote::train::{Config, End, TrainingData};
 use minilote::{Device, Result};
 
 use super::report::{number, percent, spread, table};
-use super::sweep::Watch;
+use super::watch::Watch;
 use super::{note, run};
 
 /// Flags of `train`.

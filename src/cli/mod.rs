@@ -26,6 +26,7 @@ mod summary;
 mod sweep;
 mod tensorboard;
 mod train;
+mod watch;
 
 use std::ffi::OsString;
 use std::io::{ErrorKind, Write};

@@ -1,26 +1,22 @@
-use std::io::IsTerminal;
-use std::ops::ControlFlow;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-use indicatif::ProgressBar;
 use minilote::diagnosis::{Diagnosis, Setup};
 use minilote::files::write_whole;
 use minilote::gpu::Tuning;
 use minilote::model::Model;
-use minilote::sweep::{Grid, Leaderboard, Row, label, passes, sweep};
-use minilote::train::{
-    Config, End, Epoch, Observer, Predictor, Progress, Scores, Sizes, StepRecord, TrainingData, Validation,
-};
+use minilote::sweep::{Grid, Leaderboard, Row, Trained, passes, sweep_saving};
+use minilote::train::{End, Predictor, Scores, Sizes, TrainingData};
 use minilote::{Device, Error, Result, Task};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::progress::{bar, catch_interrupts, interrupted};
+use super::progress::{catch_interrupts, interrupted};
 use super::report::{self, number, percent, spread};
 use super::shared::Shared;
 use super::summary::scores_of;
 use super::train::environment;
+use super::watch::Watch;
 use super::{html, note, print, print_json, run};
 
 const EXAMPLES: &str = "\
@@ -32,8 +28,8 @@ Examples:
 Every combination is trained with each seed, as many models at once as fit the device, and stops by itself. All
 models have the split of --seed. A combination is ranked by the mean validation loss of its seeds. A run directory
 holds leaderboard.csv, leaderboard.json (each seed, too), best.safetensors (of the best combination, the seed
-with the lowest validation loss), environment.json and report.html. Ctrl-C ends a sweep with what was trained; a second one
-quits at once.";
+with the lowest validation loss), environment.json and report.html, which are written after every pass. Ctrl-C ends a
+sweep with what was trained; a second one quits at once, with what earlier passes trained.";
 
 /// Rows of the leaderboard that are shown; its files have all.
 const SHOWN: usize = 10;
@@ -118,7 +114,7 @@ struct Summary<'a> {
     data: String,
     device: &'a str,
     task: Task,
-    /// finished, interrupted or lost.
+    /// finished, interrupted or lost; running until then.
     end: &'static str,
     /// Of all, those that were trained.
     models: usize,
@@ -190,20 +186,40 @@ impl Sweep {
         )?;
         let mut watch = Watch::new(&configs, self.quiet);
         catch_interrupts()?;
-        let started = Instant::now();
-        let done = sweep(&data, &configs, &passes, &device, &mut watch).await;
+        let named = self.path.display().to_string();
+        let (models, started) = (configs.len(), Instant::now());
+        let saving = Saving {
+            sweep: self,
+            named: &named,
+            grid: &grid,
+            data: &data,
+            models,
+            directory: &directory,
+            started,
+        };
+        let mut so_far = |trained: &[Trained]| {
+            let leaderboard = Leaderboard::new(trained, &data);
+            saving
+                .summary(trained, &leaderboard, "running")
+                .map_or(Ok(()), |(model, summary)| saving.save(model, &summary))
+        };
+        let done = sweep_saving(&data, &configs, &passes, &device, &mut watch, &mut so_far).await;
         watch.finish();
         let done = done?;
         let leaderboard = Leaderboard::new(&done.trained, &data);
-        let named = self.path.display().to_string();
-        // What a device did not live to measure is not judged.
-        let judged = leaderboard.rows.first().filter(|_| !matches!(done.broken, Some(End::Lost(_))));
+        // What a device did not live to measure is not judged, and it predicts nothing.
+        let lost = matches!(done.broken, Some(End::Lost(_)));
+        let judged = leaderboard.rows.first().filter(|_| !lost);
         let diagnosis = judged.map(|row| {
             let (config, seeds) = (&row.config, self.seeds);
             Diagnosis::new(&row.evidence, &Setup { data: &named, device: &self.device, config, seeds })
         });
-        let best = leaderboard.best.map(|best| &done.trained[best]);
-        let Some((best, Ok(outcome))) = best.map(|best| (best, &best.outcome)) else {
+        let end = match done.broken {
+            None => "finished",
+            Some(End::Lost(_)) => "lost",
+            Some(_) => "interrupted",
+        };
+        let Some((best, mut summary)) = saving.summary(&done.trained, &leaderboard, end) else {
             diagnosis.iter().for_each(|diagnosis| note(report::diagnosis(diagnosis).trim_end()));
             // All diverged: any of them says how.
             return Err(done
@@ -212,41 +228,15 @@ impl Sweep {
                 .find_map(|model| model.outcome.err())
                 .unwrap_or_else(|| Error::Config("no model was trained before the sweep was ended".into())));
         };
-
+        summary.diagnosis = diagnosis.as_ref();
+        summary.test = if lost { None } else { test(best, &data, &device).await? };
+        saving.save(best, &summary)?;
         let path = directory.join(run::BEST);
-        outcome.model.save(&path)?;
-        write_whole(&directory.join(run::LEADERBOARD_CSV), leaderboard.csv().as_bytes())?;
-        let summary = Summary {
-            data: named.clone(),
-            device: &self.device,
-            task: data.task,
-            end: match done.broken {
-                None => "finished",
-                Some(End::Lost(_)) => "lost",
-                Some(_) => "interrupted",
-            },
-            models: configs.len(),
-            trained: done.trained.len(),
-            seconds: started.elapsed().as_secs_f64(),
-            grid: &grid,
-            settings: self.shared.settings(),
-            best_seed: best.config.seed,
-            // A device that was lost predicts nothing.
-            test: if let Some(End::Lost(_)) = done.broken {
-                None
-            } else {
-                test(&outcome.model, &data, &device).await?
-            },
-            diagnosis: diagnosis.as_ref(),
-            leaderboard: &leaderboard,
-        };
-        run::write_json(&directory.join(run::LEADERBOARD), &summary)?;
-        html::write(&directory)?;
         let (run, model) = (directory.display().to_string(), path.display().to_string());
         if self.json {
             print_json(&Printed { run, model, summary: &summary })?;
         } else {
-            let text = text(&outcome.model, &summary);
+            let text = text(best, &summary);
             let report = directory.join(run::REPORT);
             print(&format!(
                 "{text}run: {run}\nreport: {}\nnext: minilote predict {model} {named}\n",
@@ -258,6 +248,58 @@ impl Sweep {
             Some(End::Lost(error)) => Err(error),
             Some(_) => Ok(interrupted().unwrap_or(130)),
         }
+    }
+}
+
+/// What a sweep saves after each pass and at its end.
+struct Saving<'a> {
+    sweep: &'a Sweep,
+    named: &'a str,
+    grid: &'a Grid,
+    data: &'a TrainingData,
+    models: usize,
+    directory: &'a Path,
+    started: Instant,
+}
+
+impl<'a> Saving<'a> {
+    /// The best model and what is said of all, without diagnosis and test; none where all diverged.
+    fn summary<'b>(
+        &self,
+        trained: &'b [Trained],
+        leaderboard: &'b Leaderboard,
+        end: &'static str,
+    ) -> Option<(&'b Model, Summary<'b>)>
+    where
+        'a: 'b,
+    {
+        let best = &trained[leaderboard.best?];
+        let model = &best.outcome.as_ref().ok()?.model;
+        let summary = Summary {
+            data: self.named.into(),
+            device: &self.sweep.device,
+            task: self.data.task,
+            end,
+            models: self.models,
+            trained: trained.len(),
+            seconds: self.started.elapsed().as_secs_f64(),
+            grid: self.grid,
+            settings: self.sweep.shared.settings(),
+            best_seed: best.config.seed,
+            test: None,
+            diagnosis: None,
+            leaderboard,
+        };
+        Some((model, summary))
+    }
+
+    /// Writes the files of the run's directory.
+    fn save(&self, best: &Model, summary: &Summary) -> Result<()> {
+        best.save(&self.directory.join(run::BEST))?;
+        let csv = summary.leaderboard.csv();
+        write_whole(&self.directory.join(run::LEADERBOARD_CSV), csv.as_bytes())?;
+        run::write_json(&self.directory.join(run::LEADERBOARD), summary)?;
+        html::write(self.directory)
     }
 }
 
@@ -314,69 +356,4 @@ fn text(best: &Model, summary: &Summary) -> String {
         text += &format!("best, test: {}", report::scores(best, test));
     }
     text + &summary.diagnosis.map_or(String::new(), |best| format!("best, {}", report::diagnosis(best)))
-}
-
-/// The observer of models side by side.
-pub struct Watch<'a> {
-    configs: &'a [Config],
-    best: Option<(usize, Validation)>,
-    bar: Option<ProgressBar>,
-    quiet: bool,
-    /// When a line was written, where there is no bar.
-    last: Instant,
-}
-
-impl Watch<'_> {
-    pub fn new(configs: &[Config], quiet: bool) -> Watch<'_> {
-        let bar = (!quiet && std::io::stderr().is_terminal()).then(|| bar(0));
-        Watch { configs, best: None, bar, quiet, last: Instant::now() }
-    }
-
-    pub fn finish(&self) {
-        self.bar.iter().for_each(ProgressBar::finish_and_clear);
-    }
-
-    fn status(&self, progress: &Progress) -> String {
-        let mut text = format!("{} of {} models training", progress.models, self.configs.len());
-        if let Some((model, valid)) = &self.best {
-            let config = &self.configs[*model];
-            let loss = report::loss(valid.loss, valid.accuracy);
-            text += &format!(", best valid {loss}: {}, seed {}", label(config), config.seed);
-        }
-        text
-    }
-}
-
-impl Observer for Watch<'_> {
-    fn steps(&mut self, _: &[StepRecord], progress: &Progress) -> Result<ControlFlow<()>> {
-        let every = Duration::from_secs(5);
-        if let Some(bar) = &self.bar {
-            bar.set_length(progress.steps as u64);
-            bar.set_position(progress.step as u64);
-            bar.set_message(self.status(progress));
-        } else if !self.quiet && self.last.elapsed() >= every {
-            self.last = Instant::now();
-            note(&format!("step {}/{}: {}", progress.step, progress.steps, self.status(progress)));
-        }
-        if interrupted().is_some() {
-            self.finish();
-            note("interrupted: saving what was trained; Ctrl-C again quits at once");
-            return Ok(ControlFlow::Break(()));
-        }
-        Ok(ControlFlow::Continue(()))
-    }
-
-    fn recovered(&mut self, error: &Error, updates: usize) -> Result<()> {
-        super::recovered(error, updates);
-        Ok(())
-    }
-
-    fn epoch(&mut self, epoch: &Epoch, valid: Option<&Validation>, _: bool) -> Result<()> {
-        if let Some(valid) = valid
-            && self.best.is_none_or(|(_, best)| valid.loss < best.loss)
-        {
-            self.best = Some((epoch.model, *valid));
-        }
-        Ok(())
-    }
 }

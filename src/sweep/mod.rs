@@ -86,7 +86,23 @@ pub async fn sweep(
     device: &Device,
     observer: &mut dyn Observer,
 ) -> Result<Sweep> {
-    let mut trained: Vec<(usize, Trained)> = vec![];
+    sweep_saving(data, configs, passes, device, observer, &mut |_| Ok(())).await
+}
+
+/// [`sweep`] that gives what was trained, in the order of the settings, to `save` after each pass that another follows.
+///
+/// # Errors
+/// As for [`sweep`]; those of `save`.
+pub async fn sweep_saving(
+    data: &TrainingData,
+    configs: &[Config],
+    passes: &[Vec<usize>],
+    device: &Device,
+    observer: &mut dyn Observer,
+    save: &mut dyn FnMut(&[Trained]) -> Result<()>,
+) -> Result<Sweep> {
+    // The number of each in `configs`, and what it came to.
+    let (mut numbers, mut trained) = (vec![], vec![]);
     let mut broken = None;
     let mut waiting = configs.len();
     for (number, models) in passes.iter().enumerate() {
@@ -95,7 +111,11 @@ pub async fn sweep(
         let of_pass: Vec<Config> = models.iter().map(|&model| configs[model].clone()).collect();
         match train_pass(data, of_pass, device, watch).await {
             Ok((of_pass, end)) => {
-                trained.extend(models.iter().copied().zip(of_pass));
+                for (&model, of_model) in models.iter().zip(of_pass) {
+                    let at = numbers.partition_point(|&number| number < model);
+                    numbers.insert(at, model);
+                    trained.insert(at, of_model);
+                }
                 broken = end;
             }
             // What earlier passes trained is kept.
@@ -107,9 +127,11 @@ pub async fn sweep(
         if broken.is_some() {
             break;
         }
+        if number + 1 < passes.len() {
+            save(&trained)?;
+        }
     }
-    trained.sort_by_key(|(model, _)| *model);
-    Ok(Sweep { trained: trained.into_iter().map(|(_, trained)| trained).collect(), broken })
+    Ok(Sweep { trained, broken })
 }
 
 /// Trains models side by side and measures them on the training rows; with what should end the sweep.

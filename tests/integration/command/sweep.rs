@@ -52,6 +52,31 @@ fn a_sweep_writes_its_leaderboard_and_an_ordinary_model() {
     assert!(again["rows"][0]["valid_loss"]["deviation"].is_null());
 }
 
+/// Killed, a sweep leaves what its finished passes trained: leaderboard, report and a model that predicts.
+#[test]
+fn a_killed_sweep_keeps_its_finished_passes() {
+    let at = directory("sweep-killed");
+    // On the CPU a pass has the models of one size, and an epoch of the second takes a while.
+    let arguments = sweep("run", "--hidden 2,2000x2000 --lambda 0 --seeds 2 --patience 3 --quiet");
+    let mut child = command(&at, &arguments.replace("--epochs 3", "--epochs 1000000")).spawn().unwrap();
+    let (leaderboard, report) = (at.join("run/leaderboard.json"), at.join("run/report.html"));
+    while !report.exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let board = json(&read(&leaderboard));
+    assert_eq!(
+        (&board["end"], &board["trained"], &board["models"]),
+        (&"running".into(), &2.into(), &4.into())
+    );
+    assert_eq!(read(at.join("run/leaderboard.csv")).lines().count(), 2);
+    assert!(read(report).contains("running: 2 of 4 models"));
+    succeed(&at, &format!("predict run/best.safetensors {DATA}/breast_cancer.csv --device cpu"));
+    succeed(&at, &sweep("run", "--hidden 2 --lambda 0 --seeds 1 --force"));
+}
+
 /// Seed s of a sweep is `train --seed s` on the sweep's split, so its first model is train's.
 #[test]
 fn the_first_seed_of_a_sweep_is_trains() {
