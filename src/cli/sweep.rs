@@ -169,6 +169,7 @@ impl Sweep {
         let passes = passes(&data, &configs, &device)?;
         if !self.quiet {
             note(&device_line);
+            self.shared.0.without_effect().iter().for_each(|line| note(line));
             data.notes.iter().for_each(|line| note(line));
             note(&report::data(&data));
             let (models, combinations) = (configs.len(), configs.len() / self.seeds);

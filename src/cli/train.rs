@@ -139,6 +139,7 @@ impl Train {
         let data = TrainingData::read(path, &self.config)?;
         if !self.quiet {
             note(&device_line);
+            self.config.without_effect().iter().for_each(|line| note(line));
             data.notes.iter().for_each(|line| note(line));
             note(&report::data(&data));
         }

@@ -4,6 +4,7 @@
 mod checkpoint;
 mod config;
 mod data;
+mod effect;
 mod epoch;
 mod fault;
 mod finish;
