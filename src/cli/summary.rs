@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::progress::Watch;
 use super::report::{self, Fold};
-use super::{curve, importance, predictions, run};
+use super::{curve, html, importance, predictions, run};
 
 /// What `summary.json` holds.
 #[derive(Serialize)]
@@ -26,7 +26,7 @@ pub struct Summary {
     best_epoch: usize,
     updates: u64,
     #[serde(flatten)]
-    judged: Judged,
+    pub judged: Judged,
     valid: Option<Validation>,
     test: Option<Scores>,
     statistics: Source,
@@ -57,11 +57,17 @@ pub struct Judged {
 }
 
 impl Judged {
-    pub fn new(trained: &Trained, curve: Option<Curve>, data: &TrainingData, setup: &Setup) -> Judged {
-        let mut evidence = Evidence::new(data, std::slice::from_ref(trained));
-        evidence.curve = curve.as_ref().and_then(|curve| curve.doubling);
+    pub fn new(trained: &Trained, data: &TrainingData, setup: &Setup) -> Judged {
+        let evidence = Evidence::new(data, std::slice::from_ref(trained));
         let diagnosis = Diagnosis::new(&evidence, setup);
-        Judged { train: trained.train, diagnosis, evidence, learning_curve: curve, importance: None }
+        Judged { train: trained.train, diagnosis, evidence, learning_curve: None, importance: None }
+    }
+
+    /// Judges by a learning curve, too.
+    pub fn learn(&mut self, curve: Curve, setup: &Setup) {
+        self.evidence.curve = curve.doubling;
+        self.diagnosis = Diagnosis::new(&self.evidence, setup);
+        self.learning_curve = Some(curve);
     }
 
     /// Adds the columns' importance, and writes its file.
@@ -99,7 +105,7 @@ pub struct Parts {
 pub async fn summary(
     outcome: &Outcome,
     judged: Judged,
-    data: TrainingData,
+    data: &TrainingData,
     batch: usize,
     device: &Device,
     watch: &Watch,
@@ -110,7 +116,7 @@ pub async fn summary(
     let (scored, rows) = scored(split);
     let inputs: Inputs = data.inputs.select(rows);
     let (outputs, fold) = report::outputs(model, &inputs, device).await?;
-    let targets = targets_of(model, &data, rows);
+    let targets = targets_of(model, data, rows);
     predictions::write(&directory.join(run::PREDICTIONS), model, &outputs, &targets)?;
     let test = (scored == "test").then(|| score(model, &outputs, &targets));
     Ok(Summary {
@@ -136,6 +142,17 @@ pub async fn summary(
         seconds: watch.elapsed(),
         examples_per_second: watch.rows as f64 / watch.seconds.max(1e-9),
     })
+}
+
+impl Summary {
+    /// Writes the run's summary and its report.
+    ///
+    /// # Errors
+    /// [`minilote::Error::File`].
+    pub fn save(&self, directory: &Path) -> Result<()> {
+        run::write_json(&directory.join(run::SUMMARY), self)?;
+        html::write(directory)
+    }
 }
 
 /// The rows that a model is scored on, and what they are called.

@@ -16,7 +16,7 @@ use super::checkpoints::{self, Every};
 use super::curve::{LearningCurve, Planned};
 use super::progress::{Settings, Watch, catch_interrupts, interrupted};
 use super::summary::{Judged, Summary, summary, text};
-use super::{config, html, importance, note, print, print_json, report, run};
+use super::{config, importance, note, print, print_json, report, run};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -173,10 +173,23 @@ impl Train {
         }
         let batch = batch(&trainer);
         let data = trainer.into_data();
-        let (outcome, judged, broken) = self.judge(outcome, curve, &data, &device, &directory).await?;
-        let summary = summary(&outcome, judged, data, batch, &device, &watch, &directory).await?;
-        run::write_json(&directory.join(run::SUMMARY), &summary)?;
-        html::write(&directory)?;
+        let trained = [(self.config.clone(), outcome)];
+        let trained = Trained::measure(&data, trained, &device).await?.swap_remove(0);
+        let named = path.display().to_string();
+        let judged = Judged::new(&trained, &data, &self.setup(&named));
+        let outcome = trained.outcome.inspect_err(|error| {
+            if matches!(error, Error::Diverged { .. }) {
+                note(report::diagnosis(&judged.diagnosis).trim_end());
+            }
+        })?;
+        let mut summary = summary(&outcome, judged, &data, batch, &device, &watch, &directory).await?;
+        summary.save(&directory)?;
+        let mut broken = None;
+        if curve.is_some() || self.importance {
+            let judged = &mut summary.judged;
+            broken = self.look_closer(&outcome, curve, &data, &device, &directory, judged).await?;
+            summary.save(&directory)?;
+        }
         self.report(&outcome.model, &summary, &directory, path)?;
         match outcome.end {
             End::Finished | End::Stopped => checkpoints::clear(&directory)?,
@@ -244,40 +257,33 @@ impl Train {
         Ok(directory)
     }
 
-    /// Judges what was trained, by a learning curve too and with the columns' importance where they were asked for; what
-    /// ended the curve before it was whole is the third.
-    async fn judge(
+    /// Adds the learning curve and the columns' importance where they were asked for, which may take long; what ended the
+    /// curve before it was whole.
+    async fn look_closer(
         &self,
-        outcome: Result<Outcome>,
+        outcome: &Outcome,
         curve: Option<Planned>,
         data: &TrainingData,
         device: &Device,
         directory: &Path,
-    ) -> Result<(Outcome, Judged, Option<End>)> {
-        let outcome = [(self.config.clone(), outcome)];
-        let trained = Trained::measure(data, outcome, device).await?.swap_remove(0);
-        let curve = match (curve, &trained.outcome) {
-            (Some(planned), Ok(Outcome { end: End::Finished | End::Stopped, .. })) => {
-                Some(planned.run(data, device, self.quiet, directory).await?)
+        judged: &mut Judged,
+    ) -> Result<Option<End>> {
+        let mut broken = None;
+        if let (Some(planned), End::Finished | End::Stopped) = (curve, &outcome.end) {
+            match planned.run(data, device, self.quiet, directory).await? {
+                Ok(curve) => judged.learn(curve, &self.setup(&self.path()?.display().to_string())),
+                Err(end) => broken = Some(end),
             }
-            _ => None,
-        };
-        let (curve, broken) = match curve.transpose() {
-            Ok(curve) => (curve, None),
-            Err(end) => (None, Some(end)),
-        };
-        let named = self.path()?.display().to_string();
-        let setup = Setup { data: &named, device: &self.device, config: &self.config, seeds: 1 };
-        let mut judged = Judged::new(&trained, curve, data, &setup);
-        let outcome = trained.outcome.inspect_err(|error| {
-            if matches!(error, Error::Diverged { .. }) {
-                note(report::diagnosis(&judged.diagnosis).trim_end());
-            }
-        })?;
+        }
         if self.importance {
             judged.importance(&outcome.model, data, self.config.seed, device, directory).await?;
         }
-        Ok((outcome, judged, broken))
+        Ok(broken)
+    }
+
+    /// What the model was made by, of the data file of this name.
+    fn setup<'a>(&'a self, data: &'a str) -> Setup<'a> {
+        Setup { data, device: &self.device, config: &self.config, seeds: 1 }
     }
 
     fn report(&self, model: &Model, summary: &Summary, directory: &Path, data: &Path) -> Result<()> {

@@ -128,6 +128,17 @@ fn a_learning_curve_is_a_table_a_file_and_evidence() {
     }
     succeed(&at, &train("run", "--force --quiet"));
     assert!(!at.join("run/learning_curve.csv").exists());
+    // Killed in its curve, a run has all but that.
+    let mut child =
+        command(&at, &train("killed", "--quiet --learning-curve --curve-seeds 1000")).spawn().unwrap();
+    while !at.join("killed/report.html").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let summary = json(&read(at.join("killed/summary.json")));
+    assert!(summary["end"] == "finished" && summary["learning_curve"].is_null(), "{summary}");
 }
 
 #[test]
