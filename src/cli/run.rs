@@ -1,7 +1,7 @@
 //! The directory of a run.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -83,12 +83,32 @@ pub fn check(out: &Path, force: bool) -> Result<()> {
     }
 }
 
-/// Makes the directory of a run, without the files of a run before it: `out`, or the first of
+/// Says that a process writes a run's files, for as long as it lives.
+pub struct Claim {
+    /// None where directories or this file system know no locks.
+    _lock: Option<File>,
+}
+
+/// Claims a run's directory, if it is there, for this process.
+///
+/// # Errors
+/// [`Error::File`] if another process has.
+pub fn claim(directory: &Path) -> Result<Claim> {
+    // Windows opens no directory as a file.
+    let lock = File::open(directory).ok();
+    if let Some(Err(TryLockError::WouldBlock)) = lock.as_ref().map(File::try_lock) {
+        let message = "another process is writing this run: wait until it ends, or end it";
+        return Err(Error::file(directory, message));
+    }
+    Ok(Claim { _lock: lock })
+}
+
+/// Makes and claims the directory of a run, without the files of a run before it: `out`, or the first of
 /// `runs/NAME-1`, `runs/NAME-2`, … that is free, by the name of the data file.
 ///
 /// # Errors
 /// [`Error::File`].
-pub fn create(out: Option<&Path>, data: &Path, force: bool) -> Result<PathBuf> {
+pub fn create(out: Option<&Path>, data: &Path, force: bool) -> Result<(PathBuf, Claim)> {
     let Some(out) = out else {
         let name = data.file_name().unwrap_or_default().to_string_lossy();
         let stem = name.split('.').find(|part| !part.is_empty()).unwrap_or("run");
@@ -98,18 +118,20 @@ pub fn create(out: Option<&Path>, data: &Path, force: bool) -> Result<PathBuf> {
             let path = runs.join(format!("{stem}-{number}"));
             match fs::create_dir(&path) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                made => return made.map(|()| path.clone()).map_err(|error| Error::file(&path, error)),
+                Err(error) => return Err(Error::file(&path, error)),
+                Ok(()) => return claim(&path).map(|claim| (path, claim)),
             }
         }
         return Err(Error::file(runs, "no number is free"));
     };
     check(out, force)?;
     fs::create_dir_all(out).map_err(|error| Error::file(out, error))?;
+    let claim = claim(out)?;
     for file in FILES.map(|file| out.join(file)) {
         checkpoints::remove(&file)?;
     }
     checkpoints::clear(out)?;
-    Ok(out.into())
+    Ok((out.into(), claim))
 }
 
 /// Writes a file of JSON for people and programs.

@@ -180,7 +180,7 @@ impl Sweep {
         }
 
         // All that can be wrong with the request has been found: from here on there is a directory.
-        let directory = run::create(self.out.as_deref(), &self.path, self.force)?;
+        let (directory, _claim) = run::create(self.out.as_deref(), &self.path, self.force)?;
         run::write_json(
             &directory.join(run::ENVIRONMENT),
             &environment(&device, &device_line, &Tuning::default()),

@@ -15,6 +15,7 @@ use serde_json::json;
 use super::checkpoints::{self, Every};
 use super::curve::{LearningCurve, Planned};
 use super::progress::{Settings, Watch, catch_interrupts, interrupted};
+use super::run::Claim;
 use super::summary::{Judged, Summary, summary, text};
 use super::{config, importance, note, print, print_json, report, run};
 
@@ -134,6 +135,7 @@ impl Train {
         if let Some(out) = &self.out {
             run::check(out, self.force)?;
         }
+        let claim = self.resume.as_ref().map(|run| run::claim(run)).transpose()?;
         let checkpoint = self.resume.as_ref().map(|run| checkpoints::newest(run)).transpose()?;
         let (device, device_line) = Device::choose(&self.device).await?;
         let data = TrainingData::read(path, &self.config)?;
@@ -155,8 +157,8 @@ impl Train {
         }
 
         // All that can be wrong with the request has been found: from here on there is a directory.
-        let directory = match &self.resume {
-            Some(run) => run.clone(),
+        let (directory, _claim) = match self.resume.clone().zip(claim) {
+            Some(resumed) => resumed,
             None => self.begin(path, environment(&device, &device_line, trainer.tuning()))?,
         };
         let length = (trainer.steps_per_epoch() * self.config.epochs, self.config.epochs);
@@ -249,12 +251,12 @@ impl Train {
     }
 
     /// Makes the directory of a new run.
-    fn begin(&self, path: &Path, environment: serde_json::Value) -> Result<PathBuf> {
+    fn begin(&self, path: &Path, environment: serde_json::Value) -> Result<(PathBuf, Claim)> {
         let config = config::resolved(&self.config, path, &self.device)?;
-        let directory = run::create(self.out.as_deref(), path, self.force)?;
+        let (directory, claim) = run::create(self.out.as_deref(), path, self.force)?;
         write_whole(&directory.join(run::CONFIG), config.as_bytes())?;
         run::write_json(&directory.join(run::ENVIRONMENT), &environment)?;
-        Ok(directory)
+        Ok((directory, claim))
     }
 
     /// Adds the learning curve and the columns' importance where they were asked for, which may take long; what ended the
