@@ -1,14 +1,12 @@
 use std::path::{Path, PathBuf};
 
-use minilote::data::TargetKind;
 use minilote::files::write_whole;
 use minilote::model::Model;
-use minilote::train::{Predictor, best_class, read_for};
+use minilote::train::{Predictor, read_for};
 use minilote::{Device, Error, Result};
 use ndarray::Array2;
 
-use super::report::{self, significant};
-use super::{note, print};
+use super::{note, predictions, print, report};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -17,9 +15,6 @@ Examples:
 
 The first column is the row's line in DATA (the header is line 1) or the image's number, then the
 prediction, then each class's probability.";
-
-/// Significant digits that hold any number of single precision.
-const DIGITS: usize = 9;
 
 /// Predict rows with a trained model, as CSV
 #[derive(clap::Args)]
@@ -75,17 +70,10 @@ fn check_out(out: &Path, read: &[&Path]) -> Result<()> {
 fn table(model: &Model, lines: &[u64], meanings: &Array2<f64>) -> Result<String> {
     let failed = |error: &dyn std::fmt::Display| Error::Config(format!("predictions as CSV: {error}"));
     let mut writer = csv::Writer::from_writer(vec![]);
-    let classes: &[String] = match &model.schema.target.kind {
-        TargetKind::Classes(classes) => classes,
-        TargetKind::Value => &[],
-    };
-    let mut record = vec!["row".to_string(), "prediction".into()];
-    record.extend(classes.iter().map(|class| format!("p({class})")));
-    writer.write_record(&record).map_err(|error| failed(&error))?;
-    for (row, (line, values)) in lines.iter().zip(meanings.outer_iter()).enumerate() {
-        record = vec![line.to_string()];
-        record.extend(classes.get(best_class(meanings, row)).cloned());
-        record.extend(values.iter().map(|&value| significant(value, DIGITS)));
+    let names = [vec!["row".to_string()], predictions::head(model)].concat();
+    writer.write_record(&names).map_err(|error| failed(&error))?;
+    for (row, line) in lines.iter().enumerate() {
+        let record = [vec![line.to_string()], predictions::cells(model, meanings, row)].concat();
         writer.write_record(&record).map_err(|error| failed(&error))?;
     }
     let bytes = writer.into_inner().map_err(|error| failed(&error))?;

@@ -1,4 +1,5 @@
-//! predictions.csv: what a run's model says about the rows that it is scored on, beside what is true.
+//! predictions.csv: what a run's model says about the rows that it is scored on, beside what is true. As that of
+//! `predict`, with the target.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -13,8 +14,10 @@ use ndarray::{Array1, Array2};
 
 use super::report::significant;
 
-/// Significant digits that hold any number of single precision.
+/// Significant digits that hold any probability of single precision.
 const DIGITS: usize = 9;
+/// Of values in a table's units, which may be far from 0 beside their spread: as many as a double keeps.
+const DIGITS_OF_VALUES: usize = 15;
 
 /// A number for each row: a value in the table's units, or the index of a class.
 #[derive(Default)]
@@ -33,25 +36,39 @@ pub fn classes(model: &Model) -> &[String] {
     }
 }
 
-/// Writes the file for outputs `[rows, outputs]` and targets in the table's own units.
+/// The names of the columns that follow the row's: of the prediction, and of each class's probability.
+pub fn head(model: &Model) -> Vec<String> {
+    let probabilities = classes(model).iter().map(|class| format!("p({class})"));
+    ["prediction".to_string()].into_iter().chain(probabilities).collect()
+}
+
+/// The cells of those columns: a class and all probabilities, or a value.
+pub fn cells(model: &Model, meanings: &Array2<f64>, row: usize) -> Vec<String> {
+    let class = classes(model).get(best_class(meanings, row)).cloned();
+    let digits = if class.is_some() { DIGITS } else { DIGITS_OF_VALUES };
+    class.into_iter().chain(meanings.row(row).iter().map(|&value| significant(value, digits))).collect()
+}
+
+/// Writes the file for outputs `[rows, outputs]`, targets in the table's own units, and the lines that they come from.
 ///
 /// # Errors
 /// [`Error::File`].
-pub fn write(path: &Path, model: &Model, outputs: &Array2<f64>, targets: &Array1<f64>) -> Result<()> {
+pub fn write(
+    path: &Path,
+    model: &Model,
+    outputs: &Array2<f64>,
+    targets: &Array1<f64>,
+    lines: impl IntoIterator<Item = u64>,
+) -> Result<()> {
     let failed = |error: &dyn Display| Error::file(path, error);
-    let (classes, binary) = (classes(model), model.spec.task == Task::Binary);
     let meanings = model.interpret(outputs);
-    let mut head = vec!["target".to_string(), "prediction".into()];
-    head.extend(classes.get(1).filter(|_| binary).map(|class| format!("p({class})")));
     let mut writer = csv::Writer::from_writer(vec![]);
-    writer.write_record(&head).map_err(|error| failed(&error))?;
-    for (row, &target) in targets.iter().enumerate() {
-        let prediction = meanings[(row, 0)];
-        let mut record = match (classes.get(target as usize), classes.get(best_class(&meanings, row))) {
-            (Some(target), Some(prediction)) => vec![target.clone(), prediction.clone()],
-            _ => [target, prediction].map(|value| significant(value, DIGITS)).into(),
-        };
-        record.extend(binary.then(|| significant(meanings[(row, 1)], DIGITS)));
+    let names = [vec!["row".to_string(), "target".into()], head(model)].concat();
+    writer.write_record(&names).map_err(|error| failed(&error))?;
+    for (row, (line, &target)) in lines.into_iter().zip(targets).enumerate() {
+        let class = classes(model).get(target as usize).cloned();
+        let target = class.unwrap_or_else(|| significant(target, DIGITS_OF_VALUES));
+        let record = [vec![line.to_string(), target], cells(model, &meanings, row)].concat();
         writer.write_record(&record).map_err(|error| failed(&error))?;
     }
     write_whole(path, &writer.into_inner().map_err(|error| failed(&error))?)
@@ -66,13 +83,19 @@ pub fn read(path: &Path, model: &Model) -> Result<Predictions> {
     let classes: HashMap<&str, f64> =
         classes(model).iter().enumerate().map(|(i, class)| (class.as_str(), i as f64)).collect();
     let mut reader = csv::Reader::from_path(path).map_err(|error| failed(&error))?;
+    // Runs of earlier versions have no rows, and of several classes no probabilities.
+    let names = reader.headers().map_err(|error| failed(&error))?;
+    let [target, prediction] =
+        ["target", "prediction"].map(|name| names.iter().position(|other| other == name));
+    let last = names.len().checked_sub(1);
+    let probability = last.filter(|_| model.spec.task == Task::Binary);
     let mut all = Predictions::default();
     for (row, record) in reader.records().enumerate() {
         let record = record.map_err(|error| failed(&error))?;
         let known =
             |text: &str| if classes.is_empty() { text.parse().ok() } else { classes.get(text).copied() };
-        let [target, prediction] = [0, 1].map(|column| record.get(column).and_then(known));
-        let probability = record.get(2).map(str::parse::<f64>);
+        let [target, prediction] = [target, prediction].map(|column| record.get(column?).and_then(known));
+        let probability = probability.and_then(|column| record.get(column)).map(str::parse::<f64>);
         let (Some(target), Some(prediction), None | Some(Ok(_))) = (target, prediction, &probability) else {
             let line = row + 2;
             return Err(failed(&format!(

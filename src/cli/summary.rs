@@ -117,7 +117,8 @@ pub async fn summary(
     let inputs: Inputs = data.inputs.select(rows);
     let (outputs, fold) = report::outputs(model, &inputs, device).await?;
     let targets = targets_of(model, data, rows);
-    predictions::write(&directory.join(run::PREDICTIONS), model, &outputs, &targets)?;
+    let lines = rows.iter().map(|&row| data.lines[row as usize]);
+    predictions::write(&directory.join(run::PREDICTIONS), model, &outputs, &targets, lines)?;
     let test = (scored == "test").then(|| score(model, &outputs, &targets));
     Ok(Summary {
         end: match outcome.end {

@@ -29,6 +29,9 @@ pub struct TrainingData {
     pub inputs: Inputs,
     /// A class index, or a standardized value, for each row.
     pub targets: Array1<f64>,
+    /// Where each row comes from: a line of its CSV file (the header is line 1), or the number of its image, from 1; of
+    /// rows from no file their number, from 1.
+    pub lines: Vec<u64>,
     /// Which rows train, validate and test.
     pub split: Split,
     /// What a person should know: rows dropped, numbers taken as categories.
@@ -163,7 +166,7 @@ impl TrainingData {
             }
         }
 
-        let (mut inputs, mut targets) = (data.inputs, targets);
+        let (mut inputs, mut targets, mut lines) = (data.inputs, targets, data.lines);
         for (part, rows) in [(&config.valid, &mut split.valid), (&config.test, &mut split.test)] {
             if let Part::File(file) = part {
                 let more = read_for(&schema, file, None, true)?;
@@ -174,10 +177,12 @@ impl TrainingData {
                 *rows = (first..first + more_targets.len() as u32).collect();
                 inputs =
                     join(inputs, more.inputs).ok_or_else(|| Error::data(file, "another kind of file"))?;
+                lines.extend(more.lines);
                 targets.append(Axis(0), more_targets.view()).map_err(|e| Error::data(file, e.to_string()))?;
             }
         }
-        TrainingData::new(task, schema, inputs, targets, split, config.standardize, notes)
+        let data = TrainingData::new(task, schema, inputs, targets, split, config.standardize, notes)?;
+        Ok(TrainingData { lines, ..data })
     }
 
     /// Standardizes a data set by the statistics of its training rows. `inputs` are as in the table,
@@ -220,7 +225,8 @@ impl TrainingData {
             standardizer.apply(values);
         }
         fits_model_file(&schema, &standardizer)?;
-        Ok(TrainingData { task, schema, standardizer, target, inputs, targets, split, notes })
+        let lines = (1..=targets.len() as u64).collect();
+        Ok(TrainingData { task, schema, standardizer, target, inputs, targets, lines, split, notes })
     }
 
     /// The rows of a part.

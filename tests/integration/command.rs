@@ -6,6 +6,7 @@ mod doctor;
 mod hostile;
 mod images;
 mod long;
+mod predictions;
 mod refused;
 mod report;
 mod resume;
@@ -307,24 +308,6 @@ fn an_output_that_is_no_ordinary_file_stays_what_it_is() {
     let arguments = format!("predict run/model.safetensors {DATA}/breast_cancer.csv --device cpu --out null");
     succeed(&at, &arguments);
     assert!(fs::symlink_metadata(at.join("null")).unwrap().is_symlink());
-}
-
-#[test]
-fn predictions_of_a_value_keep_the_lines_of_rows_that_are_not_dropped() {
-    let at = directory("dropped");
-    let rows = |i: usize| format!("{i}.5,{},{}.25\n", if i == 7 { "NA" } else { "1" }, 2 * i);
-    fs::write(at.join("t.csv"), "x,z,y\n".to_string() + &(0..40).map(rows).collect::<String>()).unwrap();
-    let text =
-        succeed(&at, "train t.csv --target y --device cpu --epochs 2 --missing drop --batch 5 --out run");
-    assert!(text.contains("R²") && text.contains("RMSE"), "{text}");
-    let rest = "--target y --device cpu --epochs 1 --missing drop --batch 5 --out part --test t.csv";
-    let ran = run(&at, &format!("train t.csv {rest}"));
-    assert_eq!(ran.err.matches("t.csv: rows with missing values dropped: 1").count(), 2, "{}", ran.err);
-    let text = succeed(&at, "predict run/model.safetensors t.csv --device cpu");
-    let numbers: Vec<&str> = text.lines().map(|line| line.split_once(',').unwrap().0).collect();
-    let expected: Vec<String> = (2..42).filter(|line| *line != 9).map(|line| line.to_string()).collect();
-    assert_eq!(numbers[0], "row");
-    assert_eq!(numbers[1..], expected);
 }
 
 #[test]

@@ -293,7 +293,7 @@ fn what_is_no_whole_run_is_refused_with_what_is_missing() {
     refused("sweep", &["sweep is incomplete: there is no leaderboard.json", "minilote sweep"]);
     refused("empty", &["empty: this is no run", "config.toml", "minilote train DATA"]);
     let predictions = read(at.join("run/predictions.csv"));
-    fs::write(at.join("run/predictions.csv"), predictions.replace("\nbenign", "\nbening")).unwrap();
+    fs::write(at.join("run/predictions.csv"), predictions.replace(",benign,", ",bening,")).unwrap();
     refused("run", &["predictions.csv: line "]);
     fs::write(at.join("run/log.jsonl"), "{\"event\":\"epoch\",").unwrap();
     fs::write(at.join("run/predictions.csv"), predictions).unwrap();

@@ -1,0 +1,54 @@
+//! What a model says of rows: `predict`, and predictions.csv of a run.
+
+use super::*;
+
+/// Cells of lines, the first one's names aside.
+fn cells(text: &str) -> Vec<Vec<&str>> {
+    text.lines().skip(1).map(|line| line.split(',').collect()).collect()
+}
+
+/// predictions.csv is what `predict` writes of the rows that the run was scored on, with their targets as they stand
+/// in the table.
+#[test]
+fn a_run_predicts_what_predict_does_and_copies_the_targets() {
+    let at = directory("predictions");
+    // Values far from 0 beside their spread, and in the last columns two and three classes.
+    let row = |i: usize| format!("{i},{},{},{}\n", 1_700_000_000 + i * i, i / 30, i % 3);
+    fs::write(at.join("t.csv"), "x,value,two,three\n".to_string() + &(0..60).map(row).collect::<String>())
+        .unwrap();
+    let table = read(at.join("t.csv"));
+    for (column, target) in [(1, "value"), (2, "two"), (3, "three")] {
+        let train = format!("train t.csv --target {target} --device cpu --epochs 2 --quiet --out {target}");
+        succeed(&at, &train);
+        let written = read(at.join(target).join("predictions.csv"));
+        let predicted = succeed(&at, &format!("predict {target}/model.safetensors t.csv --device cpu"));
+        let (head, head_of_predict) = (written.lines().next().unwrap(), predicted.lines().next().unwrap());
+        assert_eq!(head.replace("row,target,", "row,"), head_of_predict);
+        let all = cells(&predicted);
+        let scored = cells(&written);
+        assert_eq!(scored.len(), 12);
+        for line in scored {
+            let row: usize = line[0].parse().unwrap();
+            assert_eq!(line[1], cells(&table)[row - 2][column], "row {row}");
+            assert_eq!([&line[..1], &line[2..]].concat(), all[row - 2], "row {row}");
+        }
+    }
+}
+
+#[test]
+fn predictions_of_a_value_keep_the_lines_of_rows_that_are_not_dropped() {
+    let at = directory("dropped");
+    let rows = |i: usize| format!("{i}.5,{},{}.25\n", if i == 7 { "NA" } else { "1" }, 2 * i);
+    fs::write(at.join("t.csv"), "x,z,y\n".to_string() + &(0..40).map(rows).collect::<String>()).unwrap();
+    let text =
+        succeed(&at, "train t.csv --target y --device cpu --epochs 2 --missing drop --batch 5 --out run");
+    assert!(text.contains("R²") && text.contains("RMSE"), "{text}");
+    let rest = "--target y --device cpu --epochs 1 --missing drop --batch 5 --out part --test t.csv";
+    let ran = run(&at, &format!("train t.csv {rest}"));
+    assert_eq!(ran.err.matches("t.csv: rows with missing values dropped: 1").count(), 2, "{}", ran.err);
+    let text = succeed(&at, "predict run/model.safetensors t.csv --device cpu");
+    let numbers: Vec<&str> = text.lines().map(|line| line.split_once(',').unwrap().0).collect();
+    let expected: Vec<String> = (2..42).filter(|line| *line != 9).map(|line| line.to_string()).collect();
+    assert_eq!(numbers[0], "row");
+    assert_eq!(numbers[1..], expected);
+}
