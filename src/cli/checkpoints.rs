@@ -130,8 +130,11 @@ pub fn newest(directory: &Path) -> Result<Checkpoint> {
     }))
 }
 
-/// The newest first.
-fn all(directory: &Path) -> Result<Vec<PathBuf>> {
+/// All of a run, the newest first.
+///
+/// # Errors
+/// [`Error::File`].
+pub fn all(directory: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(directory).map_err(|error| Error::file(directory, error))?;
     let of_entry =
         |entry: fs::DirEntry| run::updates_of(&entry.file_name()).map(|updates| (updates, entry.path()));

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::cli::predictions::{self, Predictions};
 use crate::cli::train::Train;
-use crate::cli::{config, run};
+use crate::cli::{checkpoints, config, run};
 
 /// A run. Its JSON is kept as it is: runs of earlier versions lack a few fields, and numbers that are not finite
 /// are null.
@@ -127,7 +127,9 @@ fn check(directory: &Path) -> Result<()> {
         return Ok(());
     }
     let config = directory.join(run::CONFIG);
-    let way_out = if config.is_file() {
+    let way_out = if checkpoints::all(directory).is_ok_and(|all| !all.is_empty()) {
+        format!("minilote train --resume {} goes on with the run", directory.display())
+    } else if config.is_file() {
         format!("minilote train --config {} repeats the run", config.display())
     } else {
         "minilote train DATA --target COLUMN makes a whole one".into()

@@ -300,4 +300,6 @@ fn what_is_no_whole_run_is_refused_with_what_is_missing() {
     refused("run", &["log.jsonl: line 1"]);
     fs::remove_file(at.join("run/summary.json")).unwrap();
     refused("run", &["incomplete: there is no summary.json", "minilote train --config run/config.toml"]);
+    fs::write(at.join("run/checkpoint-000000012.safetensors"), "").unwrap();
+    refused("run", &["incomplete: there is no summary.json", "minilote train --resume run goes on"]);
 }
