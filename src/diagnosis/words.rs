@@ -102,7 +102,10 @@ fn losses(evidence: &Evidence) -> Option<String> {
         Some(right) => format!("always {answer}: {} right", percent(right)),
         None => format!("always {answer}"),
     };
-    text += &format!("; the trivial predictor's loss {} ({answer})", number(trivial.loss));
+    let on_valid = evidence.trivial.valid.as_ref();
+    let on_valid =
+        on_valid.map_or(String::new(), |on| format!(", on the validation rows {}", number(on.loss)));
+    text += &format!("; the trivial predictor's loss {}{on_valid} ({answer})", number(evidence.unit()));
     Some(match evidence.fits.len() {
         1 => text,
         seeds => format!("{text}; means and deviations of {seeds} seeds"),
