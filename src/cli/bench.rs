@@ -131,16 +131,17 @@ impl Bench {
             "autotune": self.autotune, "rows": rows, "norm_costs": norm_costs(&rows), "skipped": skipped,
             "growth": points,
         });
-        if let Some(path) = &self.report {
-            let page = page(&devices, &rows, &skipped, old.as_ref(), &points).html();
-            fs::write(path, page).map_err(|error| Error::file(path, error))?;
-        }
         if self.json {
             print_json(&json)?;
         } else {
             print(&text(&page(&devices, &rows, &skipped, old.as_ref(), &points)))?;
         }
+        // A file that can't be written costs nothing that was measured.
         self.out.as_deref().map_or(Ok(()), |out| run::write_json(out, &json))?;
+        if let Some(path) = &self.report {
+            let page = page(&devices, &rows, &skipped, old.as_ref(), &points).html();
+            fs::write(path, page).map_err(|error| Error::file(path, error))?;
+        }
         Ok(0)
     }
 
