@@ -93,7 +93,7 @@ fn multiply(sum: ptr<function, Tile>, m: u32, lane: u32, shape: Shape, left: Fac
     }
 }
 
-// Adds the tiles of all slices that have a part of so long a sum in the first slice's.
+// Adds all slices' tiles in the first slice's, but for slices behind the end of so short a sum.
 fn add_slices(sum: ptr<function, Tile>, lane: u32, shape: Shape, depth: u32) {
     let lanes = shape.down * shape.across;
     let of_lane = lane % lanes * 4u * WIDE;

@@ -27,8 +27,8 @@ Examples:
 
 Every combination is trained with each seed, as many models at once as fit the device, and stops by itself. All
 models have the split of --seed. A combination is ranked by the mean validation loss of its seeds. A run directory
-holds leaderboard.csv, leaderboard.json (each seed, too), best.safetensors (of the best combination, the seed
-with the lowest validation loss), environment.json and report.html, which are written after every pass. Ctrl-C ends a
+holds environment.json and, written anew after every pass, leaderboard.csv, leaderboard.json (each seed, too),
+best.safetensors (of the best combination, the seed with the lowest validation loss) and report.html. Ctrl-C ends a
 sweep with what was trained; a second one quits at once, with what earlier passes trained.";
 
 /// Rows of the leaderboard that are shown; its files have all.
@@ -200,9 +200,10 @@ impl Sweep {
         };
         let mut so_far = |trained: &[Trained]| {
             let leaderboard = Leaderboard::new(trained, &data);
-            saving
-                .summary(trained, &leaderboard, "running")
-                .map_or(Ok(()), |(model, summary)| saving.save(model, &summary))
+            let summary = saving.summary(trained, &leaderboard, "running");
+            if let Some(Err(error)) = summary.map(|(model, summary)| saving.save(model, &summary)) {
+                note(&format!("{error}: the sweep goes on, and tries again after the next pass"));
+            }
         };
         let done = sweep_saving(&data, &configs, &passes, &device, &mut watch, &mut so_far).await;
         watch.finish();

@@ -176,7 +176,7 @@ impl Describe for Backward {
                 }
             }
         }
-        // Of one layer both read its weight, dy and what it was passed.
+        // Of one layer both read its weight, dy and what it was passed; all updates read the rates.
         let mut read = BTreeSet::new();
         operands.retain(|Operand { tensor, access, .. }| {
             *access == Access::Write || read.insert((tensor.space, tensor.offset))
@@ -220,7 +220,7 @@ impl Describe for Backward {
             views.extend([nothing; 8]);
         }
         let rows = self.weight.as_ref().map_or(dx.rows, |weight| weight.product.a.rows);
-        let block = if self.of_one_layer() { [height(rows), LANES] } else { [BLOCK; 2] };
+        let block = if self.of_one_layer() { [height(rows.max(out.rows)), LANES] } else { [BLOCK; 2] };
         let [blocks, across] = self.blocks(block);
         let beside = if self.of_one_layer() { 0 } else { blocks };
         let numbers = [beside, blocks, across, out.rows, out.cols, biased.into(), rows, depth, dx.cols];

@@ -14,7 +14,7 @@ pub(super) const BLOCK: usize = 8;
 /// Of a sum, staged at a time.
 const DEPTH: usize = 4;
 
-/// Of a tile with all rows of its columns, in vec4s: no higher than the minibatch.
+/// Of a tile with all of so many rows, of columns or of a weight, in vec4s: no higher than they are.
 pub(super) fn height(rows: usize) -> usize {
     rows.div_ceil(4).next_power_of_two().clamp(4, 16)
 }
@@ -29,10 +29,12 @@ pub(super) fn constants(
     [block_rows, block]: [usize; 2],
 ) -> Vec<(&'static str, f64)> {
     let height = height(rows);
-    let slices = INVOCATIONS / (LANES * height);
-    let of_block = INVOCATIONS / (BLOCK * BLOCK);
     // Staging both factors, then handing over a slice's tile of four vec4s a lane.
-    let tiles = (slices * DEPTH * (height + LANES)).max(of_block * DEPTH * 2 * BLOCK).max(4 * BLOCK * BLOCK);
+    let tiles = |[rows, cols]: [usize; 2]| {
+        let slices = INVOCATIONS / (rows * cols);
+        (slices * DEPTH * (rows + cols)).max(4 * rows * cols)
+    };
+    let tiles = tiles([height, LANES]).max(tiles([block_rows, block]));
     let mut constants = given(gather, dropout, norm);
     constants.extend(sizes([("HEIGHT", height), ("DEPTH", DEPTH), ("TILES", tiles)]));
     constants.extend(sizes([

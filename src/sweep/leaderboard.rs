@@ -105,7 +105,9 @@ impl Leaderboard {
         }
         compare(&mut rows);
         let mean = |row: &Row| row.valid_loss.map_or(f64::INFINITY, |loss| loss.mean);
-        rows.sort_by(|(a, _), (b, _)| a.diverged.cmp(&b.diverged).then(mean(a).total_cmp(&mean(b))));
+        // Of some combinations there may be a few seeds yet, all of which diverged.
+        let key = |row: &Row| (row.valid_loss.is_none(), row.diverged);
+        rows.sort_by(|(a, _), (b, _)| key(a).cmp(&key(b)).then(mean(a).total_cmp(&mean(b))));
         let best = rows.first().and_then(|(_, best)| *best);
         let ranked = |(i, (row, _)): (usize, (Row, _))| Row { rank: i + 1, ..row };
         Leaderboard { rows: rows.into_iter().enumerate().map(ranked).collect(), best }

@@ -86,20 +86,20 @@ pub async fn sweep(
     device: &Device,
     observer: &mut dyn Observer,
 ) -> Result<Sweep> {
-    sweep_saving(data, configs, passes, device, observer, &mut |_| Ok(())).await
+    sweep_saving(data, configs, passes, device, observer, &mut |_| {}).await
 }
 
 /// [`sweep`] that gives what was trained, in the order of the settings, to `save` after each pass that another follows.
 ///
 /// # Errors
-/// As for [`sweep`]; those of `save`.
+/// As for [`sweep`].
 pub async fn sweep_saving(
     data: &TrainingData,
     configs: &[Config],
     passes: &[Vec<usize>],
     device: &Device,
     observer: &mut dyn Observer,
-    save: &mut dyn FnMut(&[Trained]) -> Result<()>,
+    save: &mut dyn FnMut(&[Trained]),
 ) -> Result<Sweep> {
     // The number of each in `configs`, and what it came to.
     let (mut numbers, mut trained) = (vec![], vec![]);
@@ -128,7 +128,7 @@ pub async fn sweep_saving(
             break;
         }
         if number + 1 < passes.len() {
-            save(&trained)?;
+            save(&trained);
         }
     }
     Ok(Sweep { trained, broken })

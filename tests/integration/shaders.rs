@@ -84,16 +84,18 @@ fn samples() -> Vec<Op> {
 /// The operations of staged training steps.
 fn stages() -> Vec<Op> {
     let mut ops = vec![];
-    for (norm, bytes, dropout, rows, models) in [
-        (Norm::None, true, 0.5, 8, 2),
-        (Norm::Before, true, 0.0, 8, 2),
-        (Norm::After, false, 0.5, 8, 2),
-        (Norm::Before, true, 0.5, 300, 2),
-        (Norm::After, false, 0.0, 300, 2),
-        // Enough of them for the largest tiles.
-        (Norm::Before, false, 0.0, 300, 60),
+    for (norm, bytes, dropout, rows, models, width) in [
+        (Norm::None, true, 0.5, 8, 2, 4),
+        (Norm::Before, true, 0.0, 8, 2, 4),
+        (Norm::After, false, 0.5, 8, 2, 4),
+        // Wide enough for updates beside gradients through other weights.
+        (Norm::Before, true, 0.5, 200, 2, 90),
+        (Norm::Before, true, 0.5, 300, 2, 4),
+        (Norm::After, false, 0.0, 300, 2, 4),
+        // Models enough for the largest tiles.
+        (Norm::Before, false, 0.0, 300, 60, 4),
     ] {
-        let spec = Spec::mlp(Task::Classification, 6, &[5, 4], 3, Function::Tanh, norm, dropout);
+        let spec = Spec::mlp(Task::Classification, 6, &[5, width], 3, Function::Tanh, norm, dropout);
         let data = DataShape { examples: 300, features: 6, bytes, places: 300 };
         let plan = Plan::new(&spec, models, data, Rule::Sgd, &[(Mode::Train, rows)].into(), 1).staged();
         ops.extend(plan.programs.into_iter().flat_map(|program| program.ops));
