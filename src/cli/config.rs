@@ -76,9 +76,12 @@ fn argument(key: &str, value: &Value) -> Result<Option<String>, String> {
         let hint = near.map_or("see minilote train --help".into(), |near| format!("did you mean {near:?}?"));
         return Err(format!("there is no setting {key:?}; {hint}"));
     };
-    let argument = match (value, known.get_action()) {
-        (Value::Boolean(false), ArgAction::SetTrue) => return Ok(None),
-        (Value::Boolean(true), ArgAction::SetTrue) => format!("--{key}"),
+    // A flag that may stand alone is true so, and false by default.
+    let alone = matches!(known.get_action(), ArgAction::SetTrue)
+        || known.get_num_args().is_some_and(|values| values.min_values() == 0);
+    let argument = match (value, alone) {
+        (Value::Boolean(false), true) => return Ok(None),
+        (Value::Boolean(true), true) => format!("--{key}"),
         (Value::Array(items), _) => {
             let items: Option<Vec<String>> = items.iter().map(scalar).collect();
             let items = items.ok_or_else(|| format!("{key} is a list of more than numbers and texts"))?;

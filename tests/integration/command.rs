@@ -234,6 +234,9 @@ fn flags_win_over_the_configuration_file() {
         assert!(config.lines().any(|other| other == line), "{line:?} is not in {config}");
     }
     assert!(read(at.join("run/log.jsonl")).contains("\"step\""));
+    fs::write(at.join("curve.toml"), "learning-curve = true\nnesterov = false\nepochs = 1").unwrap();
+    succeed(&at, &format!("{} --config curve.toml --curve-seeds 2", train("curve", "")));
+    assert!(at.join("curve/learning_curve.csv").exists());
 }
 
 #[test]
