@@ -1,11 +1,12 @@
 use std::path::PathBuf;
 
+use minilote::data::Missing;
 use minilote::model::Model;
 use minilote::train::{read_for, score};
 use minilote::{Device, Error, Result};
 use serde_json::json;
 
-use super::{importance, note, print, print_json, report};
+use super::{importance, note, predictions, print, print_json, report};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,6 +27,11 @@ pub struct Evaluate {
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
 
+    /// What to do with rows that miss a value: refuse the file, fill in what training did, or drop the row [default: as
+    /// the model was trained]
+    #[arg(long, value_enum)]
+    missing: Option<Missing>,
+
     /// Where to run: auto, cpu, gpu, or an adapter's number or name
     #[arg(long, default_value = "auto")]
     device: String,
@@ -43,7 +49,8 @@ pub struct Evaluate {
 impl Evaluate {
     pub async fn run(&self) -> Result<u8> {
         let model = Model::load(&self.model)?;
-        let data = read_for(&model.schema, &self.data, self.labels.as_deref(), true)?;
+        let data =
+            read_for(&predictions::schema(&model, self.missing)?, &self.data, self.labels.as_deref(), true)?;
         let targets = data.targets.ok_or_else(|| Error::data(&self.data, "the file has no targets"))?;
         let (device, line) = Device::choose(&self.device).await?;
         note(&line);

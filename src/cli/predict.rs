@@ -1,5 +1,6 @@
 use std::path::{Path, PathBuf};
 
+use minilote::data::Missing;
 use minilote::files::write_whole;
 use minilote::model::Model;
 use minilote::train::{Predictor, read_for};
@@ -30,6 +31,11 @@ pub struct Predict {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 
+    /// What to do with rows that miss a value: refuse the file, fill in what training did, or drop the row [default: as
+    /// the model was trained]
+    #[arg(long, value_enum)]
+    missing: Option<Missing>,
+
     /// Where to run: auto, cpu, gpu, or an adapter's number or name
     #[arg(long, default_value = "auto")]
     device: String,
@@ -41,7 +47,7 @@ impl Predict {
             check_out(out, &[&self.model, &self.data])?;
         }
         let model = Model::load(&self.model)?;
-        let data = read_for(&model.schema, &self.data, None, false)?;
+        let data = read_for(&predictions::schema(&model, self.missing)?, &self.data, None, false)?;
         let (device, line) = Device::choose(&self.device).await?;
         note(&line);
         if data.dropped > 0 {

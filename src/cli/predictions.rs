@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use std::path::Path;
 
-use minilote::data::TargetKind;
+use minilote::data::{Missing, Schema, TargetKind};
 use minilote::files::write_whole;
 use minilote::model::Model;
 use minilote::train::best_class;
@@ -47,6 +47,17 @@ pub fn cells(model: &Model, meanings: &Array2<f64>, row: usize) -> Vec<String> {
     let class = classes(model).get(best_class(meanings, row)).cloned();
     let digits = if class.is_some() { DIGITS } else { DIGITS_OF_VALUES };
     class.into_iter().chain(meanings.row(row).iter().map(|&value| significant(value, digits))).collect()
+}
+
+/// How a table is read for a model: as it was trained, or as a flag says.
+///
+/// # Errors
+/// [`Error::Config`] for means that the model lacks.
+pub fn schema(model: &Model, missing: Option<Missing>) -> Result<Schema> {
+    let schema = Schema { missing: missing.unwrap_or(model.schema.missing), ..model.schema.clone() };
+    let refused = "--missing mean: the model was trained without, and has nothing to fill in; --missing drop leaves rows out";
+    schema.check().map_err(|_| Error::Config(refused.into()))?;
+    Ok(schema)
 }
 
 /// Writes the file for outputs `[rows, outputs]`, targets in the table's own units, and the lines that they come from.

@@ -52,3 +52,26 @@ fn predictions_of_a_value_keep_the_lines_of_rows_that_are_not_dropped() {
     assert_eq!(numbers[0], "row");
     assert_eq!(numbers[1..], expected);
 }
+
+#[test]
+fn rows_that_miss_a_value_are_dropped_where_asked() {
+    let at = directory("missing");
+    let rows = |i: usize| format!("{i},{}\n", 2 * i);
+    fs::write(at.join("t.csv"), "x,y\n".to_string() + &(0..40).map(rows).collect::<String>()).unwrap();
+    fs::write(at.join("new.csv"), "x,y\n1,2\nNA,3\n4,\n").unwrap();
+    succeed(&at, "train t.csv --target y --device cpu --epochs 1 --quiet --out run");
+    for (verb, kept) in [("predict", 2), ("evaluate", 1)] {
+        let arguments = format!("{verb} run/model.safetensors new.csv --device cpu");
+        let ran = run(&at, &arguments);
+        assert!(
+            ran.code == Some(3) && ran.err.contains("--missing drop leaves such rows out"),
+            "{}",
+            ran.err
+        );
+        let ran = run(&at, &format!("{arguments} --missing mean"));
+        assert!(ran.code == Some(2) && ran.err.contains("nothing to fill in"), "{}", ran.err);
+        let ran = run(&at, &format!("{arguments} --missing drop"));
+        let left_out = format!("rows with missing values left out: {}", 3 - kept);
+        assert!(ran.code == Some(0) && ran.err.contains(&left_out), "{}", ran.err);
+    }
+}
