@@ -21,7 +21,7 @@ pub fn csv(bytes: &[u8]) {
     let text: usize = (0..table.rows() * columns).map(|i| table.cell(i / columns, i % columns).len()).sum();
     assert!(text <= bytes.len().max(minilote::caps::EXPANDED as usize));
     for (target, missing) in table.names().iter().zip([Missing::Refuse, Missing::Mean, Missing::Drop]) {
-        let Ok((schema, task)) = Schema::of_table(&table, target, None, missing) else { continue };
+        let Ok((schema, task)) = Schema::of_table(&table, target, &[], None, missing) else { continue };
         assert_eq!(schema.check(), Ok(()));
         assert!(schema.outputs(task).is_some());
         let data = schema.encode(&table, true).unwrap();

@@ -8,13 +8,15 @@ use crate::caps;
 pub(super) const END: u8 = 0xff;
 
 /// The fields of a CSV file, one after the other, by RFC 4180 as far as it goes: a quote within a field that did not
-/// begin with one is text, as is what follows a closing quote; blank lines are none.
+/// begin with one is text, as is what follows a closing quote; blank lines are none. Commas separate them, or semicolons
+/// or tabs where the first line has no comma.
 pub(super) struct Fields {
     /// Cells that were kept up to `written`, the file from `read` on.
     bytes: Vec<u8>,
     written: usize,
     read: usize,
     line: u32,
+    separator: u8,
 }
 
 impl Fields {
@@ -22,7 +24,11 @@ impl Fields {
         // So every field ends with a byte, in whose place the last cell's end is written.
         bytes.push(b'\n');
         let read = if bytes.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
-        Fields { bytes, written: 0, read, line: 1 }
+        let mut lines = bytes[read..].split(|byte| matches!(byte, b'\r' | b'\n'));
+        let first = lines.find(|line| !line.is_empty());
+        let is_there = |byte: &u8| first.is_some_and(|line| line.contains(byte));
+        let separator = *b",;\t".iter().find(|byte| is_there(byte)).unwrap_or(&b',');
+        Fields { bytes, written: 0, read, line: 1, separator }
     }
 
     /// Goes to the next row; its line.
@@ -56,7 +62,8 @@ impl Fields {
                     }
                     self.read += 1;
                 }
-                b',' | b'\r' | b'\n' if !quoted => break byte != b',',
+                _ if !quoted && byte == self.separator => break false,
+                b'\r' | b'\n' if !quoted => break true,
                 _ => {}
             }
             self.bytes[end] = byte;

@@ -11,21 +11,27 @@ const IDENTIFIER_ROWS: usize = 20;
 const INTEGER_CLASS_LIMIT: usize = 20;
 
 impl Schema {
-    /// The schema of a training table, and the task if none is given.
+    /// The schema of a training table without the columns to ignore, and the task if none is given.
     ///
     /// A column is numeric if all its cells are numbers, and categorical otherwise; a target of text, or
     /// of at most 20 different integers, is classes. Errors, all [`Error::Data`]: no target column, no
     /// other column, a missing cell that `missing` does not allow, text in a column that is at least 90 %
     /// numbers, an infinite number, a categorical column of over 1000 levels or (above 20 rows) of
-    /// different cells only, a target that does not suit `task`, has one class, or a class of one row.
+    /// different cells only, a target that does not suit `task`, has one class, or a class of one row, or is ignored.
     pub fn of_table(
         table: &Table,
         target: &str,
+        ignore: &[String],
         task: Option<Task>,
         missing: Missing,
     ) -> Result<(Schema, Task)> {
         let target = table.column(target)?;
-        let columns: Vec<usize> = (0..table.names.len()).filter(|column| *column != target).collect();
+        let ignored = ignore.iter().map(|name| table.column(name)).collect::<Result<Vec<_>>>()?;
+        if ignored.contains(&target) {
+            return Err(table.error(None, target, "the target can't be ignored"));
+        }
+        let is_feature = |column: &usize| *column != target && !ignored.contains(column);
+        let columns: Vec<usize> = (0..table.names.len()).filter(is_feature).collect();
         let rows = table.usable_rows(&columns, Some(target), missing)?;
         let (kind, task) = target_kind(table, target, &rows, task)?;
         let feature = |column: usize| {
@@ -95,7 +101,7 @@ fn first_text(table: &Table, column: usize, rows: &[usize]) -> Result<Option<usi
 fn feature_kind(table: &Table, column: usize, rows: &[usize], missing: Missing) -> Result<FeatureKind> {
     let rows: Vec<usize> = rows.iter().copied().filter(|row| !is_missing(table.cell(*row, column))).collect();
     if rows.is_empty() {
-        return Err(table.error(None, column, "every cell is missing; remove the column from the file"));
+        return Err(table.error(None, column, "every cell is missing: leave the column out by --ignore"));
     }
     let filled = missing == Missing::Mean;
     if first_text(table, column, &rows)?.is_none() {
@@ -117,7 +123,7 @@ fn feature_kind(table: &Table, column: usize, rows: &[usize], missing: Missing) 
         };
         let message = format!(
             "{found} different texts in {} cells (the limit is {LEVEL_LIMIT}, and not all different); \
-             if this is an identifier, remove the column from the file",
+             leave an identifier out by --ignore, and write numbers as 1234.5",
             rows.len(),
         );
         return Err(table.error(None, column, message));

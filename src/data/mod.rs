@@ -14,6 +14,8 @@ mod standardize;
 mod table;
 
 #[cfg(test)]
+mod table_tests;
+#[cfg(test)]
 mod tests;
 
 pub use dataset::{Dataset, Inputs};

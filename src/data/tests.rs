@@ -1,4 +1,4 @@
-//! Tests of tables and schemas from the bytes of a file on.
+//! Tests of schemas from the bytes of a file on.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -58,7 +58,7 @@ fn wrong_cases(cases: Vec<Case>, read: impl Fn(&Path) -> Result<()>) -> Vec<Stri
     wrong
 }
 
-fn table(content: &str) -> Table {
+pub fn table(content: &str) -> Table {
     Table::read(&scratch(content.as_bytes())).unwrap()
 }
 
@@ -70,43 +70,20 @@ fn real(dataset: &Dataset) -> &ndarray::Array2<f64> {
 }
 
 #[test]
-fn cells_names_and_lines_are_read() {
-    let plain = table("\u{feff}a, b\r\n\r\n1, x\r\n\"2\n3\",\"y\"\"\"\r\n\r\n\r\n4,\r\n");
-    assert_eq!(plain.names, ["a", "b"]);
-    assert_eq!(plain.lines, [3, 4, 8]);
-    let cells: Vec<_> = (0..3).map(|row| (plain.cell(row, 0), plain.cell(row, 1))).collect();
-    assert_eq!(cells, [("1", "x"), ("2\n3", "y\""), ("4", "")]);
-    assert_eq!((plain.cell(3, 0), plain.cell(0, 2), plain.rows()), ("", "", 3));
-    assert_eq!(table("\n\na,b\n1,2\n\n3,4").lines, [4, 6]);
-    assert_eq!(table("\u{feff}a,b\n1,2\n3,4\n").lines, [2, 3]);
-
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    std::io::Write::write_all(&mut encoder, b"a,b\n1,2\n").unwrap();
-    let zipped = Table::read(&scratch(&encoder.finish().unwrap())).unwrap();
-    assert_eq!((zipped.cell(0, 1), &zipped.lines[..]), ("2", &[2][..]));
-}
-
-#[test]
-fn bad_tables_are_refused() {
-    let cases: Vec<Case> = vec![
-        (b"".into(), 3, vec!["empty"]),
-        (b"\n\n".into(), 3, vec!["empty"]),
-        (b"a,b\n".into(), 3, vec!["no rows"]),
-        (b"a,b\n1,2\n\n1,2,3\n".into(), 3, vec!["line 4: expected 2 fields, found 3"]),
-        (b"a,b\r\n1,2\r\n1\r\n".into(), 3, vec!["line 3: expected 2 fields, found 1"]),
-        (b"a,b,a\n1,2,3\n".into(), 3, vec!["line 1, column \"a\"", "two columns"]),
-        (b"a,,b\n1,2,3\n".into(), 3, vec!["line 1: field 2", "no name"]),
-        (b"a,b\n1,2\n1,\xff\n".into(), 3, vec!["line 3, column \"b\"", "UTF-8"]),
-        (b"a,\xff\n1,2\n".into(), 3, vec!["line 1: field 2", "UTF-8"]),
-        (b"a;b\n1;2\n".into(), 3, vec!["line 1", "separated by \";\""]),
-        ("a,".repeat(100_000).into_bytes(), 3, vec!["over 100000 columns"]),
-        (format!("a,b\n1,{}\n", "x".repeat(1_000_001)).into(), 3, vec!["line 2, column \"b\"", "1 MB"]),
-        (b"a,b\n1,\"2\n3,4\n".into(), 3, vec!["line 2, column \"b\"", "no other closes it"]),
-        (vec![0x1f, 0x8b, 8, 0, 1], 6, vec![]),
-    ];
-    failures(cases, |path| Table::read(path).map(|_| ()));
-    for path in ["/absent", "/"] {
-        assert!(matches!(Table::read(Path::new(path)), Err(Error::File { .. })), "{path}");
+fn columns_are_ignored_where_asked() {
+    let table = table("id,x,y\na,1,p\nb,2,q\nc,3,p\nd,4,q\n");
+    let of = |ignore: &[&str]| {
+        let ignore: Vec<String> = ignore.iter().map(|name| name.to_string()).collect();
+        Schema::of_table(&table, "y", &ignore, None, Missing::Refuse).map(|(schema, _)| schema)
+    };
+    let names = |schema: Schema| schema.features.into_iter().map(|feature| feature.name).collect::<Vec<_>>();
+    assert_eq!(names(of(&["id"]).unwrap()), ["x"]);
+    assert_eq!(of(&["id"]).unwrap().encode(&table, true).unwrap().width(), 1);
+    for (ignore, words) in
+        [(&["iid"][..], "did you mean \"id\"?"), (&["y"], "can't be ignored"), (&["id", "x"], "no")]
+    {
+        let error = of(ignore).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
     }
 }
 
@@ -180,12 +157,14 @@ fn bad_training_files_are_refused() {
         ),
     ];
     let fit = |task, missing| {
-        move |path: &Path| Schema::of_table(&Table::read(path)?, "y", task, missing).map(|_| ())
+        move |path: &Path| Schema::of_table(&Table::read(path)?, "y", &[], task, missing).map(|_| ())
     };
     let wrong: Vec<String> =
         cases.into_iter().flat_map(|(task, missing, case)| wrong_cases(case, fit(task, missing))).collect();
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
-    assert!(Schema::of_table(&Table::read(&scratch(&borrowed(&texts))).unwrap(), "y", None, refuse).is_ok());
+    assert!(
+        Schema::of_table(&Table::read(&scratch(&borrowed(&texts))).unwrap(), "y", &[], None, refuse).is_ok()
+    );
 }
 
 #[test]
@@ -210,7 +189,7 @@ fn kinds_and_tasks_are_found() {
     for (target, task, expected, names) in cases {
         let content: String = target.split(',').map(|cell| format!("1,{cell}\n")).collect();
         let (schema, found) =
-            Schema::of_table(&table(&format!("x,y\n{content}")), "y", task, Missing::Refuse).unwrap();
+            Schema::of_table(&table(&format!("x,y\n{content}")), "y", &[], task, Missing::Refuse).unwrap();
         let classes = match schema.target.kind {
             TargetKind::Classes(names) => names.join(" "),
             TargetKind::Value => String::new(),
@@ -224,7 +203,7 @@ const MIXED: &str = "size,color,kind\n1,red,a\n,blue,b\n3,,a\n5,blue,b\n";
 #[test]
 fn missing_cells_are_filled_or_dropped() {
     let mixed = table(MIXED);
-    let (mean, _) = Schema::of_table(&mixed, "kind", None, Missing::Mean).unwrap();
+    let (mean, _) = Schema::of_table(&mixed, "kind", &[], None, Missing::Mean).unwrap();
     assert_eq!(mean.feature_names(), ["size", "color=blue", "color=red"]);
     let filled = mean.encode(&mixed, true).unwrap();
     assert_eq!(
@@ -235,7 +214,7 @@ fn missing_cells_are_filled_or_dropped() {
     assert_eq!((&filled.lines[..], filled.dropped), (&[2, 3, 4, 5][..], 0));
 
     let more = table(&format!("{MIXED}9,red,a\n9,blue,b\n"));
-    let (drop, _) = Schema::of_table(&more, "kind", None, Missing::Drop).unwrap();
+    let (drop, _) = Schema::of_table(&more, "kind", &[], None, Missing::Drop).unwrap();
     let dropped = drop.encode(&mixed, true).unwrap();
     assert_eq!(real(&dropped), ndarray::array![[1.0, 0.0, 1.0], [5.0, 1.0, 0.0]]);
     assert_eq!((&dropped.lines[..], dropped.dropped), (&[2, 5][..], 2));
@@ -248,7 +227,7 @@ fn missing_cells_are_filled_or_dropped() {
 #[test]
 fn later_files_are_checked_against_the_schema() {
     let training = table("size,color,kind\n1,red,0\n2,blue,1\n3,red,0\n4,blue,1\n");
-    let (schema, _) = Schema::of_table(&training, "kind", None, Missing::Refuse).unwrap();
+    let (schema, _) = Schema::of_table(&training, "kind", &[], None, Missing::Refuse).unwrap();
 
     let other = table("extra,kind,color,size\n,1.0,red,7\n");
     let encoded = schema.encode(&other, true).unwrap();
@@ -321,7 +300,7 @@ fn images_have_a_schema() {
 
 #[test]
 fn a_schema_of_a_file_is_checked() {
-    let (good, _) = Schema::of_table(&table(MIXED), "kind", None, Missing::Mean).unwrap();
+    let (good, _) = Schema::of_table(&table(MIXED), "kind", &[], None, Missing::Mean).unwrap();
     assert_eq!(good.check(), Ok(()));
     let set = |kind: FeatureKind| move |schema: &mut Schema| schema.features[0].kind = kind.clone();
     let levels = |levels: &[&str], fill| FeatureKind::Categorical {
@@ -370,7 +349,7 @@ fn known_files_are_read() {
     ];
     for (file, target, shape, expected, classes) in cases {
         let table = Table::read(&folder.join(file)).unwrap();
-        let (schema, task) = Schema::of_table(&table, target, None, Missing::Refuse).unwrap();
+        let (schema, task) = Schema::of_table(&table, target, &[], None, Missing::Refuse).unwrap();
         let dataset = schema.encode(&table, true).unwrap();
         assert_eq!((dataset.rows(), dataset.width()), shape, "{file}");
         assert_eq!(task, expected, "{file}");
@@ -384,35 +363,7 @@ fn known_files_are_read() {
     }
 }
 
-#[test]
-fn the_nearest_name_is_suggested() {
-    let names = ["mean_radius", "mean_area", "a"];
-    for (word, expected) in [
-        ("mean_raduis", Some("mean_radius")),
-        ("MEAN_AREA", Some("mean_area")),
-        ("b", None),
-        ("unrelated", None),
-        ("", None),
-    ] {
-        assert_eq!(nearest(word, names), expected, "{word}");
-    }
-}
-
 proptest! {
-    #[test]
-    fn cells_are_those_of_the_csv_crate(text in "(a|b|,|,|\n|\r\n|\"|\"\"| |\u{e9}){0,40}") {
-        let content = format!("x,y\n{text}");
-        let Ok(table) = Table::from_bytes(Path::new("t"), content.as_bytes()) else { return Ok(()) };
-        let mut reader = csv::Reader::from_reader(content.as_bytes());
-        let rows: Vec<csv::StringRecord> = reader.records().collect::<Result<_, _>>().unwrap();
-        prop_assert_eq!(table.rows(), rows.len());
-        for (row, record) in rows.iter().enumerate() {
-            for (column, cell) in record.iter().enumerate() {
-                prop_assert_eq!(table.cell(row, column), cell.trim());
-            }
-        }
-    }
-
     #[test]
     fn any_bytes_are_encoded_or_refused(
         noise in prop::collection::vec(any::<u8>(), 0..100),
@@ -420,12 +371,12 @@ proptest! {
         missing in prop::sample::select(vec![Missing::Refuse, Missing::Mean, Missing::Drop]),
         task in prop::sample::select(vec![None, Some(Task::Binary), Some(Task::Regression)]),
     ) {
-        let (known, _) = Schema::of_table(&table(MIXED), "kind", None, Missing::Mean).unwrap();
+        let (known, _) = Schema::of_table(&table(MIXED), "kind", &[], None, Missing::Mean).unwrap();
         for content in [noise.clone(), text.clone().into_bytes(), [b"x,y\n", text.as_bytes(), &noise].concat()] {
             let Ok(table) = Table::read(&scratch(&content)) else { continue };
             let _ = known.encode(&table, false);
             for target in table.names.clone() {
-                if let Ok((schema, _)) = Schema::of_table(&table, &target, task, missing) {
+                if let Ok((schema, _)) = Schema::of_table(&table, &target, &[], task, missing) {
                     prop_assert_eq!(schema.check(), Ok(()));
                     let dataset = schema.encode(&table, true);
                     prop_assert!(dataset.is_ok(), "{:?}", dataset);

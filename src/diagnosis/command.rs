@@ -63,7 +63,9 @@ pub fn flags(config: &Config, without: &[&str]) -> String {
     let (defaults, own) = (json!(Config::default()), json!(config));
     let changed = own.as_object().into_iter().flatten().filter(|(key, value)| defaults[*key] != **value);
     let flag = |(key, value): (&String, &Value)| {
-        let text = value.as_str().map_or_else(|| value.to_string(), String::from);
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), String::from);
+        let all = value.as_array().map(|items| items.iter().map(text).collect::<Vec<_>>().join(","));
+        let text = all.unwrap_or_else(|| text(value));
         format!(" {}", quoted(&format!("--{key}={text}")))
     };
     changed.filter(|(key, _)| !without.contains(&key.as_str())).map(flag).collect()
@@ -87,6 +89,7 @@ mod tests {
     fn a_command_has_what_is_not_the_default() {
         let config = Config {
             target: Some("it's".into()),
+            ignore: vec!["id".into(), "name".into()],
             hidden: Sizes(vec![8, 4]),
             lr: Some(0.01),
             ..Config::default()
@@ -95,12 +98,12 @@ mod tests {
         assert_eq!([0.0, 0.003, 1e29].map(text), ["0", "0.003", "1e29"]);
         assert_eq!(
             setup.train(&config),
-            r"minilote train 'my table.csv' --device cpu --hidden=8,4 --lr=0.01 '--target=it'\''s'"
+            r"minilote train 'my table.csv' --device cpu --hidden=8,4 --ignore=id,name --lr=0.01 '--target=it'\''s'"
         );
         let hidden = [Sizes(vec![16, 8]), Sizes(vec![])];
         assert_eq!(
             setup.sweep(&config, &hidden, &[0.0, 0.1], &[0.01], 5),
-            r"minilote sweep 'my table.csv' --device cpu '--target=it'\''s' --hidden 16x8,none --lambda 0,0.1 --lr 0.01 --seeds 5"
+            r"minilote sweep 'my table.csv' --device cpu --ignore=id,name '--target=it'\''s' --hidden 16x8,none --lambda 0,0.1 --lr 0.01 --seeds 5"
         );
     }
 }

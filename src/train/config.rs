@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::values::{Batch, Betas, Part, Sizes};
+use super::values::{Batch, Betas, OptimizerKind, Part, ScheduleKind, Sizes};
 use crate::data::{Missing, Order, Standardize};
 use crate::gpu::Autotune;
 use crate::model::{Init, Norm, Source};
@@ -18,6 +18,14 @@ pub struct Config {
     /// The column to predict (CSV)
     #[cfg_attr(feature = "cli", arg(long, value_name = "COLUMN", help_heading = "Data"))]
     pub target: Option<String>,
+
+    /// Columns to leave out, as identifiers (CSV); may be repeated
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "COLUMN,…", value_delimiter = ',', help_heading = "Data")
+    )]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ignore: Vec<String>,
 
     /// The file of labels (IDX); by default the one named like the images, with "labels-idx1" for
     /// "images-idx3"
@@ -225,6 +233,7 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             target: None,
+            ignore: vec![],
             labels: None,
             task: None,
             missing: Missing::Refuse,
@@ -347,36 +356,6 @@ impl Config {
             None => Ok(()),
         }
     }
-}
-
-/// An optimizer by name: see [`Rule`] for the formulas.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
-#[serde(rename_all = "lowercase")]
-pub enum OptimizerKind {
-    /// Against the gradient
-    Sgd,
-    /// Against a decaying sum of gradients
-    Momentum,
-    #[default]
-    /// Kingma and Ba 2015
-    Adam,
-    /// Adam with decoupled weight decay
-    Adamw,
-}
-
-/// How the learning rate changes over training: see [`super::schedule::factor`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
-#[serde(rename_all = "lowercase")]
-pub enum ScheduleKind {
-    #[default]
-    /// The same throughout
-    Constant,
-    /// Times a factor every so many epochs
-    Step,
-    /// Half a cosine, down to 0
-    Cosine,
 }
 
 #[cfg(all(test, unix))]

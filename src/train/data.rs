@@ -126,7 +126,10 @@ impl TrainingData {
                         "--target COLUMN is missing: which column to predict? One of {names}"
                     ))
                 })?;
-                Schema::of_table(table, target, config.task, config.missing)?
+                Schema::of_table(table, target, &config.ignore, config.task, config.missing)?
+            }
+            Source::Images(_) if !config.ignore.is_empty() => {
+                return Err(Error::Config("--ignore is of a table's columns, and these are images".into()));
             }
             Source::Images(images) => Schema::of_images(images, config.task)?,
         };

@@ -1,7 +1,7 @@
 //! Settings that others leave without effect.
 
-use super::config::{Config, OptimizerKind, ScheduleKind};
-use super::values::Part;
+use super::config::Config;
+use super::values::{OptimizerKind, Part, ScheduleKind};
 use crate::model::Norm;
 
 impl Config {

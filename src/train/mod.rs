@@ -27,7 +27,7 @@ mod trainer;
 mod values;
 
 pub use checkpoint::Checkpoint;
-pub use config::{Config, OptimizerKind, ScheduleKind};
+pub use config::Config;
 pub use data::{TrainingData, labels_beside, read_for};
 pub use group::Group;
 pub use importance::{Importance, importance};
@@ -37,4 +37,4 @@ pub use record::{Epoch, Norms, Rows, StepRecord, Validation};
 pub use run::{End, Observer, Outcome, Progress, SourceReport, resume, train, train_all};
 pub use score::{Scores, best_class, score};
 pub use trainer::Trainer;
-pub use values::{Batch, Betas, Part, Sizes};
+pub use values::{Batch, Betas, OptimizerKind, Part, ScheduleKind, Sizes};

@@ -1,4 +1,5 @@
-use super::config::{Config, ScheduleKind};
+use super::config::Config;
+use super::values::ScheduleKind;
 
 /// What the learning rate is multiplied by at update `step` (from 0) of `total`, with `per_epoch`
 /// updates an epoch.

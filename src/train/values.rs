@@ -39,6 +39,36 @@ impl Part {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Betas(pub f64, pub f64);
 
+/// An optimizer by name: see [`crate::ops::Rule`] for the formulas.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
+pub enum OptimizerKind {
+    /// Against the gradient
+    Sgd,
+    /// Against a decaying sum of gradients
+    Momentum,
+    #[default]
+    /// Kingma and Ba 2015
+    Adam,
+    /// Adam with decoupled weight decay
+    Adamw,
+}
+
+/// How the learning rate changes over training: see [`super::schedule::factor`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
+pub enum ScheduleKind {
+    #[default]
+    /// The same throughout
+    Constant,
+    /// Times a factor every so many epochs
+    Step,
+    /// Half a cosine, down to 0
+    Cosine,
+}
+
 impl fmt::Display for Sizes {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         if self.0.is_empty() {

@@ -75,3 +75,34 @@ fn rows_that_miss_a_value_are_dropped_where_asked() {
         assert!(ran.code == Some(0) && ran.err.contains(&left_out), "{}", ran.err);
     }
 }
+
+/// Semicolons separate, and columns are left out, by a run, by what repeats it, and by its model.
+#[test]
+fn columns_are_ignored_by_a_run_and_its_configuration() {
+    let at = directory("ignored");
+    let row = |i: usize| format!("id{i};{i};note {i};{}\n", 2 * i);
+    let rows: String = (0..40).map(row).collect();
+    fs::write(at.join("t.csv"), "id;x;note;y\n".to_string() + &rows).unwrap();
+    fs::write(at.join("new.csv"), "x\n1\n2\n").unwrap();
+    let refused = run(&at, "train t.csv --target y --device cpu");
+    assert!(
+        refused.code == Some(3) && refused.err.contains("leave an identifier out by --ignore"),
+        "{}",
+        refused.err
+    );
+    succeed(
+        &at,
+        "train t.csv --target y --device cpu --ignore id --ignore note --epochs 1 --quiet --out run",
+    );
+    succeed(&at, "train --config run/config.toml --quiet --out again");
+    assert_eq!(
+        fs::read(at.join("run/model.safetensors")).unwrap(),
+        fs::read(at.join("again/model.safetensors")).unwrap()
+    );
+    assert_eq!(cells(&succeed(&at, "predict run/model.safetensors new.csv --device cpu")).len(), 2);
+    let board = json(&succeed(
+        &at,
+        "sweep t.csv --target y --device cpu --ignore id,note --epochs 1 --json --out sweep",
+    ));
+    assert!(board["diagnosis"]["command"].as_str().unwrap().contains("--ignore=id,note"), "{board}");
+}
