@@ -6,7 +6,7 @@ use minilote::files::write_whole;
 use minilote::gpu::Tuning;
 use minilote::model::Model;
 use minilote::sweep::{Grid, Leaderboard, Row, Trained, passes, sweep_saving};
-use minilote::train::{End, Predictor, Scores, Sizes, TrainingData};
+use minilote::train::{Config, End, Predictor, Scores, Sizes, TrainingData};
 use minilote::{Device, Error, Result, Task};
 use serde::Serialize;
 use serde_json::Value;
@@ -26,10 +26,11 @@ Examples:
   minilote predict runs/flowers-1/best.safetensors new.csv
 
 Every combination is trained with each seed, as many models at once as fit the device, and stops by itself. All
-models have the split of --seed. A combination is ranked by the mean validation loss of its seeds. A run directory
-holds environment.json and, written anew after every pass, leaderboard.csv, leaderboard.json (each seed, too),
-best.safetensors (of the best combination, the seed with the lowest validation loss) and report.html. Ctrl-C ends a
-sweep with what was trained; a second one quits at once, with what earlier passes trained.";
+models have the split of --split-seed, by default of --seed. A combination is ranked by the mean validation loss of its
+seeds, and the command that trains the best model alone is shown. A run directory holds environment.json and, written
+anew after every pass, leaderboard.csv, leaderboard.json (each seed, too), best.safetensors (of the best combination,
+the seed with the lowest validation loss) and report.html. Ctrl-C ends a sweep with what was trained; a second one
+quits at once, with what earlier passes trained.";
 
 /// Rows of the leaderboard that are shown; its files have all.
 const SHOWN: usize = 10;
@@ -125,6 +126,8 @@ struct Summary<'a> {
     settings: Value,
     /// Of the best combination, the seed whose model was kept.
     best_seed: u64,
+    /// Trains that model alone.
+    best_command: String,
     /// Of the best model, on the test rows.
     test: Option<Scores>,
     /// Of the best combination.
@@ -288,11 +291,20 @@ impl<'a> Saving<'a> {
             grid: self.grid,
             settings: self.sweep.shared.settings(),
             best_seed: best.config.seed,
+            best_command: self.command(&best.config),
             test: None,
             diagnosis: None,
             leaderboard,
         };
         Some((model, summary))
+    }
+
+    /// What trains one of the models alone, on the sweep's split.
+    fn command(&self, config: &Config) -> String {
+        let base = &self.sweep.shared.0;
+        let split_seed = if config.seed == base.seed { base.split_seed } else { Some(base.split_seed()) };
+        let setup = Setup { data: self.named, device: &self.sweep.device, config, seeds: 1 };
+        setup.train(&Config { split_seed, ..config.clone() })
     }
 
     /// Writes the files of the run's directory.
@@ -354,6 +366,7 @@ fn text(best: &Model, summary: &Summary) -> String {
         0 => {}
         more => text += &format!("… and {more} more: see {}\n", run::LEADERBOARD_CSV),
     }
+    text += &format!("best, alone: {}\n", summary.best_command);
     if let Some(test) = &summary.test {
         text += &format!("best, test: {}", report::scores(best, test));
     }

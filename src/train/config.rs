@@ -223,6 +223,10 @@ pub struct Config {
     )]
     pub seed: u64,
 
+    /// Decides the split in place of --seed, so that models of several seeds share one
+    #[cfg_attr(feature = "cli", arg(long, value_name = "SEED", help_heading = "Training"))]
+    pub split_seed: Option<u64>,
+
     /// On a GPU, whether a step runs in stages and how products are shared out among threads: by a rule (off), or
     /// as measured, which is remembered for the next run (quick); full measures again. Their last digits differ
     #[cfg_attr(feature = "cli", arg(long, value_enum, default_value = "off", help_heading = "Training"))]
@@ -265,6 +269,7 @@ impl Default for Config {
             weight_decay: None,
             stats: Source::Population,
             seed: 0,
+            split_seed: None,
             autotune: Autotune::Off,
         }
     }
@@ -283,6 +288,11 @@ impl Config {
     /// Decoupled weight decay, AdamW's own where none is given.
     pub fn decay(&self) -> f64 {
         self.weight_decay.unwrap_or(if self.optimizer == OptimizerKind::Adamw { 0.01 } else { 0.0 })
+    }
+
+    /// What decides the split.
+    pub fn split_seed(&self) -> u64 {
+        self.split_seed.unwrap_or(self.seed)
     }
 
     /// The optimizer's rule.

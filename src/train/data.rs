@@ -156,7 +156,7 @@ impl TrainingData {
         let missing = || Error::data(path, "the file has no targets");
         let targets = data.targets.ok_or_else(missing)?;
         let (valid, test) = (fraction(&config.valid), fraction(&config.test));
-        let mut split = split(&targets, task, valid, test, config.seed)?;
+        let mut split = split(&targets, task, valid, test, config.split_seed())?;
         for (flag, fraction, rows) in [("--valid", valid, &split.valid), ("--test", test, &split.test)] {
             if fraction > 0.0 && rows.is_empty() {
                 return Err(Error::data(

@@ -90,6 +90,23 @@ fn the_first_seed_of_a_sweep_is_trains() {
     assert!((losses[0] - losses[1]).abs() < 1e-6 * losses[1], "{losses:?}");
 }
 
+/// The best model of a sweep is trained alone by the command that it shows, whichever seed it has.
+#[test]
+fn the_best_model_is_trained_again_by_its_command() {
+    let at = directory("sweep-best");
+    let mut of_other_seeds = 0;
+    for seeds in ["--seeds 1", "--seed 3 --seeds 6", "--seed 3 --seeds 6 --split-seed 7"] {
+        let rest = format!("--hidden 3,5 --lambda 1 {seeds} --quiet --json --force");
+        let board = json(&succeed(&at, &sweep("sweep", &rest)));
+        of_other_seeds += usize::from(board["best_seed"] != board["settings"]["seed"]);
+        let alone = board["best_command"].as_str().unwrap().strip_prefix("minilote ").unwrap();
+        succeed(&at, &format!("{alone} --quiet --out alone --force"));
+        let model = |file: &str| fs::read(at.join(file)).unwrap();
+        assert_eq!(model("alone/model.safetensors"), model("sweep/best.safetensors"), "{alone}");
+    }
+    assert!(of_other_seeds > 0);
+}
+
 #[test]
 fn a_bad_grid_is_refused() {
     let at = directory("sweep-refused");
