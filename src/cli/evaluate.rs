@@ -65,7 +65,7 @@ impl Evaluate {
         report::check(&outputs, &data.lines, &self.data)?;
         let scores = score(&model, &outputs, &targets);
         let columns = match self.importance {
-            true => Some(importance::measure(&model, &inputs, &targets, 0, &device).await?),
+            true => importance::measure(&model, &inputs, &targets, 0, &device, false).await?,
             false => None,
         };
         if self.json {

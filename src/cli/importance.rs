@@ -1,6 +1,8 @@
 //! Permutation importance of a table's columns: for people, and as a file.
 
+use std::ops::ControlFlow;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use minilote::data::Inputs;
 use minilote::files::write_whole;
@@ -9,6 +11,8 @@ use minilote::train::{Importance, importance};
 use minilote::{Device, Error, Result};
 use ndarray::Array1;
 
+use super::note;
+use super::progress::interrupted;
 use super::report::{number, percent, spread, table};
 
 /// Shuffles of each column.
@@ -29,7 +33,7 @@ pub fn check(inputs: &Inputs) -> Result<()> {
     }
 }
 
-/// Of rows that [`Model::prepare`] gave, with targets in the table's own units.
+/// Of rows that [`Model::prepare`] gave, with targets in the table's own units; none where a signal ended it.
 ///
 /// # Errors
 /// As for [`importance`].
@@ -39,8 +43,21 @@ pub async fn measure(
     targets: &Array1<f64>,
     seed: u64,
     device: &Device,
-) -> Result<Vec<Importance>> {
-    importance(model, inputs, targets, SHUFFLES, seed, device).await
+    quiet: bool,
+) -> Result<Option<Vec<Importance>>> {
+    let mut last = Instant::now();
+    let mut observe = |done: usize, all: usize| {
+        if !quiet && last.elapsed() >= Duration::from_secs(5) {
+            last = Instant::now();
+            note(&format!("importance: {:.0} %", 100.0 * done as f64 / all as f64));
+        }
+        if interrupted().is_some() {
+            note("interrupted: the columns' importance was not finished, and is left out");
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    };
+    importance(model, inputs, targets, SHUFFLES, seed, device, &mut observe).await
 }
 
 /// A line for each column, the most important first.

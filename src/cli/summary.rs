@@ -70,7 +70,7 @@ impl Judged {
         self.learning_curve = Some(curve);
     }
 
-    /// Adds the columns' importance, and writes its file.
+    /// Adds the columns' importance, and writes its file, unless a signal ends it.
     ///
     /// # Errors
     /// As for [`minilote::train::importance`]; [`minilote::Error::File`].
@@ -80,14 +80,13 @@ impl Judged {
         data: &TrainingData,
         seed: u64,
         device: &Device,
-        directory: &Path,
+        (directory, quiet): (&Path, bool),
     ) -> Result<()> {
         let (_, rows) = scored(&data.split);
         let (inputs, targets) = (data.inputs.select(rows), targets_of(model, data, rows));
-        let all = importance::measure(model, &inputs, &targets, seed, device).await?;
-        importance::write(&directory.join(run::IMPORTANCE), &all)?;
-        self.importance = Some(all);
-        Ok(())
+        self.importance = importance::measure(model, &inputs, &targets, seed, device, quiet).await?;
+        let file = directory.join(run::IMPORTANCE);
+        self.importance.as_ref().map_or(Ok(()), |all| importance::write(&file, all))
     }
 }
 

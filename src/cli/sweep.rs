@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use minilote::diagnosis::{Diagnosis, Setup};
+use minilote::diagnosis::{Diagnosis, Setup, path as word};
 use minilote::files::write_whole;
 use minilote::gpu::Tuning;
 use minilote::model::Model;
@@ -244,8 +244,10 @@ impl Sweep {
             let text = text(best, &summary);
             let report = directory.join(run::REPORT);
             print(&format!(
-                "{text}run: {run}\nreport: {}\nnext: minilote predict {model} {named}\n",
-                report.display()
+                "{text}run: {run}\nreport: {}\nnext: minilote predict {} {}\n",
+                report.display(),
+                word(&model),
+                word(&named)
             ))?;
         }
         match done.broken {

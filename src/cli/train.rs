@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use minilote::diagnosis::Setup;
+use minilote::diagnosis::{Setup, path as word};
 use minilote::files::write_whole;
 use minilote::gpu::Tuning;
 use minilote::model::Model;
@@ -196,7 +196,10 @@ impl Train {
         match outcome.end {
             End::Finished | End::Stopped => checkpoints::clear(&directory)?,
             End::Interrupted if !self.quiet => {
-                note(&format!("to go on: minilote train --resume {}", directory.display()));
+                note(&format!(
+                    "to go on: minilote train --resume {}",
+                    word(&directory.display().to_string())
+                ));
             }
             _ => {}
         }
@@ -271,14 +274,22 @@ impl Train {
         judged: &mut Judged,
     ) -> Result<Option<End>> {
         let mut broken = None;
-        if let (Some(planned), End::Finished | End::Stopped) = (curve, &outcome.end) {
+        let whole = matches!(outcome.end, End::Finished | End::Stopped);
+        if curve.is_some() && !whole {
+            note(
+                "the learning curve is left out: --resume goes on with the run, with --learning-curve again",
+            );
+        }
+        if let Some(planned) = curve.filter(|_| whole) {
             match planned.run(data, device, self.quiet, directory).await? {
                 Ok(curve) => judged.learn(curve, &self.setup(&self.path()?.display().to_string())),
                 Err(end) => broken = Some(end),
             }
         }
-        if self.importance {
-            judged.importance(&outcome.model, data, self.config.seed, device, directory).await?;
+        if self.importance && broken.is_none() {
+            let (seed, shown) = (self.config.seed, (directory, self.quiet));
+            judged.importance(&outcome.model, data, seed, device, shown).await?;
+            broken = broken.or(interrupted().map(|_| End::Interrupted));
         }
         Ok(broken)
     }
@@ -297,9 +308,10 @@ impl Train {
         let text = text(model, summary, self.config.epochs);
         let report = directory.join(run::REPORT);
         print(&format!(
-            "{text}run: {run}\nreport: {}\nnext: minilote predict {path} {}\n",
+            "{text}run: {run}\nreport: {}\nnext: minilote predict {} {}\n",
             report.display(),
-            data.display()
+            word(&path),
+            word(&data.display().to_string())
         ))
     }
 }

@@ -25,7 +25,7 @@ impl Setup<'_> {
     fn begin(&self, verb: &str) -> String {
         let device =
             if self.device == "auto" { String::new() } else { format!(" --device {}", quoted(self.device)) };
-        format!("minilote {verb} {}{device}", quoted(self.data))
+        format!("minilote {verb} {}{device}", path(self.data))
     }
 
     /// `minilote train` with settings near these.
@@ -71,6 +71,11 @@ pub fn flags(config: &Config, without: &[&str]) -> String {
     changed.filter(|(key, _)| !without.contains(&key.as_str())).map(flag).collect()
 }
 
+/// A path as a word of a shell, and no flag.
+pub fn path(path: &str) -> String {
+    if path.starts_with('-') { quoted(&format!("./{path}")) } else { quoted(path) }
+}
+
 /// A word of a shell.
 pub fn quoted(word: &str) -> String {
     let plain = |letter: char| letter.is_alphanumeric() || "-_./=,:+".contains(letter);
@@ -100,6 +105,7 @@ mod tests {
             setup.train(&config),
             r"minilote train 'my table.csv' --device cpu --hidden=8,4 --ignore=id,name --lr=0.01 '--target=it'\''s'"
         );
+        assert_eq!(Setup { data: "-t.csv", ..setup }.begin("train"), "minilote train ./-t.csv --device cpu");
         let hidden = [Sizes(vec![16, 8]), Sizes(vec![])];
         assert_eq!(
             setup.sweep(&config, &hidden, &[0.0, 0.1], &[0.01], 5),

@@ -1,4 +1,4 @@
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 use ndarray::{Array1, Array2, Axis, concatenate, s};
 use serde::Serialize;
@@ -37,7 +37,8 @@ pub struct Importance {
 /// the table's own units.
 ///
 /// For each shuffle the columns stand twice, as they are and shuffled, on the device, and copies of the model are
-/// evaluated side by side, each with one column's weights moved to the shuffled values.
+/// evaluated side by side, each with one column's weights moved to the shuffled values. `observe` is told of how many of
+/// all such copies were; none where it breaks off.
 ///
 /// # Errors
 /// [`Error::Config`] for images; as for [`super::Predictor::prepared`].
@@ -48,7 +49,8 @@ pub async fn importance(
     shuffles: usize,
     seed: u64,
     device: &Device,
-) -> Result<Vec<Importance>> {
+    observe: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
+) -> Result<Option<Vec<Importance>>> {
     let (Inputs::Real(values), Some(Layer::Linear { outputs, .. })) = (inputs, model.spec.layers.first())
     else {
         return Err(Error::Config("importance is of a table's columns, and images have none".into()));
@@ -60,6 +62,7 @@ pub async fn importance(
     let columns = columns(model);
     let rows: Vec<u32> = (0..values.nrows() as u32).collect();
     let mut increases = vec![vec![]; columns.len()];
+    let (mut done, all) = (0, shuffles * columns.len());
     let chunk = (ELEMENTS / (2 * values.ncols() * outputs).max(1)).max(1);
     for shuffle in 0..shuffles {
         let order = epoch_order(&rows, Order::Shuffled, seed, shuffle);
@@ -68,6 +71,10 @@ pub async fn importance(
         let twice = Inputs::Real(twice);
         let base = measured(&[reading(model, 0..0)], &twice, &targets, device).await?[0];
         for (some, increases) in columns.chunks(chunk).zip(increases.chunks_mut(chunk)) {
+            if observe(done, all).is_break() {
+                return Ok(None);
+            }
+            done += some.len();
             let models: Vec<Model> = some.iter().map(|(_, places)| reading(model, places.clone())).collect();
             let measured = measured(&models, &twice, &targets, device).await?;
             for (increases, shuffled) in increases.iter_mut().zip(measured) {
@@ -82,7 +89,7 @@ pub async fn importance(
     };
     let mut all: Vec<Importance> = columns.into_iter().zip(increases).filter_map(of_column).collect();
     all.sort_by(|a, b| b.loss.mean.total_cmp(&a.loss.mean));
-    Ok(all)
+    Ok(Some(all))
 }
 
 /// Each column's name, and where its encoded features are.

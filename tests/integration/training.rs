@@ -341,7 +341,11 @@ fn importance_is_what_shuffling_a_column_costs() {
         let inputs = trainer.data().inputs.select(rows);
         let targets: Array1<f64> = rows.iter().map(|&row| trainer.data().targets[row as usize]).collect();
         let model = &outcome.model;
-        let all = block_on(importance(model, &inputs, &targets, 2, 5, &device)).unwrap();
+        let mut go_on = |_, _| ControlFlow::Continue(());
+        let all = block_on(importance(model, &inputs, &targets, 2, 5, &device, &mut go_on)).unwrap().unwrap();
+        let mut stop = |done, _| if done > 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+        let none = block_on(importance(model, &inputs, &targets, 2, 5, &device, &mut stop)).unwrap();
+        assert_eq!(none, None);
         assert_eq!(all.len(), 30);
         assert!(all.is_sorted_by(|a, b| a.loss.mean >= b.loss.mean) && all[0].loss.mean > 0.02, "{all:?}");
         let scores = |inputs: &Inputs| {
