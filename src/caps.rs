@@ -42,13 +42,6 @@ pub const NOTE: usize = 100_000;
 /// [`Error::File`].
 pub fn open(path: &Path) -> Result<File> {
     let failed = |error| Error::file(path, error);
-    let model = |name| Some(path.join(name)).filter(|model| model.is_file());
-    if let Some(model) = model("model.safetensors").or(model("best.safetensors")) {
-        return Err(Error::file(
-            path,
-            format!("this is a run's directory; its model is {}", model.display()),
-        ));
-    }
     if !fs::metadata(path).map_err(failed)?.is_file() {
         return Err(Error::file(
             path,

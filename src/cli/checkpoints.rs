@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use minilote::diagnosis::path_of;
 use minilote::files::is_part;
 use minilote::train::Checkpoint;
 use minilote::{Error, Result};
@@ -124,7 +125,7 @@ pub fn newest(directory: &Path) -> Result<Checkpoint> {
             format!(
                 "there is no checkpoint to go on from, as in runs that have ended: minilote train --config {} \
                  repeats the run",
-                again.display()
+                path_of(&again)
             ),
         )
     }))

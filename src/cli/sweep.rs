@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use minilote::diagnosis::{Diagnosis, Setup, path as word};
+use minilote::diagnosis::{Diagnosis, Setup, path_of};
 use minilote::files::write_whole;
 use minilote::gpu::Tuning;
 use minilote::model::Model;
@@ -122,7 +122,7 @@ struct Summary<'a> {
     trained: usize,
     seconds: f64,
     grid: &'a Grid,
-    /// Shared by all; "seed" is that of the split and the first model.
+    /// Shared by all; "seed" is that of the first model, and of the split unless that has its own.
     settings: Value,
     /// Of the best combination, the seed whose model was kept.
     best_seed: u64,
@@ -172,7 +172,9 @@ impl Sweep {
         let passes = passes(&data, &configs, &device)?;
         if !self.quiet {
             note(&device_line);
-            self.shared.0.without_effect().iter().for_each(|line| note(line));
+            let idle = configs[0].without_effect();
+            let of_all = |line: &&String| configs.iter().all(|config| config.without_effect().contains(line));
+            idle.iter().filter(of_all).for_each(|line| note(line));
             data.notes.iter().for_each(|line| note(line));
             note(&report::data(&data));
             let (models, combinations) = (configs.len(), configs.len() / self.seeds);
@@ -246,8 +248,8 @@ impl Sweep {
             print(&format!(
                 "{text}run: {run}\nreport: {}\nnext: minilote predict {} {}\n",
                 report.display(),
-                word(&model),
-                word(&named)
+                path_of(&path),
+                path_of(&self.path)
             ))?;
         }
         match done.broken {

@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use minilote::diagnosis::{Setup, path as word};
+use minilote::diagnosis::{Setup, path_of};
 use minilote::files::write_whole;
 use minilote::gpu::Tuning;
 use minilote::model::Model;
@@ -196,16 +196,14 @@ impl Train {
         match outcome.end {
             End::Finished | End::Stopped => checkpoints::clear(&directory)?,
             End::Interrupted if !self.quiet => {
-                note(&format!(
-                    "to go on: minilote train --resume {}",
-                    word(&directory.display().to_string())
-                ));
+                note(&format!("to go on: minilote train --resume {}", path_of(&directory)));
             }
             _ => {}
         }
+        let time_was_up = watch.time_is_up && broken.is_none();
         match broken.unwrap_or(outcome.end) {
             End::Finished | End::Stopped => Ok(0),
-            End::Interrupted if watch.time_is_up => Ok(0),
+            End::Interrupted if time_was_up => Ok(0),
             End::Interrupted => Ok(interrupted().unwrap_or(130)),
             End::Diverged(error) | End::Lost(error) => Err(error),
         }
@@ -218,9 +216,9 @@ impl Train {
         let saved = outcome.model.save(&path);
         // Of the weights before, where the run went on without it being asked for again.
         let importance = directory.join(run::IMPORTANCE);
-        if saved.is_ok() && self.resume.is_some() && !self.importance && importance.exists() {
+        if saved.is_ok() && self.resume.is_some() && importance.exists() {
             checkpoints::remove(&importance)?;
-            if !self.quiet {
+            if !self.quiet && !self.importance {
                 note(
                     "importance.csv was of the weights before: with --resume --importance it is measured anew",
                 );
@@ -276,9 +274,9 @@ impl Train {
         let mut broken = None;
         let whole = matches!(outcome.end, End::Finished | End::Stopped);
         if curve.is_some() && !whole {
-            note(
-                "the learning curve is left out: --resume goes on with the run, with --learning-curve again",
-            );
+            let again =
+                if matches!(outcome.end, End::Interrupted) { ": ask for it again with --resume" } else { "" };
+            note(&format!("the learning curve is left out, as training did not end{again}"));
         }
         if let Some(planned) = curve.filter(|_| whole) {
             match planned.run(data, device, self.quiet, directory).await? {
@@ -286,7 +284,7 @@ impl Train {
                 Err(end) => broken = Some(end),
             }
         }
-        if self.importance && broken.is_none() {
+        if self.importance && !matches!(broken, Some(End::Lost(_))) {
             let (seed, shown) = (self.config.seed, (directory, self.quiet));
             judged.importance(&outcome.model, data, seed, device, shown).await?;
             broken = broken.or(interrupted().map(|_| End::Interrupted));
@@ -310,8 +308,8 @@ impl Train {
         print(&format!(
             "{text}run: {run}\nreport: {}\nnext: minilote predict {} {}\n",
             report.display(),
-            word(&path),
-            word(&data.display().to_string())
+            path_of(&directory.join(run::MODEL)),
+            path_of(data)
         ))
     }
 }

@@ -26,8 +26,13 @@ impl Fields {
         let read = if bytes.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
         let mut lines = bytes[read..].split(|byte| matches!(byte, b'\r' | b'\n'));
         let first = lines.find(|line| !line.is_empty());
-        let is_there = |byte: &u8| first.is_some_and(|line| line.contains(byte));
-        let separator = *b",;\t".iter().find(|byte| is_there(byte)).unwrap_or(&b',');
+        let mut quoted = false;
+        let mut unquoted = first.unwrap_or_default().to_vec();
+        unquoted.retain(|byte| {
+            quoted ^= *byte == b'"';
+            !quoted
+        });
+        let separator = *b",;\t".iter().find(|byte| unquoted.contains(byte)).unwrap_or(&b',');
         Fields { bytes, written: 0, read, line: 1, separator }
     }
 

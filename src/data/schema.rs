@@ -93,18 +93,23 @@ pub enum FeatureKind {
     },
 }
 
+/// One of a column's categories that are numbers as people write them, `$1,200` or `3.5%`, if most of them are.
+pub(crate) fn written_numbers(levels: &[String]) -> Option<&str> {
+    let is_number = |level: &&String| {
+        let bare: String = level.chars().filter(|char| !"$€£¥%,'".contains(*char)).collect();
+        bare.contains(|char: char| char.is_ascii_digit()) && bare.parse::<f64>().is_ok()
+    };
+    let numbers: Vec<&String> = levels.iter().filter(is_number).collect();
+    let plain = |level: &&&String| level.parse::<f64>().is_ok();
+    let example = numbers.iter().find(|level| !plain(level)).or(numbers.first())?;
+    (2 * numbers.len() > levels.len()).then_some(example.as_str())
+}
+
 impl FeatureKind {
-    /// One of a column's categories that are numbers as people write them, `$1,200` or `3.5%`, if most of them are.
+    /// See [`written_numbers`].
     pub(crate) fn written_numbers(&self) -> Option<&str> {
         let FeatureKind::Categorical { levels, .. } = self else { return None };
-        let is_number = |level: &&String| {
-            let bare: String = level.chars().filter(|char| !"$€£¥%,'".contains(*char)).collect();
-            bare.contains(|char: char| char.is_ascii_digit()) && bare.parse::<f64>().is_ok()
-        };
-        let numbers: Vec<&String> = levels.iter().filter(is_number).collect();
-        let plain = |level: &&&String| level.parse::<f64>().is_ok();
-        let example = numbers.iter().find(|level| !plain(level)).or(numbers.first())?;
-        (2 * numbers.len() > levels.len()).then_some(example.as_str())
+        written_numbers(levels)
     }
 
     /// Encoded features.

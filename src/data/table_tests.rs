@@ -18,7 +18,7 @@ fn cells_names_and_lines_are_read() {
     assert_eq!((plain.cell(3, 0), plain.cell(0, 2), plain.rows()), ("", "", 3));
     assert_eq!(table("\n\na,b\n1,2\n\n3,4").lines, [4, 6]);
     assert_eq!(table("\u{feff}a,b\n1,2\n3,4\n").lines, [2, 3]);
-    for text in ["\u{feff}\na;b\r1,5;\"x;y\"", "a\tb\n1,5\tx;y\n"] {
+    for text in ["\u{feff}\na;b\r1,5;\"x;y\"", "a\tb\n1,5\tx;y\n", "\"a\";b\n\"1,5\";\"x;y\"\n"] {
         let other = table(text);
         assert_eq!(
             (&other.names[..], other.cell(0, 0), other.cell(0, 1)),

@@ -1,5 +1,7 @@
 //! Command lines that a person can type.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use crate::sweep::name;
@@ -63,9 +65,7 @@ pub fn flags(config: &Config, without: &[&str]) -> String {
     let (defaults, own) = (json!(Config::default()), json!(config));
     let changed = own.as_object().into_iter().flatten().filter(|(key, value)| defaults[*key] != **value);
     let flag = |(key, value): (&String, &Value)| {
-        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), String::from);
-        let all = value.as_array().map(|items| items.iter().map(text).collect::<Vec<_>>().join(","));
-        let text = all.unwrap_or_else(|| text(value));
+        let text = value.as_str().map_or_else(|| value.to_string(), String::from);
         format!(" {}", quoted(&format!("--{key}={text}")))
     };
     changed.filter(|(key, _)| !without.contains(&key.as_str())).map(flag).collect()
@@ -76,11 +76,21 @@ pub fn path(path: &str) -> String {
     if path.starts_with('-') { quoted(&format!("./{path}")) } else { quoted(path) }
 }
 
+/// The same of a path.
+pub fn path_of(file: &Path) -> String {
+    path(&file.display().to_string())
+}
+
 /// A word of a shell.
 pub fn quoted(word: &str) -> String {
-    let plain = |letter: char| letter.is_alphanumeric() || "-_./=,:+".contains(letter);
+    // Where a backslash separates folders, a shell knows no single quotes.
+    let windows = cfg!(windows);
+    let plain =
+        |letter: char| letter.is_alphanumeric() || "-_./=,:+".contains(letter) || windows && letter == '\\';
     if word.chars().all(plain) && !word.is_empty() {
         word.into()
+    } else if windows {
+        format!("\"{word}\"")
     } else {
         format!("'{}'", word.replace('\'', "'\\''"))
     }
@@ -94,7 +104,7 @@ mod tests {
     fn a_command_has_what_is_not_the_default() {
         let config = Config {
             target: Some("it's".into()),
-            ignore: vec!["id".into(), "name".into()],
+            ignore: Some("id,name".into()),
             hidden: Sizes(vec![8, 4]),
             lr: Some(0.01),
             ..Config::default()

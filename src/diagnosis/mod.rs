@@ -30,7 +30,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-pub use command::{Setup, flags, path, quoted};
+pub use command::{Setup, flags, path_of, quoted};
 pub use curve::{Curve, Fractions, Point};
 pub use evidence::{Doubling, Evidence, Fit, Rivals, Slope, Trend, Trivial, bound};
 

@@ -97,6 +97,10 @@ impl Model {
     /// # Errors
     /// [`Error::File`] that says what is wrong with the file.
     pub fn load(path: &Path) -> Result<Model> {
+        if path.is_dir() {
+            let message = "a directory, and no regular file: name its model, of a run model.safetensors, of a sweep best.safetensors";
+            return Err(Error::file(path, message));
+        }
         Model::from_bytes(path, &tensors::read(path)?)
     }
 

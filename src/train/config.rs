@@ -19,13 +19,9 @@ pub struct Config {
     #[cfg_attr(feature = "cli", arg(long, value_name = "COLUMN", help_heading = "Data"))]
     pub target: Option<String>,
 
-    /// Columns to leave out, as identifiers (CSV); may be repeated
-    #[cfg_attr(
-        feature = "cli",
-        arg(long, value_name = "COLUMN,…", value_delimiter = ',', help_heading = "Data")
-    )]
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub ignore: Vec<String>,
+    /// Columns to leave out, as identifiers (CSV); one whose name has a comma stands alone
+    #[cfg_attr(feature = "cli", arg(long, value_name = "COLUMN,…", help_heading = "Data"))]
+    pub ignore: Option<String>,
 
     /// The file of labels (IDX); by default the one named like the images, with "labels-idx1" for
     /// "images-idx3"
@@ -237,7 +233,7 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             target: None,
-            ignore: vec![],
+            ignore: None,
             labels: None,
             task: None,
             missing: Missing::Refuse,

@@ -9,7 +9,7 @@ use super::values::Part;
 use crate::checksum::Checksum;
 use crate::data::{
     Dataset, Feature, Images, Inputs, Schema, Split, Standardizer, Table, TargetKind, fraction, is_idx,
-    quoted, split,
+    quoted, split, written_numbers,
 };
 use crate::model::Norm;
 use crate::{Error, Result, Task, caps};
@@ -126,9 +126,10 @@ impl TrainingData {
                         "--target COLUMN is missing: which column to predict? One of {names}"
                     ))
                 })?;
-                Schema::of_table(table, target, &config.ignore, config.task, config.missing)?
+                let ignore = ignored(table, config.ignore.as_deref().unwrap_or_default());
+                Schema::of_table(table, target, &ignore, config.task, config.missing)?
             }
-            Source::Images(_) if !config.ignore.is_empty() => {
+            Source::Images(_) if config.ignore.is_some() => {
                 return Err(Error::Config("--ignore is of a table's columns, and these are images".into()));
             }
             Source::Images(images) => Schema::of_images(images, config.task)?,
@@ -151,6 +152,17 @@ impl TrainingData {
                     quoted(example),
                 )
             }));
+        }
+        if let TargetKind::Classes(classes) = &schema.target.kind
+            && let Some(example) = written_numbers(classes).filter(|example| example.parse::<f64>().is_err())
+        {
+            notes.push(format!(
+                "target {}: {} classes, most of which look like numbers, as {}; to predict a value, write it with \
+                 nothing but digits, sign, point and exponent",
+                quoted(&schema.target.name),
+                classes.len(),
+                quoted(example),
+            ));
         }
         let fraction = |part: &Part| if let Part::Fraction(fraction) = part { *fraction } else { 0.0 };
         let missing = || Error::data(path, "the file has no targets");
@@ -219,7 +231,7 @@ impl TrainingData {
         if let Some(target) = &target {
             // Standardized, every row's value would be lost.
             if target.affine().1 == [0.0] {
-                let message = "the target is the same in all training rows: use more rows, or another --seed";
+                let message = "the target is the same in all training rows: use more rows, or another split by --split-seed";
                 return Err(Error::Config(message.into()));
             }
             targets.iter_mut().for_each(|value| target.apply_row(std::slice::from_mut(value)));
@@ -298,6 +310,14 @@ impl TrainingData {
         }
         Ok(())
     }
+}
+
+/// The columns that --ignore names.
+fn ignored(table: &Table, text: &str) -> Vec<String> {
+    if table.names().iter().any(|name| name == text) {
+        return vec![text.into()];
+    }
+    text.split(',').map(|name| name.trim().to_string()).filter(|name| !name.is_empty()).collect()
 }
 
 /// Whether what a model remembers of its table has room in a model file, which is written after all training.

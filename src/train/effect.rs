@@ -38,6 +38,14 @@ impl Config {
                 "--init-weights has the weights",
             ),
             (
+                "--split-seed",
+                self.split_seed.is_some(),
+                [&self.valid, &self.test]
+                    .into_iter()
+                    .any(|part| matches!(part, Part::Fraction(share) if *share > 0.0)),
+                "--valid and --test take no share of the rows",
+            ),
+            (
                 "--patience",
                 self.patience != default.patience && self.patience > 0,
                 self.valid != Part::Fraction(0.0),
@@ -70,6 +78,7 @@ mod tests {
             stats: Source::Ema,
             init: Init::Xavier,
             patience: 5,
+            split_seed: Some(1),
             ..Config::default()
         };
         let flags = |config: Config| {
@@ -87,9 +96,11 @@ mod tests {
             hidden: Sizes(vec![]),
             init_weights: Some("weights".into()),
             valid: Part::Fraction(0.0),
+            test: Part::File("test.csv".into()),
             ..neither
         };
-        let of_network = ["--activation", "--norm", "--dropout", "--stats", "--init", "--patience"];
+        let of_network =
+            ["--activation", "--norm", "--dropout", "--stats", "--init", "--split-seed", "--patience"];
         assert_eq!(flags(linear), [&of_optimizer[..], &of_network].concat());
     }
 }

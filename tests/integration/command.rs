@@ -10,6 +10,7 @@ mod predictions;
 mod refused;
 mod report;
 mod resume;
+mod running;
 mod sweep;
 
 use std::fs;
@@ -19,6 +20,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use images::{gzip, idx, images};
+use running::Running;
 
 const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data");
 
@@ -50,7 +52,7 @@ fn run(directory: &Path, arguments: &str) -> Ran {
     Ran { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
 }
 
-/// The same for what has to succeed; its standard output.
+/// As [`run`], for what has to succeed; its standard output.
 fn succeed(directory: &Path, arguments: &str) -> String {
     let ran = run(directory, arguments);
     assert_eq!(ran.code, Some(0), "{arguments}: {}", ran.err);
@@ -130,14 +132,9 @@ fn a_learning_curve_is_a_table_a_file_and_evidence() {
     succeed(&at, &train("run", "--force --quiet"));
     assert!(!at.join("run/learning_curve.csv").exists());
     // Killed in its curve, a run has all but that.
-    let mut child =
-        command(&at, &train("killed", "--quiet --learning-curve --curve-seeds 1000")).spawn().unwrap();
-    while !at.join("killed/report.html").exists() {
-        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let mut running = Running::start(&at, &train("killed", "--quiet --learning-curve --curve-seeds 200"));
+    running.until(|| at.join("killed/report.html").exists());
+    drop(running);
     let summary = json(&read(at.join("killed/summary.json")));
     assert!(summary["end"] == "finished" && summary["learning_curve"].is_null(), "{summary}");
 }
@@ -234,7 +231,8 @@ fn flags_win_over_the_configuration_file() {
         assert!(config.lines().any(|other| other == line), "{line:?} is not in {config}");
     }
     assert!(read(at.join("run/log.jsonl")).contains("\"step\""));
-    fs::write(at.join("curve.toml"), "learning-curve = true\nnesterov = false\nepochs = 1").unwrap();
+    fs::write(at.join("curve.toml"), "learning-curve = true\nnesterov = false\nignore = []\nepochs = 1")
+        .unwrap();
     succeed(&at, &format!("{} --config curve.toml --curve-seeds 2", train("curve", "")));
     assert!(at.join("curve/learning_curve.csv").exists());
 }

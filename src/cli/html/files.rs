@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use minilote::diagnosis::path_of as word;
 use minilote::model::{Model, initialize, read_weights};
 use minilote::{Error, Result};
 use ndarray::Array2;
@@ -128,9 +129,9 @@ fn check(directory: &Path) -> Result<()> {
     }
     let config = directory.join(run::CONFIG);
     let way_out = if checkpoints::all(directory).is_ok_and(|all| !all.is_empty()) {
-        format!("minilote train --resume {} goes on with the run", directory.display())
+        format!("minilote train --resume {} goes on with the run", word(directory))
     } else if config.is_file() {
-        format!("minilote train --config {} repeats the run", config.display())
+        format!("minilote train --config {} repeats the run", word(&config))
     } else {
         "minilote train DATA --target COLUMN makes a whole one".into()
     };

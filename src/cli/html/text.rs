@@ -138,7 +138,9 @@ pub fn training(config: &Config, batch: Option<f64>) -> String {
     if let Some(batch) = batch {
         text += &format!("; minibatches of {batch}");
     }
-    text + &format!("; at most {} epochs, patience {}, seed {}.", config.epochs, config.patience, config.seed)
+    let split = config.split_seed.map_or(String::new(), |seed| format!(", split by seed {seed}"));
+    let Config { epochs, patience, seed, .. } = config;
+    text + &format!("; at most {epochs} epochs, patience {patience}, seed {seed}{split}.")
 }
 
 /// What ran it.

@@ -7,8 +7,8 @@ fn cells(text: &str) -> Vec<Vec<&str>> {
     text.lines().skip(1).map(|line| line.split(',').collect()).collect()
 }
 
-/// predictions.csv is what `predict` writes of the rows that the run was scored on, with their targets as they stand
-/// in the table.
+/// predictions.csv is what `predict` writes of the rows that the run was scored on, with their targets: to 15 digits of
+/// their spread.
 #[test]
 fn a_run_predicts_what_predict_does_and_copies_the_targets() {
     let at = directory("predictions");
@@ -84,16 +84,25 @@ fn columns_are_ignored_by_a_run_and_its_configuration() {
     let rows: String = (0..40).map(row).collect();
     fs::write(at.join("t.csv"), "id;x;note;y\n".to_string() + &rows).unwrap();
     fs::write(at.join("new.csv"), "x\n1\n2\n").unwrap();
+    fs::write(
+        at.join("comma.csv"),
+        rows.lines().fold("\"id, no\";x;y\n".to_string(), |text, line| {
+            let cells: Vec<_> = line.split(';').collect();
+            text + &format!("{};{};{},5\n", cells[0], cells[1], i32::from(cells[1].len() > 1) + 1)
+        }),
+    )
+    .unwrap();
+    let mut comma = command(&at, "train comma.csv --target y --device cpu --epochs 1 --out comma");
+    let ran = comma.args(["--ignore", "id, no"]).output().unwrap();
+    let said = String::from_utf8(ran.stderr).unwrap();
+    assert!(ran.status.success() && said.contains("2 classes, most of which look like numbers"), "{said}");
     let refused = run(&at, "train t.csv --target y --device cpu");
     assert!(
         refused.code == Some(3) && refused.err.contains("leave an identifier out by --ignore"),
         "{}",
         refused.err
     );
-    succeed(
-        &at,
-        "train t.csv --target y --device cpu --ignore id --ignore note --epochs 1 --quiet --out run",
-    );
+    succeed(&at, "train t.csv --target y --device cpu --ignore id,note --epochs 1 --quiet --out run");
     succeed(&at, "train --config run/config.toml --quiet --out again");
     assert_eq!(
         fs::read(at.join("run/model.safetensors")).unwrap(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{DATA, command, directory, json, read, run, succeed, train};
+use super::{DATA, Running, command, directory, json, read, run, succeed, train};
 
 /// Its log, without the time that epochs took.
 fn log(run: &Path) -> Vec<Value> {
@@ -239,14 +239,9 @@ fn a_full_file_system_leaves_the_checkpoint_before_and_names_the_file() {
 #[test]
 fn a_run_that_another_process_writes_is_refused() {
     let at = directory("claimed");
-    let mut child =
-        command(&at, &train("run", "--epochs 1000000 --patience 0 --checkpoint-every 20 --quiet"))
-            .spawn()
-            .unwrap();
-    while checkpoints(&at.join("run")).is_empty() {
-        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    let arguments = train("run", "--epochs 1000000 --patience 0 --checkpoint-every 20 --quiet");
+    let mut running = Running::start(&at, &arguments);
+    running.until(|| !checkpoints(&at.join("run")).is_empty());
     let sweep = format!("sweep {DATA}/breast_cancer.csv --target diagnosis --device cpu --out run --force");
     for arguments in ["train --resume run", &train("run", "--force"), &sweep] {
         let ran = run(&at, arguments);
@@ -256,9 +251,10 @@ fn a_run_that_another_process_writes_is_refused() {
             ran.err
         );
     }
-    assert!(at.join("run/config.toml").exists() && child.try_wait().unwrap().is_none());
-    child.kill().unwrap();
-    child.wait().unwrap();
+    running.until(|| at.join("run/config.toml").exists());
+    drop(running);
+    let changed = run(&at, "train --resume run --ignore mean_area --quiet");
+    assert!(changed.code == Some(2) && changed.err.contains("--ignore"), "{}", changed.err);
     succeed(&at, "train --resume run --max-time 0s --quiet");
 }
 

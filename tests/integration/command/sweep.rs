@@ -58,14 +58,10 @@ fn a_killed_sweep_keeps_its_finished_passes() {
     let at = directory("sweep-killed");
     // On the CPU a pass has the models of one size, and an epoch of the second takes a while.
     let arguments = sweep("run", "--hidden 2,2000x2000 --lambda 0 --seeds 2 --patience 3 --quiet");
-    let mut child = command(&at, &arguments.replace("--epochs 3", "--epochs 1000000")).spawn().unwrap();
+    let mut running = Running::start(&at, &arguments.replace("--epochs 3", "--epochs 1000000"));
     let (leaderboard, report) = (at.join("run/leaderboard.json"), at.join("run/report.html"));
-    while !report.exists() {
-        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
+    running.until(|| report.exists());
+    drop(running);
     let board = json(&read(&leaderboard));
     assert_eq!(
         (&board["end"], &board["trained"], &board["models"]),
