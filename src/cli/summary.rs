@@ -80,7 +80,8 @@ impl Judged {
         data: &TrainingData,
         seed: u64,
         device: &Device,
-        (directory, quiet): (&Path, bool),
+        directory: &Path,
+        quiet: bool,
     ) -> Result<()> {
         let (_, rows) = scored(&data.split);
         let (inputs, targets) = (data.inputs.select(rows), targets_of(model, data, rows));

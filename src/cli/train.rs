@@ -260,8 +260,8 @@ impl Train {
         Ok((directory, claim))
     }
 
-    /// Adds the learning curve and the columns' importance where they were asked for, which may take long; what ended the
-    /// curve before it was whole.
+    /// Adds the learning curve and the columns' importance where they were asked for, which may take long; what ended
+    /// either before it was whole.
     async fn look_closer(
         &self,
         outcome: &Outcome,
@@ -285,8 +285,8 @@ impl Train {
             }
         }
         if self.importance && !matches!(broken, Some(End::Lost(_))) {
-            let (seed, shown) = (self.config.seed, (directory, self.quiet));
-            judged.importance(&outcome.model, data, seed, device, shown).await?;
+            let (model, seed) = (&outcome.model, self.config.seed);
+            judged.importance(model, data, seed, device, directory, self.quiet).await?;
             broken = broken.or(interrupted().map(|_| End::Interrupted));
         }
         Ok(broken)

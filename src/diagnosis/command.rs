@@ -72,11 +72,11 @@ pub fn flags(config: &Config, without: &[&str]) -> String {
 }
 
 /// A path as a word of a shell, and no flag.
-pub fn path(path: &str) -> String {
+fn path(path: &str) -> String {
     if path.starts_with('-') { quoted(&format!("./{path}")) } else { quoted(path) }
 }
 
-/// The same of a path.
+/// A file as a word of a shell, and no flag.
 pub fn path_of(file: &Path) -> String {
     path(&file.display().to_string())
 }
