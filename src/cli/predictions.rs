@@ -8,7 +8,7 @@ use std::path::Path;
 use minilote::data::{Missing, Schema, TargetKind};
 use minilote::files::write_whole;
 use minilote::model::Model;
-use minilote::train::best_class;
+use minilote::train::{Roc, best_class};
 use minilote::{Error, Result, Task};
 use ndarray::{Array1, Array2};
 
@@ -130,33 +130,9 @@ impl Predictions {
         counts
     }
 
-    /// The ROC curve of the second of two classes, from (0, 0) to (1, 1), and the area under it: the share of
-    /// pairs of a row of either class that the probability puts in order, equal ones by half. None where either
-    /// class has no row, or a probability is not finite.
-    ///
-    /// ```text
-    /// x = share of the first class's rows with p ≥ threshold,   y = the same of the second class's
-    /// ```
-    pub fn roc(&self) -> Option<(Vec<(f64, f64)>, f64)> {
-        let positives = self.targets.iter().filter(|&&target| target == 1.0).count() as f64;
-        let negatives = self.targets.len() as f64 - positives;
-        let finite = self.probabilities.iter().all(|p| p.is_finite());
-        if positives == 0.0 || negatives == 0.0 || self.probabilities.is_empty() || !finite {
-            return None;
-        }
-        let mut rows: Vec<(f64, f64)> =
-            self.probabilities.iter().copied().zip(self.targets.iter().copied()).collect();
-        rows.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let (mut x, mut y, mut area) = (0.0, 0.0, 0.0);
-        let mut curve = vec![(x, y)];
-        for equals in rows.chunk_by(|a, b| a.0 == b.0) {
-            let hits = equals.iter().filter(|row| row.1 == 1.0).count() as f64;
-            let (width, height) = ((equals.len() as f64 - hits) / negatives, hits / positives);
-            area += width * (y + height / 2.0);
-            (x, y) = (x + width, y + height);
-            curve.push((x, y));
-        }
-        Some((curve, area))
+    /// The ROC curve, where there are two classes.
+    pub fn roc(&self) -> Option<Roc> {
+        Roc::new(self.targets.iter().copied().zip(self.probabilities.iter().copied()))
     }
 }
 
@@ -167,22 +143,6 @@ mod tests {
     fn binary(targets: &[f64], probabilities: &[f64]) -> Predictions {
         let predictions = probabilities.iter().map(|&p| f64::from(p > 0.5)).collect();
         Predictions { targets: targets.into(), predictions, probabilities: probabilities.into() }
-    }
-
-    #[test]
-    fn the_area_under_the_curve_is_the_share_of_pairs_in_order() {
-        let cases: [(&[f64], &[f64], Option<f64>); 5] = [
-            (&[0.0, 0.0, 1.0, 1.0], &[0.1, 0.4, 0.35, 0.8], Some(0.75)),
-            (&[0.0, 1.0], &[0.2, 0.9], Some(1.0)),
-            (&[1.0, 0.0, 1.0, 0.0], &[0.5; 4], Some(0.5)),
-            (&[1.0, 1.0], &[0.2, 0.9], None),
-            (&[0.0, 1.0], &[f64::NAN, 0.9], None),
-        ];
-        for (targets, probabilities, expected) in cases {
-            let roc = binary(targets, probabilities).roc();
-            assert_eq!(roc.as_ref().map(|roc| roc.1), expected, "{targets:?} {probabilities:?}");
-            assert!(roc.is_none_or(|(curve, _)| curve.last() == Some(&(1.0, 1.0))));
-        }
     }
 
     #[test]

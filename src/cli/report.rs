@@ -1,6 +1,5 @@
 //! What people read about data, models and scores.
 
-use std::fmt::Write;
 use std::path::Path;
 
 use minilote::data::{Inputs, Schema, TargetKind};
@@ -114,46 +113,38 @@ pub fn target(schema: &Schema, task: Task) -> String {
 
 /// Scores as a table.
 pub fn scores(model: &Model, scores: &Scores) -> String {
-    let mut text = format!("{} rows: ", scores.rows);
-    if let Some(accuracy) = scores.accuracy {
+    let correct = |accuracy| {
         let correct: usize = (0..scores.confusion.len()).map(|class| scores.confusion[class][class]).sum();
-        text += &format!("accuracy {} ({correct} of {}), ", percent(accuracy), scores.rows);
+        format!("accuracy {} ({correct} of {})", percent(accuracy), scores.rows)
+    };
+    let mut parts: Vec<String> = scores.accuracy.map(correct).into_iter().collect();
+    parts.extend(scores.balanced_accuracy.map(|accuracy| format!("balanced {}", percent(accuracy))));
+    let named = [("AUC", scores.auc), ("loss", Some(scores.loss))];
+    let values = [("R²", scores.r2), ("RMSE", scores.rmse), ("MAE", scores.mae)];
+    for (name, value) in named.into_iter().chain(values) {
+        parts.extend(value.map(|value| format!("{name} {}", number(value))));
     }
-    text += &format!("loss {}", number(scores.loss));
-    for (name, value) in [("R²", scores.r2), ("RMSE", scores.rmse), ("MAE", scores.mae)] {
-        text += &value.map_or(String::new(), |value| format!(", {name} {}", number(value)));
-    }
-    text.push('\n');
+    let text = format!("{} rows: {}\n", scores.rows, parts.join(", "));
     match &model.schema.target.kind {
         TargetKind::Classes(classes) if model.spec.task != Task::Regression && classes.len() <= CLASSES => {
-            text + &confusion(classes, &scores.confusion)
+            text + &confusion(classes, scores)
         }
         _ => text,
     }
 }
 
-/// Rows of each true class by predicted class, and the share of them that was recognized.
-fn confusion(classes: &[String], counts: &[Vec<usize>]) -> String {
+/// Rows of each true class by predicted class, and how well each class is told from the others.
+fn confusion(classes: &[String], scores: &Scores) -> String {
     let short = |name: &String| name.chars().take(16).collect::<String>();
     let names: Vec<String> = classes.iter().map(short).collect();
-    let length = |text: &String| text.chars().count();
-    let first = names.iter().map(length).max().unwrap_or(0).max("predicted".len());
-    let widths: Vec<usize> = names.iter().map(|name| length(name).max(4)).collect();
-    let mut text = format!("  {:first$}", "predicted");
-    for (name, width) in names.iter().zip(&widths) {
-        let _ = write!(text, "  {name:>width$}");
+    let mut rows = vec![["predicted".to_string()].into_iter().chain(names.clone()).collect::<Vec<_>>()];
+    rows[0].extend(["recall", "precision", "F1"].map(String::from));
+    for ((name, counts), class) in names.into_iter().zip(&scores.confusion).zip(&scores.classes) {
+        let shares = [class.recall, class.precision, class.f1].map(|share| share.map_or("-".into(), percent));
+        let counts = counts.iter().map(usize::to_string);
+        rows.push([name].into_iter().chain(counts).chain(shares).collect());
     }
-    text += "    recall\n";
-    for (class, (name, row)) in names.iter().zip(counts).enumerate() {
-        let _ = write!(text, "  {name:first$}");
-        for (count, width) in row.iter().zip(&widths) {
-            let _ = write!(text, "  {count:>width$}");
-        }
-        let all: usize = row.iter().sum();
-        let recall = if all > 0 { percent(row[class] as f64 / all as f64) } else { "-".into() };
-        let _ = writeln!(text, "  {recall:>8}");
-    }
-    text
+    table(&rows, 1).lines().map(|line| format!("  {line}\n")).collect()
 }
 
 /// Cells below one another: so many columns of text, then columns of numbers, which end together.

@@ -35,6 +35,6 @@ pub use measure::{Measured, measure};
 pub use predict::{Predictor, outputs_of_each};
 pub use record::{Epoch, Norms, Rows, StepRecord, Validation};
 pub use run::{End, Observer, Outcome, Progress, SourceReport, resume, train, train_all};
-pub use score::{Scores, best_class, score};
+pub use score::{ClassScores, Roc, Scores, best_class, score};
 pub use trainer::Trainer;
 pub use values::{Batch, Betas, OptimizerKind, Part, ScheduleKind, Sizes};

@@ -2,7 +2,7 @@
 
 use minilote::Task;
 use minilote::plot::{Axis, Plot, Series, Shape, Spacing};
-use minilote::train::{Config, ScheduleKind};
+use minilote::train::{Config, Roc, ScheduleKind};
 use serde_json::Value;
 
 use super::files::{Run, at};
@@ -186,7 +186,7 @@ pub fn predictions(runs: &[Run]) -> Vec<Plot> {
 
 fn roc(runs: &[Run]) -> Option<Plot> {
     let of_run = |(style, run): (usize, &Run)| {
-        let (points, area) = run.predictions.as_ref()?.roc()?;
+        let Roc { points, area } = run.predictions.as_ref()?.roc()?;
         let (count, stride) = (points.len(), points.len().div_ceil(POINTS));
         let kept = |i: usize| i.is_multiple_of(stride) || i == count - 1;
         let points = points.into_iter().enumerate().filter(|(i, _)| kept(*i)).map(|(_, point)| point);

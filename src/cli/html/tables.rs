@@ -2,6 +2,7 @@
 
 use minilote::Task;
 use minilote::model::{Model, Parameter};
+use minilote::train::ClassScores;
 use ndarray::Array2;
 use serde_json::Value;
 
@@ -107,6 +108,8 @@ pub fn scores(runs: &[Run]) -> String {
     push("test rows", &count("/test/rows"));
     push("test loss", &|run| real(summary("/test/loss")(run)));
     push("test accuracy", &share("/test/accuracy"));
+    push("test balanced accuracy", &share("/test/balanced_accuracy"));
+    push("test macro F1", &share("/test/macro_f1"));
     for (name, pointer) in [("test R²", "/test/r2"), ("test RMSE", "/test/rmse"), ("test MAE", "/test/mae")]
     {
         push(name, &|run| real(run.score(pointer)));
@@ -114,7 +117,7 @@ pub fn scores(runs: &[Run]) -> String {
     for (name, part) in [("validation AUC", "valid"), ("test AUC", "test")] {
         push(name, &|run| {
             let predictions = run.predictions.as_ref().filter(|_| run.scored() == part)?;
-            Some(number(predictions.roc()?.1))
+            Some(number(predictions.roc()?.area))
         });
     }
     push("training seconds", &|run| real(run.score("/seconds")));
@@ -153,16 +156,17 @@ pub fn confusion(run: &Run) -> Option<String> {
     }
     let mut head = vec![Cell::text("true \\ predicted")];
     head.extend(classes.iter().map(Cell::new));
-    head.push(Cell::new("recall"));
-    let row = |(class, counts): (usize, &Vec<usize>)| {
-        let all: usize = counts.iter().sum();
-        let share = |count: usize| if all > 0 { count as f64 / all as f64 } else { 0.0 };
-        let mut cells = vec![Cell::text(&classes[class])];
-        cells.extend(counts.iter().map(|&count| Cell::share(count, share(count))));
-        cells.push(Cell::new(if all > 0 { percent(share(counts[class])) } else { "–".into() }));
+    head.extend(["recall", "precision", "F1"].map(Cell::new));
+    let row = |((class, counts), scores): ((&String, &Vec<usize>), ClassScores)| {
+        let all = counts.iter().sum::<usize>().max(1) as f64;
+        let mut cells = vec![Cell::text(class)];
+        cells.extend(counts.iter().map(|&count| Cell::share(count, count as f64 / all)));
+        let shares = [scores.recall, scores.precision, scores.f1];
+        cells.extend(shares.map(|share| Cell::new(share.map_or("–".into(), percent))));
         cells
     };
-    Some(table(&head, &counts.iter().enumerate().map(row).collect::<Vec<_>>()))
+    let rows: Vec<_> = classes.iter().zip(&counts).zip(ClassScores::of_each(&counts)).map(row).collect();
+    Some(table(&head, &rows))
 }
 
 /// What shuffling a column adds to loss and error, the most important columns first.
