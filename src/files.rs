@@ -1,6 +1,7 @@
 //! Files that are replaced whole or not at all.
 
 use std::fs::{self, File};
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -67,17 +68,19 @@ fn replace(calls: &mut dyn Calls, path: &Path, bytes: &[u8]) -> Result<()> {
     })
 }
 
-/// The temporary file of this process.
+/// A temporary file, of another name each time: threads, and processes of several machines, may write the same file.
 fn part_of(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.part", std::process::id()));
+    // Hashed by keys that differ for each state.
+    let number = RandomState::new().hash_one(std::process::id());
+    name.push(format!(".{number}.part"));
     path.with_file_name(name)
 }
 
 /// Whether a file of this name is one that was not written to its end.
 pub fn is_part(name: &str) -> bool {
     let number = name.strip_suffix(".part").and_then(|name| name.rsplit('.').next());
-    number.is_some_and(|number| number.parse::<u32>().is_ok())
+    number.is_some_and(|number| number.parse::<u64>().is_ok())
 }
 
 #[cfg(test)]
@@ -138,6 +141,22 @@ mod tests {
                 assert_eq!(names, std::slice::from_ref(&path), "nothing is left over");
             }
         }
+    }
+
+    #[test]
+    fn writers_of_one_file_at_once_leave_one_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cache");
+        let content = |writer: u8| vec![writer; 1 << 16];
+        std::thread::scope(|scope| {
+            for writer in 0..4 {
+                let path = &path;
+                scope.spawn(move || (0..20).for_each(|_| write_whole(path, &content(writer)).unwrap()));
+            }
+        });
+        let found = fs::read(&path).unwrap();
+        assert!((0..4).any(|writer| found == content(writer)));
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 1);
     }
 
     #[test]
