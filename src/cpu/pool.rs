@@ -94,7 +94,7 @@ pub fn share(work: Work) {
 /// Panics if a part does.
 pub fn together(work: Work) -> bool {
     let pool = pool();
-    let Ok(_owner) = pool.owner.try_lock() else { return false };
+    let Ok(owner) = pool.owner.try_lock() else { return false };
     let mut lent: Work = work;
     SHARED.work.store((&raw mut lent).cast(), Ordering::Relaxed);
     SHARED.parts.store(parts(), Ordering::Relaxed);
@@ -108,7 +108,10 @@ pub fn together(work: Work) -> bool {
     while SHARED.done.load(Ordering::Acquire) < parts() {
         pause(&mut looks);
     }
-    assert!(!SHARED.panicked.swap(false, Ordering::Relaxed), "a part of the CPU backend's work panicked");
+    let panicked = SHARED.panicked.swap(false, Ordering::Relaxed);
+    // A lock that is held by who panics would be refused from then on.
+    drop(owner);
+    assert!(!panicked, "a part of the CPU backend's work panicked");
     true
 }
 
@@ -186,6 +189,10 @@ mod tests {
                 scope.spawn(|| count(500));
             }
         });
+        // A part that panics ends its caller's work and nobody else's.
+        let panics = || share(&|part| assert!(part > 0, "as the test wants"));
+        assert!(catch_unwind(AssertUnwindSafe(panics)).is_err());
+        assert!(parts() == 1 || pool().owner.try_lock().is_ok());
         // After the helpers have gone to sleep.
         std::thread::sleep(std::time::Duration::from_millis(50));
         count(10);
