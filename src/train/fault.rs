@@ -110,7 +110,7 @@ impl Group {
     fn fault_of(&self, op: &Op, label: &str, (row, column): (usize, usize), met: &Met) -> Fault {
         let bits = if let Engine::Twin(_) = self.engine { 64 } else { 32 };
         let of_data = met.rows.get(row).copied().unwrap_or(0);
-        let line = of_data + 1;
+        let line = self.data.lines[of_data as usize];
         let target = self.data.targets[of_data as usize];
         match op {
             Op::Gather(_) => {

@@ -154,7 +154,7 @@ fn in_the_data() {
         let Inputs::Real(inputs) = &data.inputs else { panic!("a table") };
         let ((row, column), _) = inputs.indexed_iter().find(|(_, value)| !value.is_finite()).unwrap();
         let column = &data.schema.feature_names()[column];
-        let expected = format!("column {column:?} of row {}, as a 32-bit number,", row + 1);
+        let expected = format!("column {column:?} of row {}, as a 32-bit number,", data.lines[row]);
         let step = step_of(row as u32, &data, spoiled.trainer.config());
         assert_eq!(spoiled.diverge(), (step, expected), "{}", spoiled.name);
         assert!(spoiled.parameters().iter().all(is_finite), "{}", spoiled.name);
@@ -170,11 +170,12 @@ fn in_a_target() {
             let mut data = TrainingData::read(&path, &config).unwrap();
             let row = data.split.train[row];
             data.targets[row as usize] = bad;
+            let line = data.lines[row as usize];
             let step = step_of(row, &data, &config);
             let trainer = block_on(Trainer::new(data, config, &device)).unwrap();
             let random = ChaCha8Rng::seed_from_u64(1);
             let mut spoiled = Spoiled { name: format!("{name}, {bad}"), trainer, bad, random };
-            let expected = (step, format!("the target of row {}", row + 1));
+            let expected = (step, format!("the target of row {}", line));
             assert_eq!(spoiled.diverge(), expected, "{}", spoiled.name);
             assert!(spoiled.parameters().iter().all(is_finite), "{}", spoiled.name);
         }
