@@ -37,12 +37,15 @@ fn threshold(p: f64) -> u32 {
     (p * 2f64.powi(32)) as u32
 }
 
+/// What a value that is kept is multiplied by, `1 / (1 − p)`.
+fn scale(p: f64) -> f64 {
+    1.0 / (1.0 - p)
+}
+
 /// What a kernel knows of it: layer, threshold and scale; nothing is dropped where there is none.
 pub(super) fn numbers(dropout: Option<&Dropout>) -> [u32; 3] {
-    dropout.map_or([0; 3], |dropout| {
-        let scale = (1.0 / (1.0 - dropout.p)) as f32;
-        [dropout.layer, threshold(dropout.p), scale.to_bits()]
-    })
+    dropout
+        .map_or([0; 3], |dropout| [dropout.layer, threshold(dropout.p), (scale(dropout.p) as f32).to_bits()])
 }
 
 impl Dropout {
@@ -65,7 +68,7 @@ impl Rowwise for Dropout {
         memory: &Memory<T>,
         step: &Step,
     ) {
-        let scale = T::one() / (T::one() - T::of(self.p));
+        let scale = T::of(scale(self.p));
         let key = memory.row(self.hyper(), model, 0)[3].to_u32().unwrap_or(0);
         for (out, row) in rows_of(out, self.out).zip(rows) {
             for (column, (y, &x)) in out.iter_mut().zip(memory.row(self.x, model, row)).enumerate() {

@@ -23,8 +23,8 @@ pub struct Config {
     #[cfg_attr(feature = "cli", arg(long, value_name = "COLUMN,…", help_heading = "Data"))]
     pub ignore: Option<String>,
 
-    /// The file of labels (IDX); by default the one named like the images, with "labels-idx1" for
-    /// "images-idx3"
+    /// The file of labels (IDX); by default the one named like the images, with "labels" for
+    /// "images", as in t10k-labels-idx1-ubyte
     #[cfg_attr(feature = "cli", arg(long, value_name = "FILE", help_heading = "Data"))]
     pub labels: Option<PathBuf>,
 
@@ -309,8 +309,12 @@ impl Config {
     pub fn check(&self) -> Result<()> {
         let refuse = |message: String| Err(Error::Config(message));
         let rate = self.learning_rate();
-        if !(rate.is_finite() && rate > 0.0) {
-            return refuse(format!("--lr {rate} must be above 0"));
+        // As devices have them.
+        let single = |value: f64| f64::from(value as f32);
+        for (flag, value) in [("--lr", rate), ("--adam-eps", self.adam_eps)] {
+            if !(value > 0.0 && (value as f32).is_normal()) {
+                return refuse(format!("{flag} {value} must be above 0, from 1.2e-38 to 3.4e38"));
+            }
         }
         let not_negative = [
             ("--lambda", self.lambda),
@@ -319,8 +323,8 @@ impl Config {
             ("--step-factor", self.step_factor),
         ];
         for (flag, value) in not_negative {
-            if !(value.is_finite() && value >= 0.0) {
-                return refuse(format!("{flag} {value} must be 0 or above"));
+            if !(single(value).is_finite() && value >= 0.0) {
+                return refuse(format!("{flag} {value} must be 0 or above, and at most 3.4e38"));
             }
         }
         let below_one = [
@@ -330,12 +334,11 @@ impl Config {
             ("--betas", self.betas.1),
         ];
         for (flag, value) in below_one {
-            if !(0.0..1.0).contains(&value) {
-                return refuse(format!("{flag} {value} must be at least 0 and below 1"));
+            if !(value >= 0.0 && single(value) < 1.0) {
+                return refuse(format!(
+                    "{flag} {value} must be at least 0 and below 1, in single precision, too"
+                ));
             }
-        }
-        if !(self.adam_eps.is_finite() && self.adam_eps > 0.0) {
-            return refuse(format!("--adam-eps {} must be above 0", self.adam_eps));
         }
         for (flag, epochs) in [("--epochs", self.epochs), ("--step-epochs", self.step_epochs)] {
             // Times the steps of an epoch, which are as few, this fits a usize.
@@ -364,14 +367,44 @@ impl Config {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
-    use std::os::unix::ffi::OsStrExt;
-
     use super::*;
 
     #[test]
+    fn values_that_single_precision_turns_into_others_are_refused() {
+        let config = |flag: &str, value: f64| {
+            let mut config = Config::default();
+            match flag {
+                "--lr" => config.lr = Some(value),
+                "--adam-eps" => config.adam_eps = value,
+                "--lambda" => config.lambda = value,
+                "--dropout" => config.dropout = value,
+                _ => config.betas.1 = value,
+            }
+            config
+        };
+        let refused = [
+            ("--lr", [1e-50, 1e39, f64::INFINITY, f64::NAN, -0.1]),
+            ("--adam-eps", [1e-50, 1e39, 0.0, f64::NAN, -1.0]),
+            ("--lambda", [1e39, f64::INFINITY, f64::NAN, -1.0, -1e-50]),
+            ("--dropout", [1.0, 1.0 - 1e-9, f64::NAN, -1.0, 2.0]),
+            ("--betas", [1.0, 1.0 - 1e-9, f64::NAN, -1.0, 2.0]),
+        ];
+        for (flag, values) in refused {
+            for value in values {
+                let error = config(flag, value).check().expect_err(&format!("{flag} {value}"));
+                assert!(error.to_string().contains(flag), "{error}");
+            }
+        }
+        let taken = [("--lr", 1e-30), ("--adam-eps", 1e-30), ("--lambda", 0.0), ("--dropout", 0.999)];
+        taken.into_iter().for_each(|(flag, value)| config(flag, value).check().unwrap());
+    }
+
+    #[cfg(unix)]
+    #[test]
     fn paths_that_can_not_be_written_down_are_refused() {
+        use std::os::unix::ffi::OsStrExt;
         let path = || PathBuf::from(std::ffi::OsStr::from_bytes(b"\xff.csv"));
         let labels = Config { labels: Some(path()), ..Config::default() };
         let valid = Config { valid: Part::File(path()), ..Config::default() };
