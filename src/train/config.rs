@@ -316,15 +316,16 @@ impl Config {
                 return refuse(format!("{flag} {value} must be above 0, from 1.2e-38 to 3.4e38"));
             }
         }
+        // The last two are the host's.
         let not_negative = [
-            ("--lambda", self.lambda),
-            ("--weight-decay", self.decay()),
+            ("--lambda", single(self.lambda)),
+            ("--weight-decay", single(self.decay())),
             ("--warmup", self.warmup),
             ("--step-factor", self.step_factor),
         ];
         for (flag, value) in not_negative {
-            if !(single(value).is_finite() && value >= 0.0) {
-                return refuse(format!("{flag} {value} must be 0 or above, and at most 3.4e38"));
+            if !(value.is_finite() && value >= 0.0) {
+                return refuse(format!("{flag} must be a number from 0 on, and is {value}"));
             }
         }
         let below_one = [
@@ -387,7 +388,7 @@ mod tests {
         let refused = [
             ("--lr", [1e-50, 1e39, f64::INFINITY, f64::NAN, -0.1]),
             ("--adam-eps", [1e-50, 1e39, 0.0, f64::NAN, -1.0]),
-            ("--lambda", [1e39, f64::INFINITY, f64::NAN, -1.0, -1e-50]),
+            ("--lambda", [1e39, f64::INFINITY, f64::NAN, -1.0, -1e-30]),
             ("--dropout", [1.0, 1.0 - 1e-9, f64::NAN, -1.0, 2.0]),
             ("--betas", [1.0, 1.0 - 1e-9, f64::NAN, -1.0, 2.0]),
         ];
