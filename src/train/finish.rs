@@ -57,11 +57,12 @@ pub(super) async fn finish(group: &mut Group, runs: &[Run]) -> Result<Vec<Result
         for ((result, statistics), evaluated) in all.iter_mut().zip(statistics).zip(evaluated) {
             let (finished, evaluated) = match (&mut *result, evaluated) {
                 (Ok(finished), Ok(evaluated)) => (finished, evaluated),
-                (Ok(_), Err(error)) => {
+                (Ok(_), Err(error)) if source == chosen => {
                     *result = Err(error);
                     continue;
                 }
-                (Err(_), _) => continue,
+                // Of a source that is only compared there is nothing to tell then.
+                (Ok(_), Err(_)) | (Err(_), _) => continue,
             };
             if normalizes {
                 let (mean_drift, variance_drift) = drift(&statistics, &finished.population);
@@ -82,7 +83,7 @@ pub(super) fn outcome(group: &Group, model: usize, run: Run, finished: Result<Fi
     let Some(best) = run.best else {
         return Err(match (run.end, finished) {
             (Some(End::Diverged(error)), _) | (_, Err(error)) => error,
-            _ => Error::Config("no epoch was trained: --epochs is 0".into()),
+            _ => Error::Config("no epoch was trained".into()),
         });
     };
     let (epochs, best_epoch, history) = (run.epochs, best.epoch, run.history);
@@ -96,7 +97,11 @@ pub(super) fn outcome(group: &Group, model: usize, run: Run, finished: Result<Fi
             let source = live(group);
             let statistics = if source == Source::Pytorch { best.pytorch } else { best.ema };
             let model = group.model_of(model, best.parameters, statistics, source);
-            let end = if let Error::Device(_) = error { End::Lost(error) } else { End::Diverged(error) };
+            let end = match (run.end, error) {
+                (Some(end @ End::Diverged(_)), _) => end,
+                (_, error @ Error::Device(_)) => End::Lost(error),
+                (_, error) => End::Diverged(error),
+            };
             Ok(Outcome { model, end, epochs, best_epoch, valid: best.valid, sources: vec![], history })
         }
     }
