@@ -204,8 +204,8 @@ impl TrainingData {
     /// `[rows, features]`; `targets` are class indices or values.
     ///
     /// # Errors
-    /// [`Error::Config`] if there are no training rows, a value to predict is the same in all of them, or the schema is
-    /// wrong or of another number of features.
+    /// [`Error::Config`] if there are no training rows, a value to predict is the same in all of them, the schema is
+    /// wrong or of another number of features, or targets, classes and split do not suit the rows.
     pub fn new(
         task: Task,
         schema: Schema,
@@ -220,6 +220,7 @@ impl TrainingData {
             let (named, given) = (schema.width(), inputs.width());
             return Err(Error::Config(format!("the schema has {named} features, the inputs have {given}")));
         }
+        check(task, &schema, inputs.rows(), &targets, &split)?;
         if split.train.is_empty() {
             return Err(Error::Config("no rows are left to train on: use smaller --valid and --test".into()));
         }
@@ -291,25 +292,27 @@ impl TrainingData {
         Ok(Cow::Owned(part))
     }
 
-    /// Whether classes and the split are in range: kernels check no index.
+    /// Whether what may have been changed since it was made is still in range.
     pub(super) fn check(&self) -> Result<()> {
-        let rows = self.inputs.rows();
-        let of_class = |&target: &f64| match &self.schema.target.kind {
-            TargetKind::Classes(classes) => (0..classes.len()).contains(&(target as usize)) && target >= 0.0,
-            TargetKind::Value => true,
-        };
-        let Split { train, valid, test } = &self.split;
-        let inside = [train, valid, test].into_iter().flatten().all(|&row| (row as usize) < rows);
-        if self.schema.outputs(self.task).is_none() || !self.targets.iter().all(of_class) {
-            return Err(Error::Config("the targets do not suit the task, or are of classes it lacks".into()));
-        }
-        if self.targets.len() != rows || !inside {
-            return Err(Error::Config(format!(
-                "a target for each of {rows} rows, and a split of them, needed"
-            )));
-        }
-        Ok(())
+        check(self.task, &self.schema, self.inputs.rows(), &self.targets, &self.split)
     }
+}
+
+/// Whether classes and the split are in range: kernels check no index.
+fn check(task: Task, schema: &Schema, rows: usize, targets: &Array1<f64>, split: &Split) -> Result<()> {
+    let of_class = |&target: &f64| match &schema.target.kind {
+        TargetKind::Classes(classes) => (0..classes.len()).contains(&(target as usize)) && target >= 0.0,
+        TargetKind::Value => true,
+    };
+    let Split { train, valid, test } = split;
+    let inside = [train, valid, test].into_iter().flatten().all(|&row| (row as usize) < rows);
+    if schema.outputs(task).is_none() || !targets.iter().all(of_class) {
+        return Err(Error::Config("the targets do not suit the task, or are of classes it lacks".into()));
+    }
+    if targets.len() != rows || !inside {
+        return Err(Error::Config(format!("a target for each of {rows} rows, and a split of them, needed")));
+    }
+    Ok(())
 }
 
 /// The columns that --ignore names.

@@ -64,7 +64,10 @@ impl Predictor {
         device: &Device,
     ) -> Result<Predictor> {
         let (rows, width) = (some.map_or(inputs.rows(), <[u32]>::len), inputs.width());
-        if width != spec.inputs() || rows == 0 {
+        if rows == 0 {
+            return Err(Error::Config("there are no rows to predict".into()));
+        }
+        if width != spec.inputs() {
             let wanted = spec.inputs();
             return Err(Error::Config(format!("{rows} rows of {width} features; the model takes {wanted}")));
         }
