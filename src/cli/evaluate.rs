@@ -6,6 +6,7 @@ use minilote::train::{read_for, score};
 use minilote::{Device, Error, Result};
 use serde_json::json;
 
+use super::progress::{catch_interrupts, interrupted};
 use super::{importance, note, predictions, print, print_json, report};
 
 const EXAMPLES: &str = "\
@@ -59,6 +60,8 @@ impl Evaluate {
         }
         if self.importance {
             importance::check(&data.inputs)?;
+            // The scores are printed all the same.
+            catch_interrupts()?;
         }
         let inputs = model.prepare(&data.inputs);
         let (outputs, fold) = report::outputs(&model, &inputs, &device).await?;
@@ -80,6 +83,6 @@ impl Evaluate {
             text += &fold.as_ref().map_or(String::new(), report::fold);
             print(&(text + &columns.map_or(String::new(), |columns| importance::text(&columns))))?;
         }
-        Ok(0)
+        Ok(interrupted().unwrap_or(0))
     }
 }
