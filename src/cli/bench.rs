@@ -12,7 +12,7 @@ use super::growth::{self, Point};
 use super::html::bench::Page;
 use super::measure::{NETS, Net, Row, measure, median};
 use super::report::significant;
-use super::{note, print, print_json, report, run};
+use super::{html, note, print, print_json, report, run};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -136,11 +136,11 @@ impl Bench {
         } else {
             print(&text(&page(&devices, &rows, &skipped, old.as_ref(), &points)))?;
         }
-        // A file that can't be written costs nothing that was measured.
+        // Printed already, what was measured is not lost where a file can't be written.
         self.out.as_deref().map_or(Ok(()), |out| run::write_json(out, &json))?;
         if let Some(path) = &self.report {
             let page = page(&devices, &rows, &skipped, old.as_ref(), &points).html();
-            fs::write(path, page).map_err(|error| Error::file(path, error))?;
+            html::write_page(path, &page, "--report")?;
         }
         Ok(0)
     }

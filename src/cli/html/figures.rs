@@ -170,7 +170,7 @@ fn of_cost(run: &Run, cost: &str, key: &str) -> Vec<(f64, f64)> {
     let point = |line: &Value| {
         sum += match cost {
             "examples" => at(line, "/rows")?,
-            "updates" => run.updates_per_epoch()?,
+            "updates" => run.updates_of(at(line, "/rows")?)?,
             _ => at(line, "/seconds")?,
         };
         Some((sum, at(line, key)?))

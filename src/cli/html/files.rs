@@ -85,10 +85,12 @@ impl Run {
 
     /// Updates of an epoch.
     pub fn updates_per_epoch(&self) -> Option<f64> {
-        let first = self.epochs.first()?;
-        let rows = at(first, "/rows")?;
-        let batch = self.score("/batch")?;
-        Some((rows / batch).ceil())
+        self.updates_of(self.score("/rows/train")?)
+    }
+
+    /// Updates that take so many rows.
+    pub fn updates_of(&self, rows: f64) -> Option<f64> {
+        Some((rows / self.score("/batch")?).ceil())
     }
 
     /// The rows that the model is scored on.

@@ -51,11 +51,7 @@ impl Report {
             (None, [run]) => run.join(run::REPORT),
             (None, _) => PathBuf::from(run::REPORT),
         };
-        let may = |text: String| text.is_empty() || text.contains(page::MARK);
-        if out.is_file() && !fs::read_to_string(&out).is_ok_and(may) {
-            return Err(Error::file(&out, "minilote has not written this file: name another by --out FILE"));
-        }
-        write_whole(&out, html.as_bytes())?;
+        write_page(&out, &html, "--out")?;
         print(&format!("report: {}\n", out.display()))?;
         Ok(0)
     }
@@ -83,6 +79,19 @@ impl Report {
         }
         Ok(html(&runs))
     }
+}
+
+/// Writes a page where there is none but what minilote wrote; `flag` names another file.
+///
+/// # Errors
+/// [`Error::File`].
+pub fn write_page(path: &Path, html: &str, flag: &str) -> Result<()> {
+    let may = |text: String| text.is_empty() || text.contains(page::MARK);
+    if path.is_file() && !fs::read_to_string(path).is_ok_and(may) {
+        let message = format!("minilote has not written this file: name another by {flag} FILE");
+        return Err(Error::file(path, message));
+    }
+    write_whole(path, html.as_bytes())
 }
 
 /// Writes the report into a run's directory, or a sweep's.
