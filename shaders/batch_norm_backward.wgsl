@@ -8,7 +8,7 @@ struct Params { x: View, dy: View, stats: View, y: View, gamma: View, dgamma: Vi
 @group(1) @binding(2) var<storage, read> dy: array<vec4f>;
 @group(1) @binding(3) var<storage, read> stats: array<vec4f>;       // rows: high, low, variance
 @group(1) @binding(4) var<storage, read> y: array<vec4f>;
-@group(1) @binding(5) var<storage, read_write> grads: array<vec4f>; // reduce, gradient
+@group(1) @binding(5) var<storage, read_write> grads: array<vec4f>; // reduce, both
 @group(1) @binding(5) var<storage, read> given: array<vec4f>;        // main: the same buffer
 @group(1) @binding(6) var<storage, read> params: array<vec4f>;
 @group(1) @binding(7) var<storage, read_write> dx: array<vec4f>;

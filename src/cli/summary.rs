@@ -20,7 +20,7 @@ use super::{curve, html, importance, predictions, run};
 /// What `summary.json` holds.
 #[derive(Serialize)]
 pub struct Summary {
-    /// finished, stopped (early), interrupted or diverged.
+    /// finished, stopped (early), interrupted, diverged, or lost with its device.
     end: &'static str,
     epochs: usize,
     best_epoch: usize,

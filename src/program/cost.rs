@@ -8,9 +8,9 @@ impl Program {
     /// FLOPs and bytes of one run.
     pub fn cost(&self) -> Cost {
         self.ops.iter().map(Op::cost).fold(Cost::default(), |sum, cost| Cost {
-            flops: sum.flops + cost.flops,
-            bytes_read: sum.bytes_read + cost.bytes_read,
-            bytes_written: sum.bytes_written + cost.bytes_written,
+            flops: sum.flops.saturating_add(cost.flops),
+            bytes_read: sum.bytes_read.saturating_add(cost.bytes_read),
+            bytes_written: sum.bytes_written.saturating_add(cost.bytes_written),
         })
     }
 }
