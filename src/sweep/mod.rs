@@ -9,9 +9,9 @@ pub(crate) use grid::MODELS;
 pub use grid::{Grid, label, name, passes, room};
 pub use leaderboard::{Leaderboard, Mean, Row, Seed};
 
-use crate::model::Model;
+use crate::model::{Model, Statistics};
 use crate::train::{
-    Config, End, Epoch, Group, Measured, Observer, Outcome, Progress, Rows, StepRecord, TrainingData,
+    Config, End, Epoch, Group, Measured, Norms, Observer, Outcome, Progress, Rows, StepRecord, TrainingData,
     Validation, measure, train_all,
 };
 use crate::{Device, Error, Result};
@@ -99,7 +99,7 @@ pub async fn sweep_saving(
     passes: &[Vec<usize>],
     device: &Device,
     observer: &mut dyn Observer,
-    save: &mut dyn FnMut(&[Trained]),
+    save: &mut (dyn FnMut(&[Trained]) + Send),
 ) -> Result<Sweep> {
     // The number of each in `configs`, and what it came to.
     let (mut numbers, mut trained) = (vec![], vec![]);
@@ -183,7 +183,19 @@ impl Observer for Pass<'_> {
         self.observer.epoch(&Epoch { model: self.models[epoch.model], ..*epoch }, valid, best)
     }
 
+    fn statistics(&mut self, epoch: &Epoch, statistics: &[Statistics]) -> Result<()> {
+        self.observer.statistics(&Epoch { model: self.models[epoch.model], ..*epoch }, statistics)
+    }
+
     fn recovered(&mut self, error: &Error, updates: usize) -> Result<()> {
         self.observer.recovered(error, updates)
+    }
+
+    fn watches_norms(&self) -> bool {
+        self.observer.watches_norms()
+    }
+
+    fn norms(&mut self, epoch: &Epoch, norms: &[Norms]) -> Result<()> {
+        self.observer.norms(&Epoch { model: self.models[epoch.model], ..*epoch }, norms)
     }
 }

@@ -3,7 +3,7 @@
 use super::group::Group;
 use super::record::{Rows, Validation};
 use super::run::{Best, End, Outcome, Run, SourceReport, live};
-use super::statistics::Pass;
+use super::statistics::{Moving, Pass};
 use crate::model::{Source, Statistics};
 use crate::{Error, Result};
 
@@ -34,10 +34,16 @@ impl Finished {
     }
 }
 
-/// Restores the best weights and compares the sources of statistics.
+/// Restores the best weights and moving averages, and compares the sources of statistics.
 pub(super) async fn finish(group: &mut Group, runs: &[Run]) -> Result<Vec<Result<Finished>>> {
     let chosen = group.config(0).stats;
     group.set_parameters(runs.iter().map(|run| run.best.as_ref().map_or(&[][..], |best| &best.parameters)));
+    for (member, run) in group.members.iter_mut().zip(runs) {
+        if let Some(best) = &run.best {
+            let both = best.ema.iter().zip(&best.pytorch);
+            member.moving = both.map(|(ema, pytorch)| Moving::of(ema.clone(), pytorch.clone())).collect();
+        }
+    }
     let rows = if group.data().split.valid.is_empty() { Rows::Train } else { Rows::Valid };
     let passes = group.statistics_pass().await?;
     let mut all: Vec<Result<Finished>> =

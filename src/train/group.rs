@@ -162,6 +162,24 @@ impl Group {
         self.write_hyper();
     }
 
+    /// Begins anew from the parameters as they are, if there were steps before.
+    pub(super) fn start_over(&mut self) {
+        if self.epoch == 0 {
+            return;
+        }
+        (self.updates, self.epoch) = (0, 0);
+        for space in [Space::Moment1, Space::Moment2] {
+            if let Some(&size) = self.engine.plan().spaces.get(&space) {
+                self.engine.write(space, &vec![0.0; size]);
+            }
+        }
+        for member in &mut self.members {
+            member.frozen = None;
+            let start = member.statistics(Source::Pytorch);
+            member.moving = start.into_iter().map(Moving::new).collect();
+        }
+    }
+
     /// Learning rate, L2, weight decay and dropout key of each model, as the optimizer and dropout read them.
     pub(super) fn write_hyper(&mut self) {
         let all = self.data.split.train.len();
@@ -255,10 +273,9 @@ impl Group {
         }
     }
 
-    /// Makes chunks as long as their time allows. One that was short for want of steps shortens none.
+    /// Makes chunks as long as their time allows, after one of so many steps.
     pub(super) fn adapt(&mut self, count: usize, seconds: f64) {
-        let fitting = count as f64 * CHUNK_SECONDS / seconds.max(1e-6);
-        self.chunk = (fitting as usize).clamp(1, (4 * count).max(self.chunk).min(self.longest));
+        self.chunk = adapted(self.chunk, count, seconds).min(self.longest);
     }
 
     pub(super) fn of_rows(&self, correct: f64, rows: usize) -> Option<f64> {
@@ -311,5 +328,26 @@ impl Group {
             standardizer: self.data.standardizer.clone(),
             target: self.data.target.clone(),
         }
+    }
+}
+
+/// The next chunk's steps: as many as fit into its time, up to four times as many as before. One that was short for
+/// want of steps shortens none.
+fn adapted(chunk: usize, count: usize, seconds: f64) -> usize {
+    let fitting = count as f64 * CHUNK_SECONDS / seconds.max(1e-6);
+    (fitting as usize).clamp(1, (4 * count).max(chunk))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_take_their_time_and_stay_long_after_a_short_one() {
+        // A fast device, then the two steps of a validation, a slow one, and one that hung.
+        assert_eq!([adapted(1, 1, 1e-5), adapted(4, 4, 1e-4), adapted(16, 16, 0.2)], [4, 16, 40]);
+        assert_eq!(adapted(400, 2, 1e-4), 400);
+        assert_eq!(adapted(400, 2, 0.1), 10);
+        assert_eq!([adapted(400, 400, 2.0), adapted(4, 4, 60.0)], [100, 1]);
     }
 }

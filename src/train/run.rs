@@ -37,8 +37,9 @@ pub struct Progress {
     pub best: Option<Validation>,
 }
 
-/// Who watches a run: progress, logs, and the wish to end it.
-pub trait Observer {
+/// Who watches a run: progress, logs, and the wish to end it. Where training runs it is called, which may be a thread of
+/// the caller's choice.
+pub trait Observer: Send {
     /// After a chunk of steps; `Break` ends the run here, with the best model so far.
     fn steps(&mut self, _: &[StepRecord], _: &Progress) -> Result<ControlFlow<()>> {
         Ok(ControlFlow::Continue(()))
@@ -153,7 +154,14 @@ pub(super) struct Run {
 }
 
 /// Trains as long as the configuration says, keeps the weights of the best epoch (by validation loss;
-/// the last epoch without validation rows), and computes the statistics that inference uses.
+/// the last epoch without validation rows), and computes the statistics that inference uses. The trainer is left with
+/// the best epoch's weights and moving averages.
+///
+/// A trainer that has trained before begins a new run from its parameters and PyTorch's moving average as they are:
+/// epochs, schedule, order of rows, dropout and the optimizer's state start over.
+///
+/// The future waits for the device in place: in a program with an executor, run it in a thread for itself
+/// (`std::thread`, tokio's `spawn_blocking`).
 ///
 /// # Errors
 /// Those of [`Trainer::epoch`] and of the observer. Divergence or a failing device after a good epoch is no
@@ -164,12 +172,13 @@ pub async fn train(trainer: &mut Trainer, observer: &mut dyn Observer) -> Result
 }
 
 /// [`train`] for each model of a group: one that ended before the others, by patience or as it diverged, is
-/// frozen until they have ended. The group is left with the best parameters of each.
+/// frozen until they have ended. The group is left with the best parameters and moving averages of each.
 ///
 /// # Errors
 /// [`Error::Device`] where no model had a good epoch; the observer's. Inside, of each model: [`Error::Diverged`]
 /// before its first good epoch.
 pub async fn train_all(group: &mut Group, observer: &mut dyn Observer) -> Result<Vec<Result<Outcome>>> {
+    group.start_over();
     let runs = (0..group.models()).map(|_| Run::default()).collect();
     go_on(group, observer, runs, Progress { epoch: 1, ..Progress::default() }, None).await
 }

@@ -51,6 +51,11 @@ impl Moving {
         Moving { ema: Statistics { mean: zeros.clone(), variance: zeros }, start: 1.0, pytorch: start }
     }
 
+    /// Averages that were read before, of a best epoch.
+    pub fn of(ema: Statistics, pytorch: Statistics) -> Moving {
+        Moving { ema, start: 0.0, pytorch }
+    }
+
     /// Whether both are of so many features, and statistics at all.
     pub fn suits(&self, features: usize) -> bool {
         self.ema.suits(features) && self.pytorch.suits(features) && (0.0..=1.0).contains(&self.start)

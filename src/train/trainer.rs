@@ -106,7 +106,8 @@ impl Trainer {
         self.group.steps_per_epoch()
     }
 
-    /// Trains one epoch: all training rows once, in the order that seed and epoch give.
+    /// Trains one epoch: all training rows once, in the order that seed and epoch give. After as many epochs
+    /// as the configuration has, a cosine leaves the rate at 0.
     ///
     /// # Errors
     /// [`Error::Diverged`] if a loss or a statistic is not finite; [`Error::Device`].
@@ -151,7 +152,8 @@ impl Trainer {
         Ok(only(self.group.parameters().await?))
     }
 
-    /// Overwrites the parameters; the optimizer's state and the moving averages stay.
+    /// Overwrites the parameters; the optimizer's state and the moving averages stay, until [`super::train`] begins a
+    /// run.
     pub fn set_parameters(&mut self, parameters: &[Array2<f64>]) {
         self.group.set_parameters([parameters]);
     }

@@ -11,6 +11,7 @@ mod fuzz;
 mod gradients;
 mod held;
 mod kernels;
+mod library;
 mod models;
 mod nonfinite;
 mod parity;

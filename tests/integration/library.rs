@@ -1,0 +1,134 @@
+//! What programs rely on that train inside themselves.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use minilote::model::{Source, Statistics};
+use minilote::sweep::{room, sweep};
+use minilote::train::{
+    Config, Epoch, Group, Norms, Observer, OptimizerKind, ScheduleKind, Sizes, Trainer, TrainingData, train,
+    train_all,
+};
+use minilote::{Device, Result};
+use pollster::block_on;
+
+use crate::{devices, learned};
+
+fn cancer() -> Config {
+    Config { target: Some("diagnosis".into()), hidden: Sizes(vec![16, 8]), epochs: 6, ..Config::default() }
+}
+
+fn read(config: &Config) -> TrainingData {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/breast_cancer.csv");
+    TrainingData::read(&path, config).unwrap()
+}
+
+fn trainer(config: &Config, device: &Device) -> Trainer {
+    block_on(Trainer::new(read(config), config.clone(), device)).unwrap()
+}
+
+/// After a run, or after epochs by hand.
+#[test]
+fn a_second_run_is_the_first_one_from_other_weights() {
+    for (name, device) in devices() {
+        for (optimizer, by_hand) in [
+            (OptimizerKind::Sgd, false),
+            (OptimizerKind::Momentum, true),
+            (OptimizerKind::Adam, false),
+            (OptimizerKind::Adam, true),
+        ] {
+            let schedule = ScheduleKind::Cosine;
+            let config = Config { optimizer, schedule, dropout: 0.1, patience: 2, epochs: 8, ..cancer() };
+            let mut again = trainer(&config, &device);
+            match by_hand {
+                true => (0..10).for_each(|_| assert!(block_on(again.epoch()).unwrap().complete)),
+                false => assert!(block_on(train(&mut again, &mut ())).unwrap().epochs > 1),
+            }
+            let mut anew = trainer(&config, &device);
+            let start = block_on(again.parameters()).unwrap();
+            anew.set_parameters(&start);
+            let [again, anew] =
+                [again, anew].map(|mut trainer| block_on(train(&mut trainer, &mut ())).unwrap());
+            assert!(again.epochs > 1 && again.model.parameters != start, "{name}, {optimizer:?}");
+            assert_eq!(learned(&again.model), learned(&anew.model), "{name}, {optimizer:?}");
+            assert_eq!((again.epochs, again.best_epoch), (anew.epochs, anew.best_epoch), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_model_that_ended_early_trains_in_the_next_run() {
+    let config = |seed| Config { seed, lr: Some(0.05), patience: 1, epochs: 12, ..cancer() };
+    let configs: Vec<Config> = (0..4).map(config).collect();
+    let data = read(&configs[0]);
+    let mut group = block_on(Group::new(data, configs.clone(), &room(&configs), &Device::Cpu)).unwrap();
+    let first = block_on(train_all(&mut group, &mut ())).unwrap();
+    let ends: Vec<usize> = first.iter().map(|outcome| outcome.as_ref().unwrap().epochs).collect();
+    assert!(ends.iter().any(|end| end < ends.iter().max().unwrap()), "{ends:?}");
+    let start = block_on(group.parameters()).unwrap();
+    block_on(group.epoch(|_| std::ops::ControlFlow::Continue(()))).unwrap();
+    let second = block_on(train_all(&mut group, &mut ())).unwrap();
+    for (model, (outcome, start)) in second.into_iter().zip(&start).enumerate() {
+        assert_ne!(outcome.unwrap().model.parameters, *start, "model {model}");
+    }
+}
+
+#[test]
+fn a_trainer_is_left_with_the_best_epoch() {
+    for (name, device) in devices() {
+        for stats in [Source::Ema, Source::Pytorch] {
+            let config = Config { stats, lr: Some(0.05), epochs: 20, patience: 0, ..cancer() };
+            let mut trainer = trainer(&config, &device);
+            let outcome = block_on(train(&mut trainer, &mut ())).unwrap();
+            assert!(outcome.best_epoch < outcome.epochs, "{name}");
+            assert_eq!(learned(&block_on(trainer.model()).unwrap()), learned(&outcome.model), "{name}");
+        }
+    }
+}
+
+#[derive(Default)]
+struct Seen(BTreeMap<usize, [usize; 3]>);
+
+impl Observer for Seen {
+    fn epoch(&mut self, epoch: &Epoch, _: Option<&minilote::train::Validation>, _: bool) -> Result<()> {
+        self.0.entry(epoch.model).or_default()[0] += 1;
+        Ok(())
+    }
+
+    fn statistics(&mut self, epoch: &Epoch, statistics: &[Statistics]) -> Result<()> {
+        self.0.entry(epoch.model).or_default()[1] += usize::from(statistics.len() == 2);
+        Ok(())
+    }
+
+    fn watches_norms(&self) -> bool {
+        true
+    }
+
+    fn norms(&mut self, epoch: &Epoch, norms: &[Norms]) -> Result<()> {
+        self.0.entry(epoch.model).or_default()[2] += usize::from(norms.len() == 3);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_sweep_shows_all_that_a_run_shows() {
+    let configs: Vec<Config> = (0..3).map(|seed| Config { seed, epochs: 2, ..cancer() }).collect();
+    let mut seen = Seen::default();
+    let passes = [vec![0, 2], vec![1]];
+    block_on(sweep(&read(&configs[0]), &configs, &passes, &Device::Cpu, &mut seen)).unwrap();
+    assert_eq!(seen.0, BTreeMap::from([(0, [2; 3]), (1, [2; 3]), (2, [2; 3])]));
+}
+
+/// This compiles.
+#[test]
+fn training_may_move_to_another_thread() {
+    fn sendable<T: Send>(_: &T) {}
+    let config = Config { epochs: 1, ..cancer() };
+    let data = read(&config);
+    let mut trainer = block_on(Trainer::new(data.clone(), config.clone(), &Device::Cpu)).unwrap();
+    sendable(&train(&mut trainer, &mut ()));
+    sendable(&sweep(&data, &[config], &[vec![0]], &Device::Cpu, &mut Seen::default()));
+    let run = async move { train(&mut trainer, &mut ()).await.map(|outcome| outcome.epochs) };
+    sendable(&run);
+    assert_eq!(std::thread::spawn(|| block_on(run)).join().unwrap().unwrap(), 1);
+}
