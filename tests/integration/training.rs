@@ -187,24 +187,6 @@ fn online_minibatch_and_full_batch_are_one_program() {
 }
 
 #[test]
-fn chunks_stay_long_after_a_short_validation() {
-    let mut trainer = trainer(&cancer(), &Device::Cpu);
-    let statistics = trainer.moving(Source::Ema);
-    let mut chunks = vec![];
-    for _ in 0..4 {
-        let mut count = 0;
-        let observe = |_: &[StepRecord]| {
-            count += 1;
-            ControlFlow::Continue(())
-        };
-        block_on(trainer.epoch_with(observe)).unwrap();
-        block_on(trainer.evaluate(Rows::Valid, &statistics)).unwrap();
-        chunks.push(count);
-    }
-    assert_eq!(chunks[3], 1, "of 12 steps: {chunks:?}");
-}
-
-#[test]
 fn an_interrupted_run_keeps_its_best_model() {
     for (name, device) in devices() {
         let config = Config { epochs: 1000, patience: 0, ..cancer() };
