@@ -10,6 +10,7 @@
 //! | [`Finding::Diverged`] | diverged | the loss or a statistic of a seed stopped being finite |
 //! | [`Finding::Unmeasured`] | undecided | there are no validation rows, or the device was lost |
 //! | [`Finding::CutShort`] | underfit | most seeds trained all epochs, with the best among the last `TREND / 2`, and validation loss fell by more than [`FALL`] over the last [`TREND`] |
+//! | [`Finding::Worse`] | underfit | t > 1 + [`FALL`] |
 //! | [`Finding::Gap`] | overfit | g > [`GAP`] and g > b |
 //! | [`Finding::Growing`] | overfit | g > [`GAP`] or t ≥ [`UNDERFIT`], and over the last [`TREND`] epochs the gap rose by more than [`FALL`], and it and validation loss by [`NOISE`] standard errors of their slopes |
 //! | [`Finding::Exhausted`] | good fit | t ≥ [`UNDERFIT`], and a sweep tried more parameters or less L2, none with a validation loss lower by [`FALL`] |
@@ -83,6 +84,7 @@ pub enum Finding {
     Diverged,
     Unmeasured,
     CutShort,
+    Worse,
     Gap,
     Growing,
     Exhausted,
@@ -109,6 +111,7 @@ impl Finding {
         let high = train.mean >= UNDERFIT * unit;
         match evidence.rivals {
             _ if evidence.cut_short() => Finding::CutShort,
+            _ if train.mean > (1.0 + FALL) * unit => Finding::Worse,
             _ if large && gap.mean > bound => Finding::Gap,
             _ if (large || high) && evidence.grows() => Finding::Growing,
             Some(Rivals { count: 1.., better: 0 }) if high => Finding::Exhausted,
@@ -123,7 +126,7 @@ impl Finding {
     pub fn verdict(self) -> Verdict {
         match self {
             Finding::Diverged => Verdict::Diverged,
-            Finding::CutShort | Finding::High => Verdict::Underfit,
+            Finding::CutShort | Finding::Worse | Finding::High => Verdict::Underfit,
             Finding::Gap | Finding::Growing => Verdict::Overfit,
             Finding::Exhausted | Finding::Close => Verdict::GoodFit,
             Finding::Unmeasured | Finding::FewSeeds | Finding::FewRows => Verdict::Undecided,

@@ -1,6 +1,7 @@
 //! The experiment that tells more about what was found.
 
 use super::{Evidence, Finding, Setup};
+use crate::data::Standardize;
 use crate::train::{Config, Part, Sizes};
 
 /// Seeds that are asked for.
@@ -15,7 +16,9 @@ pub fn experiment(finding: Finding, evidence: &Evidence, setup: &Setup) -> (Stri
     let (own, rate) = ([config.hidden.clone()], config.lr.as_slice());
     match finding {
         Finding::Diverged => {
-            let lr = Some(significant(config.learning_rate() / 10.0));
+            // A rate that was far too high needs no ten runs to come down.
+            let usual = Config { lr: None, ..config.clone() }.learning_rate();
+            let lr = Some(significant((config.learning_rate() / 10.0).min(usual)));
             let lower = Config { lr, ..config.clone() };
             let command = match setup.seeds {
                 1 => setup.train(&lower),
@@ -31,9 +34,17 @@ pub fn experiment(finding: Finding, evidence: &Evidence, setup: &Setup) -> (Stri
             let longer = Config { epochs: config.epochs.saturating_mul(3), ..config.clone() };
             ("more epochs".into(), setup.train(&longer))
         }
-        Finding::High if config.lambda > 0.0 => {
+        Finding::Worse if config.standardize != Standardize::Standard => {
+            let standardized = Config { standardize: Standardize::Standard, ..config.clone() };
+            ("standardized columns".into(), setup.train(&standardized))
+        }
+        Finding::Worse | Finding::High if config.lambda > 0.0 => {
             let lambda = [0.0, significant(config.lambda / 10.0), config.lambda];
             ("less L2".into(), setup.sweep(config, &own, &lambda, rate, seeds))
+        }
+        Finding::Worse => {
+            let rates = [0.01, 0.1, 1.0, 10.0].map(|factor| significant(factor * config.learning_rate()));
+            ("other learning rates".into(), setup.sweep(config, &own, &[config.lambda], &rates, seeds))
         }
         Finding::High => {
             let hidden = [config.hidden.clone(), scaled(&config.hidden, 2.0), scaled(&config.hidden, 4.0)];

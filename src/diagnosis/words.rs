@@ -47,6 +47,10 @@ fn deciding(finding: Finding, evidence: &Evidence) -> String {
             percent(FALL),
             evidence.trend().map_or(TREND, |trend| trend.epochs)
         ),
+        Finding::Worse => format!(
+            "training loss is {} of the trivial predictor's: worse than not to look at the columns at all",
+            mean(evidence.train())
+        ),
         Finding::Gap => format!("{measured}: large, above {large}, and no chance"),
         Finding::Growing => format!(
             "as training went on, the gap and validation loss rose: the network learns what does not hold for other \
@@ -159,7 +163,7 @@ fn curve(evidence: &Evidence) -> Option<String> {
 }
 
 impl Rivals {
-    /// Of combinations that have as many parameters and as little L2 as one of this validation loss, or more and less.
+    /// Of the combinations with at least as many parameters and at most as much L2 as one of this validation loss.
     pub fn of(losses: impl IntoIterator<Item = Option<f64>>, own: f64, unit: f64) -> Rivals {
         let losses: Vec<f64> = losses.into_iter().flatten().collect();
         let better = losses.iter().filter(|&&loss| loss < own - FALL * unit).count();

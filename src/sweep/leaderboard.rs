@@ -143,7 +143,7 @@ fn loss(model: &Trained) -> Option<f64> {
     Some(model.outcome.as_ref().ok()?.valid?.loss)
 }
 
-/// Judges each combination again beside those of as many parameters and as little L2 or more and less.
+/// Judges each combination again, beside those with at least as many parameters and at most as much L2, not both equal.
 fn compare(rows: &mut [(Row, Option<usize>)]) {
     let all: Vec<_> = rows
         .iter()

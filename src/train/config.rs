@@ -38,8 +38,9 @@ pub struct Config {
     #[cfg_attr(feature = "cli", arg(long, value_enum, default_value = "refuse", help_heading = "Data"))]
     pub missing: Missing,
 
-    /// How features are scaled, by statistics of the training rows that are kept in the model:
-    /// (x − mean)/sigma, (x − mean)/sigma², to [−1, 1], or not at all
+    /// How features are scaled, by statistics of the training rows that are kept in the model: (x − mean)/sigma,
+    /// (x − mean)/sigma², to [−1, 1], or not at all. A value to predict is scaled alike, with
+    /// variance by (y − mean)/sigma
     #[cfg_attr(feature = "cli", arg(long, value_enum, default_value = "standard", help_heading = "Data"))]
     pub standardize: Standardize,
 

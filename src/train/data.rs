@@ -8,8 +8,8 @@ use super::record::Rows;
 use super::values::Part;
 use crate::checksum::Checksum;
 use crate::data::{
-    Dataset, Feature, Images, Inputs, Schema, Split, Standardizer, Table, TargetKind, fraction, is_idx,
-    quoted, split, written_numbers,
+    Dataset, Feature, Images, Inputs, Schema, Split, Standardize, Standardizer, Table, TargetKind, fraction,
+    is_idx, quoted, split, written_numbers,
 };
 use crate::model::Norm;
 use crate::{Error, Result, Task, caps};
@@ -200,8 +200,9 @@ impl TrainingData {
         Ok(TrainingData { lines, ..data })
     }
 
-    /// Standardizes a data set by the statistics of its training rows. `inputs` are as in the table,
-    /// `[rows, features]`; `targets` are class indices or values.
+    /// Scales a data set by the statistics of its training rows. `inputs` are as in the table, `[rows, features]`, and
+    /// scaled by `mode`; `targets` are class indices or values, and values are scaled alike, but by their deviation where
+    /// `mode` is the variance.
     ///
     /// # Errors
     /// [`Error::Config`] if there are no training rows, a value to predict is the same in all of them, the schema is
@@ -212,7 +213,7 @@ impl TrainingData {
         mut inputs: Inputs,
         mut targets: Array1<f64>,
         split: Split,
-        mode: crate::data::Standardize,
+        mode: Standardize,
         notes: Vec<String>,
     ) -> Result<TrainingData> {
         schema.check().map_err(Error::Config)?;
@@ -227,6 +228,8 @@ impl TrainingData {
         let standardizer = Standardizer::fit(mode, &inputs, &split.train);
         let target = (task == Task::Regression).then(|| {
             let of_train = split.train.iter().map(|&row| targets[row as usize]);
+            // Divided by its variance, a value far from 1 would hardly be seen, or drown all else.
+            let mode = if mode == Standardize::Variance { Standardize::Standard } else { mode };
             Standardizer::fit_values(mode, of_train)
         });
         if let Some(target) = &target {
@@ -266,7 +269,8 @@ impl TrainingData {
         let part = fraction(all, &self.targets, self.task, config.fraction, config.seed);
         if part.len() < 2 && config.norm != Norm::None {
             return Err(Error::Config(format!(
-                "--fraction {} of {} training rows is one row, which can't be batch normalized: use a larger one",
+                "a fraction of {} of {} training rows is one row, which can't be batch normalized: use more rows, or \
+                 larger fractions, as in --learning-curve=0.4,0.7,1",
                 config.fraction,
                 all.len()
             )));

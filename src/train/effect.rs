@@ -5,7 +5,8 @@ use super::values::{OptimizerKind, Part, ScheduleKind};
 use crate::model::Norm;
 
 impl Config {
-    /// A line for each flag that has another value than its default and yet decides nothing, beside the others.
+    /// A line for each flag that has another value than its default and yet decides nothing, beside the others; and one
+    /// for a warm-up that never ends.
     pub fn without_effect(&self) -> Vec<String> {
         let default = Config::default();
         let with_momentum = self.optimizer == OptimizerKind::Momentum;
@@ -53,7 +54,13 @@ impl Config {
             ),
         ];
         let idle = flags.into_iter().filter(|(_, given, used, _)| *given && !used);
-        idle.map(|(flag, _, _, why)| format!("{flag} has no effect: {why}")).collect()
+        let idle = idle.map(|(flag, _, _, why)| format!("{flag} has no effect: {why}"));
+        let reached = self.epochs as f64 / self.warmup;
+        let cold = (reached < 1.0).then(|| {
+            let (warmup, epochs, share) = (self.warmup, self.epochs, 100.0 * reached);
+            format!("--warmup {warmup} is longer than --epochs {epochs}: the learning rate rises to {share:.1} % of --lr")
+        });
+        idle.chain(cold).collect()
     }
 }
 
@@ -87,6 +94,8 @@ mod tests {
         };
         let with = |optimizer, schedule| Config { optimizer, schedule, ..given.clone() };
         assert_eq!(Config::default().without_effect(), [""; 0]);
+        let cold = Config { warmup: 200.0, epochs: 10, ..Config::default() };
+        assert!(cold.without_effect()[0].ends_with("rises to 5.0 % of --lr"));
         assert_eq!(flags(with(OptimizerKind::Adamw, ScheduleKind::Step)), ["--momentum"]);
         assert_eq!(flags(with(OptimizerKind::Momentum, ScheduleKind::Step)), ["--betas", "--adam-eps"]);
         let neither = with(OptimizerKind::Sgd, ScheduleKind::Cosine);

@@ -200,8 +200,20 @@ fn a_sweep_tells_noise_from_a_network_too_small() {
 fn a_seed_that_diverges_decides() {
     let data = made([100, 100, 2], Task::Binary, exclusive_or);
     let wild = Config { lr: Some(1e30), norm: Norm::None, ..config(&[8]) };
-    assert_eq!(diagnose(&data, &wild, 1, &["minilote train", "--lr=1e+29"]).0, Finding::Diverged);
-    assert_eq!(diagnose(&data, &wild, 2, &["minilote sweep", "--lr 1e29"]).0, Finding::Diverged);
+    assert_eq!(diagnose(&data, &wild, 1, &["minilote train", "--lr=0.003"]).0, Finding::Diverged);
+    assert_eq!(diagnose(&data, &wild, 2, &["minilote sweep", "--lr 0.003"]).0, Finding::Diverged);
+}
+
+/// At this rate weights stay as they began.
+#[test]
+fn a_model_that_is_worse_than_none_wants_another_rate() {
+    let data = made([200, 200, 2], Task::Binary, exclusive_or);
+    let still = Config { lr: Some(1e-9), epochs: 5, ..config(&[8]) };
+    let worse = |config: &Config, words: &[&str]| diagnose(&data, config, 1, words).0;
+    assert_eq!(worse(&still, &["--lr 1e-11,1e-10,1e-9,1e-8"]), Finding::Worse);
+    assert_eq!(worse(&Config { lambda: 1.0, ..still.clone() }, &["--lambda 0,0.1,1"]), Finding::Worse);
+    let raw = Config { standardize: Standardize::None, ..still };
+    assert_eq!(worse(&raw, &["minilote train"]), Finding::Worse);
 }
 
 /// Rows differ much; the four happen to be easy ones.

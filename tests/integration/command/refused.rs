@@ -106,7 +106,7 @@ const TRAINING: &[(&str, i32, &[&str])] = &[
     ("good.csv --target c --dropout 1", 2, &["--dropout 1"]),
     ("good.csv --target c --fraction 0", 2, &["--fraction 0 must be above 0"]),
     ("good.csv --target c --fraction 1.5", 2, &["--fraction 1.5 must"]),
-    ("good.csv --target c --fraction 1e-9", 2, &["--fraction 0.000000001 of 39", "one row"]),
+    ("good.csv --target c --fraction 1e-9", 2, &["a fraction of 0.000000001 of 39", "one row"]),
     ("rare.csv --target c --learning-curve", 2, &["class \"r\" has 2 of", "--learning-curve=0.4,0.7,1"]),
     ("good.csv --target c --learning-curve=0.5,1", 2, &["three or more", "0.25,0.5,1"]),
     ("good.csv --target c --learning-curve --valid 0", 2, &["--valid above 0"]),
@@ -130,7 +130,7 @@ const TRAINING: &[(&str, i32, &[&str])] = &[
     (
         "good.csv --target c --optimizer sgd --lr 1e30 --norm none --out lost",
         5,
-        &["diverged", "lower --lr", "verdict: diverged", "--lr=1e+29"],
+        &["diverged", "lower --lr", "verdict: diverged", "--lr=0.1"],
     ),
     ("", 2, &["DATA is missing"]),
     // Configuration files.
