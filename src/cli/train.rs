@@ -122,6 +122,16 @@ struct Printed<'a> {
     summary: &'a Summary,
 }
 
+/// The summary of a run that has no model.
+#[derive(Serialize)]
+struct WithoutModel<'a> {
+    run: String,
+    end: &'static str,
+    error: String,
+    #[serde(flatten)]
+    judged: &'a Judged,
+}
+
 impl Train {
     fn path(&self) -> Result<&PathBuf> {
         self.path.as_ref().or(self.data.as_ref()).ok_or_else(|| {
@@ -139,22 +149,18 @@ impl Train {
         let checkpoint = self.resume.as_ref().map(|run| checkpoints::newest(run)).transpose()?;
         let (device, device_line) = Device::choose(&self.device).await?;
         let data = TrainingData::read(path, &self.config)?;
-        if !self.quiet {
-            note(&device_line);
-            self.config.without_effect().iter().for_each(|line| note(line));
-            data.notes.iter().for_each(|line| note(line));
-            note(&report::data(&data));
-        }
+        self.tell([&device_line]);
+        self.tell(self.config.without_effect());
+        self.tell(&data.notes);
+        self.tell([report::data(&data)]);
         if self.importance {
             importance::check(&data.inputs)?;
         }
         let curve = self.curve.plan(&data, &self.config, &device)?;
         let mut trainer = Trainer::new(data, self.config.clone(), &device).await?;
-        if !self.quiet {
-            trainer.tuning().notes.iter().for_each(|line| note(line));
-            trainer.engine().note().iter().for_each(|line| note(line));
-            report::tuning(trainer.tuning()).iter().for_each(|line| note(line));
-        }
+        self.tell(&trainer.tuning().notes);
+        self.tell(trainer.engine().note());
+        self.tell(report::tuning(trainer.tuning()));
 
         // All that can be wrong with the request has been found: from here on there is a directory.
         let (directory, _claim) = match self.resume.clone().zip(claim) {
@@ -169,36 +175,48 @@ impl Train {
             None => train(&mut trainer, &mut watch).await,
         };
         watch.finish();
+        self.conclude(outcome, trainer, watch, curve, &device, &directory).await
+    }
+
+    /// Saves, measures and judges what training came to; gives the exit code.
+    async fn conclude(
+        &self,
+        outcome: Result<Outcome>,
+        trainer: Trainer,
+        mut watch: Watch,
+        curve: Option<Planned>,
+        device: &Device,
+        directory: &Path,
+    ) -> Result<u8> {
         match &outcome {
-            Ok(outcome) => self.save(outcome, watch.failed.take(), &directory)?,
+            Ok(outcome) => self.save(outcome, watch.failed.take(), directory)?,
             Err(_) => watch.failed.iter().for_each(|error| note(&error.to_string())),
         }
-        let batch = batch(&trainer);
+        let (path, batch) = (self.path()?, batch(&trainer));
         let data = trainer.into_data();
         let trained = [(self.config.clone(), outcome)];
-        let trained = Trained::measure(&data, trained, &device).await?.swap_remove(0);
+        let trained = Trained::measure(&data, trained, device).await?.swap_remove(0);
         let named = path.display().to_string();
         let judged = Judged::new(&trained, &data, &self.setup(&named));
-        let outcome = trained.outcome.inspect_err(|error| {
-            if matches!(error, Error::Diverged { .. }) {
-                note(report::diagnosis(&judged.diagnosis).trim_end());
-            }
-        })?;
-        let mut summary = summary(&outcome, judged, &data, batch, &device, &watch, &directory).await?;
-        summary.save(&directory)?;
+        let outcome = match trained.outcome {
+            Ok(outcome) => outcome,
+            Err(error) => return Err(self.without_model(error, &judged, directory)),
+        };
+        let mut summary = summary(&outcome, judged, &data, batch, device, &watch, directory).await?;
+        summary.save(directory)?;
         let mut broken = None;
         if curve.is_some() || self.importance {
             let judged = &mut summary.judged;
-            broken = self.look_closer(&outcome, curve, &data, &device, &directory, judged).await?;
-            summary.save(&directory)?;
+            broken = self.look_closer(&outcome, curve, &data, device, directory, judged).await?;
+            summary.save(directory)?;
         }
-        self.report(&outcome.model, &summary, &directory, path)?;
+        self.report(&outcome.model, &summary, directory, path)?;
         match outcome.end {
-            End::Finished | End::Stopped => checkpoints::clear(&directory)?,
-            End::Interrupted if !self.quiet => {
-                note(&format!("to go on: minilote train --resume {}", path_of(&directory)));
+            End::Finished | End::Stopped => checkpoints::clear(directory)?,
+            End::Interrupted => {
+                self.tell([format!("to go on: minilote train --resume {}", path_of(directory))]);
             }
-            _ => {}
+            End::Diverged(_) | End::Lost(_) => {}
         }
         let time_was_up = watch.time_is_up && broken.is_none();
         match broken.unwrap_or(outcome.end) {
@@ -207,6 +225,25 @@ impl Train {
             End::Interrupted => Ok(interrupted().unwrap_or(130)),
             End::Diverged(error) | End::Lost(error) => Err(error),
         }
+    }
+
+    /// Notes lines, if they are wanted.
+    fn tell(&self, lines: impl IntoIterator<Item = impl AsRef<str>>) {
+        lines.into_iter().filter(|_| !self.quiet).for_each(|line| note(line.as_ref()));
+    }
+
+    /// Leaves the summary of a run that diverged before it had a model, and gives the error that ends it.
+    fn without_model(&self, error: Error, judged: &Judged, directory: &Path) -> Error {
+        if !matches!(error, Error::Diverged { .. }) {
+            return error;
+        }
+        note(report::diagnosis(&judged.diagnosis).trim_end());
+        let (run, ended) = (directory.display().to_string(), error.to_string());
+        let failed = WithoutModel { run, end: "diverged", error: ended, judged };
+        let saved = run::write_json(&directory.join(run::SUMMARY), &failed);
+        let printed = if self.json { print_json(&failed) } else { Ok(()) };
+        [saved, printed].into_iter().flat_map(Result::err).for_each(|error| note(&error.to_string()));
+        error
     }
 
     /// Saves the model. What ended the run without more to do, a file that could not be written or a lost device, is then

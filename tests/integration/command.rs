@@ -368,6 +368,23 @@ fn an_interrupted_run_keeps_its_best_model() {
 }
 
 #[test]
+fn a_run_that_diverges_at_once_leaves_a_summary() {
+    let at = directory("diverged_at_once");
+    let ran = run(&at, &train("run", "--norm none --optimizer sgd --lr 1e30 --json"));
+    assert_eq!(ran.code, Some(5), "{}", ran.err);
+    let printed = json(&ran.out);
+    assert_eq!((&printed["end"], &printed["diagnosis"]["verdict"]), (&"diverged".into(), &"diverged".into()));
+    assert!(printed["error"].as_str().unwrap().contains("in epoch 1, step"), "{printed}");
+    assert_eq!(json(&read(at.join("run/summary.json"))), printed);
+    let ran = run(&at, "report run");
+    assert!(
+        ran.code == Some(6) && ran.err.contains("no model to report on: training diverged"),
+        "{}",
+        ran.err
+    );
+}
+
+#[test]
 fn a_run_that_diverges_keeps_its_best_model() {
     let at = directory("diverged");
     let flags = "--norm none --optimizer sgd --lr 1e6 --warmup 1e7 --epochs 500 --patience 0";

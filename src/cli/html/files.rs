@@ -129,6 +129,11 @@ fn check(directory: &Path) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
+    if let Ok(summary) = json(&directory.join(run::SUMMARY))
+        && let Some(error) = summary["error"].as_str()
+    {
+        return refuse(format!("the run has no model to report on: {error}"));
+    }
     let config = directory.join(run::CONFIG);
     let way_out = if checkpoints::all(directory).is_ok_and(|all| !all.is_empty()) {
         format!("minilote train --resume {} goes on with the run", word(directory))
