@@ -79,7 +79,7 @@ impl Evaluate {
             }
             print_json(&all)?;
         } else {
-            let mut text = report::scores(&model, &scores);
+            let mut text = report::scores(&scores);
             text += &fold.as_ref().map_or(String::new(), report::fold);
             print(&(text + &columns.map_or(String::new(), |columns| importance::text(&columns))))?;
         }

@@ -8,7 +8,7 @@ use minilote::gpu::Tuning;
 use minilote::model::Model;
 pub use minilote::plot::significant;
 use minilote::sweep::Mean;
-use minilote::train::{Predictor, Scores, TrainingData};
+use minilote::train::{ClassScores, Predictor, Scores, TrainingData};
 use minilote::{Device, Error, Result, Task};
 use ndarray::{Array2, ArrayView1};
 use serde::Serialize;
@@ -112,7 +112,7 @@ pub fn target(schema: &Schema, task: Task) -> String {
 }
 
 /// Scores as a table.
-pub fn scores(model: &Model, scores: &Scores) -> String {
+pub fn scores(scores: &Scores) -> String {
     let correct = |accuracy| {
         let correct: usize = (0..scores.confusion.len()).map(|class| scores.confusion[class][class]).sum();
         format!("accuracy {} ({correct} of {})", percent(accuracy), scores.rows)
@@ -125,24 +125,19 @@ pub fn scores(model: &Model, scores: &Scores) -> String {
         parts.extend(value.map(|value| format!("{name} {}", number(value))));
     }
     let text = format!("{} rows: {}\n", scores.rows, parts.join(", "));
-    match &model.schema.target.kind {
-        TargetKind::Classes(classes) if model.spec.task != Task::Regression && classes.len() <= CLASSES => {
-            text + &confusion(classes, scores)
-        }
-        _ => text,
-    }
+    if (1..=CLASSES).contains(&scores.classes.len()) { text + &confusion(scores) } else { text }
 }
 
 /// Rows of each true class by predicted class, and how well each class is told from the others.
-fn confusion(classes: &[String], scores: &Scores) -> String {
-    let short = |name: &String| name.chars().take(16).collect::<String>();
-    let names: Vec<String> = classes.iter().map(short).collect();
-    let mut rows = vec![["predicted".to_string()].into_iter().chain(names.clone()).collect::<Vec<_>>()];
+fn confusion(scores: &Scores) -> String {
+    let name = |class: &ClassScores| class.class.chars().take(16).collect::<String>();
+    let mut rows = vec![vec!["predicted".to_string()]];
+    rows[0].extend(scores.classes.iter().map(name));
     rows[0].extend(["recall", "precision", "F1"].map(String::from));
-    for ((name, counts), class) in names.into_iter().zip(&scores.confusion).zip(&scores.classes) {
+    for (class, counts) in scores.classes.iter().zip(&scores.confusion) {
         let shares = [class.recall, class.precision, class.f1].map(|share| share.map_or("-".into(), percent));
         let counts = counts.iter().map(usize::to_string);
-        rows.push([name].into_iter().chain(counts).chain(shares).collect());
+        rows.push([name(class)].into_iter().chain(counts).chain(shares).collect());
     }
     table(&rows, 1).lines().map(|line| format!("  {line}\n")).collect()
 }

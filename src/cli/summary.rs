@@ -177,7 +177,7 @@ fn targets_of(model: &Model, data: &TrainingData, rows: &[u32]) -> Array1<f64> {
 }
 
 /// The summary for people.
-pub fn text(model: &Model, summary: &Summary, epochs: usize) -> String {
+pub fn text(summary: &Summary, epochs: usize) -> String {
     let (epoch, best) = (summary.epochs, summary.best_epoch);
     let mut text = match summary.end {
         "finished" => format!("finished {epoch} epochs"),
@@ -195,7 +195,7 @@ pub fn text(model: &Model, summary: &Summary, epochs: usize) -> String {
         text += &format!("valid: loss {}\n", report::loss(valid.loss, valid.accuracy));
     }
     if let Some(test) = &summary.test {
-        text += &format!("test: {}", report::scores(model, test));
+        text += &format!("test: {}", report::scores(test));
     }
     if !summary.sources.is_empty() {
         let of = |report: &SourceReport| {

@@ -5,7 +5,7 @@ use minilote::diagnosis::{Diagnosis, Setup, path_of};
 use minilote::files::write_whole;
 use minilote::gpu::Tuning;
 use minilote::model::Model;
-use minilote::sweep::{Grid, Leaderboard, Row, Trained, passes, sweep_saving};
+use minilote::sweep::{self, Grid, Leaderboard, Row, Trained, passes, sweep_saving};
 use minilote::train::{Config, End, Predictor, Scores, Sizes, TrainingData};
 use minilote::{Device, Error, Result, Task};
 use serde::Serialize;
@@ -172,16 +172,7 @@ impl Sweep {
         let passes = passes(&data, &configs, &device)?;
         if !self.quiet {
             note(&device_line);
-            let idle = configs[0].without_effect();
-            let of_all = |line: &&String| configs.iter().all(|config| config.without_effect().contains(line));
-            idle.iter().filter(of_all).for_each(|line| note(line));
-            data.notes.iter().for_each(|line| note(line));
-            note(&report::data(&data));
-            let (models, combinations) = (configs.len(), configs.len() / self.seeds);
-            let times =
-                if passes.len() == 1 { "at once".into() } else { format!("in {} passes", passes.len()) };
-            let seeds = self.seeds;
-            note(&format!("sweep: {combinations} combinations × {seeds} seeds = {models} models, {times}"));
+            self.announce(&data, &configs, passes.len());
         }
 
         // All that can be wrong with the request has been found: from here on there is a directory.
@@ -212,14 +203,31 @@ impl Sweep {
         };
         let done = sweep_saving(&data, &configs, &passes, &device, &mut watch, &mut so_far).await;
         watch.finish();
-        let done = done?;
-        let leaderboard = Leaderboard::new(&done.trained, &data);
+        self.conclude(done?, &saving, &device).await
+    }
+
+    /// Notes what will be trained.
+    fn announce(&self, data: &TrainingData, configs: &[Config], passes: usize) {
+        let idle = configs[0].without_effect();
+        let of_all = |line: &&String| configs.iter().all(|config| config.without_effect().contains(line));
+        idle.iter().filter(of_all).for_each(|line| note(line));
+        data.notes.iter().for_each(|line| note(line));
+        note(&report::data(data));
+        let (seeds, models) = (self.seeds, configs.len());
+        let combinations = models / seeds;
+        let times = if passes == 1 { "at once".into() } else { format!("in {passes} passes") };
+        note(&format!("sweep: {combinations} combinations × {seeds} seeds = {models} models, {times}"));
+    }
+
+    /// Judges, saves and shows what was trained; gives the exit code.
+    async fn conclude(&self, done: sweep::Sweep, saving: &Saving<'_>, device: &Device) -> Result<u8> {
+        let leaderboard = Leaderboard::new(&done.trained, saving.data);
         // What a device did not live to measure is not judged, and it predicts nothing.
         let lost = matches!(done.broken, Some(End::Lost(_)));
         let judged = leaderboard.rows.first().filter(|_| !lost);
         let diagnosis = judged.map(|row| {
             let (config, seeds) = (&row.config, self.seeds);
-            Diagnosis::new(&row.evidence, &Setup { data: &named, device: &self.device, config, seeds })
+            Diagnosis::new(&row.evidence, &Setup { data: saving.named, device: &self.device, config, seeds })
         });
         let end = match done.broken {
             None => "finished",
@@ -236,15 +244,15 @@ impl Sweep {
                 .unwrap_or_else(|| Error::Config("no model was trained before the sweep was ended".into())));
         };
         summary.diagnosis = diagnosis.as_ref();
-        summary.test = if lost { None } else { test(best, &data, &device).await? };
+        summary.test = if lost { None } else { test(best, saving.data, device).await? };
         saving.save(best, &summary)?;
-        let path = directory.join(run::BEST);
-        let (run, model) = (directory.display().to_string(), path.display().to_string());
+        let path = saving.directory.join(run::BEST);
+        let (run, model) = (saving.directory.display().to_string(), path.display().to_string());
         if self.json {
             print_json(&Printed { run, model, summary: &summary })?;
         } else {
-            let text = text(best, &summary);
-            let report = directory.join(run::REPORT);
+            let text = text(&summary);
+            let report = saving.directory.join(run::REPORT);
             print(&format!(
                 "{text}run: {run}\nreport: {}\nnext: minilote predict {} {}\n",
                 report.display(),
@@ -332,7 +340,7 @@ async fn test(model: &Model, data: &TrainingData, device: &Device) -> Result<Opt
 }
 
 /// The leaderboard for people.
-fn text(best: &Model, summary: &Summary) -> String {
+fn text(summary: &Summary) -> String {
     let Summary { end, trained, models, seconds, .. } = summary;
     let mut text = format!("{end}: {trained} of {models} models in {seconds:.1} s\n");
     let header = [
@@ -372,7 +380,7 @@ fn text(best: &Model, summary: &Summary) -> String {
     }
     text += &format!("best, alone: {}\n", summary.best_command);
     if let Some(test) = &summary.test {
-        text += &format!("best, test: {}", report::scores(best, test));
+        text += &format!("best, test: {}", report::scores(test));
     }
     text + &summary.diagnosis.map_or(String::new(), |best| format!("best, {}", report::diagnosis(best)))
 }

@@ -4,7 +4,6 @@ use std::time::Duration;
 use minilote::diagnosis::{Setup, path_of};
 use minilote::files::write_whole;
 use minilote::gpu::Tuning;
-use minilote::model::Model;
 use minilote::program::Mode;
 use minilote::sweep::Trained;
 use minilote::train::{Config, End, Outcome, Trainer, TrainingData, resume, train};
@@ -210,7 +209,7 @@ impl Train {
             broken = self.look_closer(&outcome, curve, &data, device, directory, judged).await?;
             summary.save(directory)?;
         }
-        self.report(&outcome.model, &summary, directory, path)?;
+        self.report(&summary, directory, path)?;
         match outcome.end {
             End::Finished | End::Stopped => checkpoints::clear(directory)?,
             End::Interrupted => {
@@ -334,13 +333,13 @@ impl Train {
         Setup { data, device: &self.device, config: &self.config, seeds: 1 }
     }
 
-    fn report(&self, model: &Model, summary: &Summary, directory: &Path, data: &Path) -> Result<()> {
+    fn report(&self, summary: &Summary, directory: &Path, data: &Path) -> Result<()> {
         let run = directory.display().to_string();
         let path = directory.join(run::MODEL).display().to_string();
         if self.json {
             return print_json(&Printed { run, model: path, summary });
         }
-        let text = text(model, summary, self.config.epochs);
+        let text = text(summary, self.config.epochs);
         let report = directory.join(run::REPORT);
         print(&format!(
             "{text}run: {run}\nreport: {}\nnext: minilote predict {} {}\n",

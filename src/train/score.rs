@@ -2,6 +2,7 @@ use ndarray::{Array1, Array2};
 use serde::Serialize;
 
 use crate::Task;
+use crate::data::TargetKind;
 use crate::model::Model;
 
 /// How well a model does on some rows; loss as in training (without L2), all means over rows.
@@ -41,8 +42,10 @@ pub struct Scores {
 }
 
 /// How well a class is told from the others.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ClassScores {
+    /// Its name.
+    pub class: String,
     /// Share of the rows predicted as the class that are of it; none where none is predicted so.
     pub precision: Option<f64>,
     /// Share of the class's rows that are predicted as it; none where it has none.
@@ -52,19 +55,20 @@ pub struct ClassScores {
 }
 
 impl ClassScores {
-    /// From rows of each true class (outer) by predicted class (inner).
-    pub fn of_each(confusion: &[Vec<usize>]) -> Vec<ClassScores> {
+    /// From rows of each true class (outer) by predicted class (inner), and the classes' names.
+    pub fn of_each(confusion: &[Vec<usize>], names: &[String]) -> Vec<ClassScores> {
         let ratio = |a: usize, b: usize| (b > 0).then(|| a as f64 / b as f64);
-        let of_class = |(class, row): (usize, &Vec<usize>)| {
+        let of_class = |(class, (row, name)): (usize, (&Vec<usize>, &String))| {
             let (hits, rows) = (row[class], row.iter().sum::<usize>());
             let predicted = confusion.iter().map(|row| row[class]).sum::<usize>();
             ClassScores {
+                class: name.clone(),
                 precision: ratio(hits, predicted),
                 recall: ratio(hits, rows),
                 f1: ratio(2 * hits, rows + predicted),
             }
         };
-        confusion.iter().enumerate().map(of_class).collect()
+        confusion.iter().zip(names).enumerate().map(of_class).collect()
     }
 }
 
@@ -138,7 +142,8 @@ pub fn score(model: &Model, outputs: &Array2<f64>, targets: &Array1<f64>) -> Sco
         confusion[target as usize][best_class(&predictions, row)] += 1;
     }
     let correct: usize = (0..classes).map(|class| confusion[class][class]).sum();
-    let scores = ClassScores::of_each(&confusion);
+    let names = if let TargetKind::Classes(names) = &model.schema.target.kind { &names[..] } else { &[] };
+    let scores = ClassScores::of_each(&confusion, names);
     let mean = |of: fn(&ClassScores) -> Option<f64>| {
         let all: Vec<f64> = scores.iter().filter_map(of).collect();
         (!all.is_empty()).then(|| all.iter().sum::<f64>() / all.len() as f64)
@@ -187,15 +192,17 @@ mod tests {
     #[test]
     fn classes_without_rows_or_predictions_have_no_share_of_them() {
         let confusion = [vec![3, 1, 0, 0], vec![2, 0, 0, 0], vec![0, 0, 0, 0], vec![0, 0, 0, 0]];
-        let class = |precision, recall, f1| ClassScores { precision, recall, f1 };
+        let names = ["a", "b", "c", "d"].map(String::from);
+        let class =
+            |name: &str, precision, recall, f1| ClassScores { class: name.into(), precision, recall, f1 };
         let expected = [
-            class(Some(0.6), Some(0.75), Some(2.0 / 3.0)),
-            class(Some(0.0), Some(0.0), Some(0.0)),
-            class(None, None, None),
-            class(None, None, None),
+            class("a", Some(0.6), Some(0.75), Some(2.0 / 3.0)),
+            class("b", Some(0.0), Some(0.0), Some(0.0)),
+            class("c", None, None, None),
+            class("d", None, None, None),
         ];
-        assert_eq!(ClassScores::of_each(&confusion), expected);
-        let never = ClassScores::of_each(&[vec![5, 0], vec![1, 0]]);
-        assert_eq!(never[1], class(None, Some(0.0), Some(0.0)));
+        assert_eq!(ClassScores::of_each(&confusion, &names), expected);
+        let never = ClassScores::of_each(&[vec![5, 0], vec![1, 0]], &names);
+        assert_eq!(never[1], class("b", None, Some(0.0), Some(0.0)));
     }
 }

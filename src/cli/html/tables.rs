@@ -157,15 +157,15 @@ pub fn confusion(run: &Run) -> Option<String> {
     let mut head = vec![Cell::text("true \\ predicted")];
     head.extend(classes.iter().map(Cell::new));
     head.extend(["recall", "precision", "F1"].map(Cell::new));
-    let row = |((class, counts), scores): ((&String, &Vec<usize>), ClassScores)| {
+    let row = |(counts, scores): (&Vec<usize>, ClassScores)| {
         let all = counts.iter().sum::<usize>().max(1) as f64;
-        let mut cells = vec![Cell::text(class)];
+        let mut cells = vec![Cell::text(scores.class)];
         cells.extend(counts.iter().map(|&count| Cell::share(count, count as f64 / all)));
         let shares = [scores.recall, scores.precision, scores.f1];
         cells.extend(shares.map(|share| Cell::new(share.map_or("–".into(), percent))));
         cells
     };
-    let rows: Vec<_> = classes.iter().zip(&counts).zip(ClassScores::of_each(&counts)).map(row).collect();
+    let rows: Vec<_> = counts.iter().zip(ClassScores::of_each(&counts, classes)).map(row).collect();
     Some(table(&head, &rows))
 }
 
