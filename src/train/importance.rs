@@ -12,6 +12,8 @@ use crate::{Device, Error, Result};
 
 /// Elements of the first layers of models that are side by side.
 const ELEMENTS: usize = 1 << 23;
+/// Features that are shuffled at once though the first layer is narrower, since each chunk of them starts a session.
+const FEATURES: usize = 32;
 
 /// What a model loses as a column of a table is shuffled.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -36,9 +38,15 @@ pub struct Importance {
 /// have little importance, as the model reads the other one. `inputs` are as [`Model::prepare`] gives them, `targets` in
 /// the table's own units.
 ///
-/// For each shuffle the columns stand twice, as they are and shuffled, on the device, and copies of the model are
-/// evaluated side by side, each with one column's weights moved to the shuffled values. `observe` is told of how many of
-/// all such copies were; none where it breaks off.
+/// A shuffle adds to the sums `z = W x` of the first layer what the column's features, j, make of their differences:
+///
+/// ```text
+/// z' = z + Σⱼ Wⱼ (x_πⱼ − xⱼ)
+/// ```
+///
+/// So the differences of a few columns stand on the device after z, or after x in a table that is narrower, and copies of
+/// the model are evaluated side by side, each with one column's weights for them. `observe` is told of how many of all
+/// such copies were; none where it breaks off.
 ///
 /// # Errors
 /// [`Error::Config`] for images; as for [`super::Predictor::prepared`].
@@ -59,35 +67,60 @@ pub async fn importance(
     if let Some(target) = &model.target {
         targets.iter_mut().for_each(|value| target.apply_row(std::slice::from_mut(value)));
     }
+    let weight = &model.parameters[0];
+    if values.ncols() != weight.ncols() {
+        let (width, wanted) = (values.ncols(), weight.ncols());
+        return Err(Error::Config(format!("rows of {width} features; the model takes {wanted}")));
+    }
     let columns = columns(model);
     let rows: Vec<u32> = (0..values.nrows() as u32).collect();
-    let mut increases = vec![vec![]; columns.len()];
-    let (mut done, all) = (0, shuffles * columns.len());
-    let chunk = (ELEMENTS / (2 * values.ncols() * outputs).max(1)).max(1);
-    for shuffle in 0..shuffles {
-        let order = epoch_order(&rows, Order::Shuffled, seed, shuffle);
-        let order: Vec<usize> = order.into_iter().map(|row| row as usize).collect();
-        let twice = concatenate![Axis(1), values.view(), values.select(Axis(0), &order).view()];
-        let twice = Inputs::Real(twice);
-        let base = measured(&[reading(model, 0..0)], &twice, &targets, device).await?[0];
-        for (some, increases) in columns.chunks(chunk).zip(increases.chunks_mut(chunk)) {
-            if observe(done, all).is_break() {
+    let order = |shuffle| epoch_order(&rows, Order::Shuffled, seed, shuffle);
+    let orders: Vec<Vec<u32>> = (0..shuffles).map(order).collect();
+    let (unshuffled, own) = if *outputs < values.ncols() {
+        (values.dot(&weight.t()), Array2::eye(*outputs))
+    } else {
+        (values.clone(), weight.clone())
+    };
+    let mut plain = with_first(model, own);
+    // So that no copy has the names of all columns.
+    plain.schema.features.clear();
+    let base = measured(&[plain.clone()], &Inputs::Real(unshuffled.clone()), &targets, device).await?[0];
+    let widest = columns.iter().map(|(_, places)| places.len()).max().unwrap_or(0);
+    let features = unshuffled.ncols().max(FEATURES);
+    let features = (ELEMENTS / (outputs * (2 * features + widest))).clamp(1, features);
+    let (mut done, copies) = (0, shuffles * columns.len());
+    let mut all = vec![];
+    for some in columns.chunk_by(|(_, a), (_, b)| a.start / features == b.start / features) {
+        let places = some[0].1.start..some[some.len() - 1].1.end;
+        let values = values.slice(s![.., places.clone()]);
+        let of_column = |(_, column): &(String, Range<usize>)| {
+            let mut second = Array2::zeros((*outputs, places.len()));
+            let at = column.start - places.start..column.end - places.start;
+            second.slice_mut(s![.., at]).assign(&weight.slice(s![.., column.clone()]));
+            with_first(&plain, concatenate![Axis(1), plain.parameters[0], second])
+        };
+        let models: Vec<Model> = some.iter().map(of_column).collect();
+        let mut increases = vec![vec![]; some.len()];
+        for order in &orders {
+            if observe(done, copies).is_break() {
                 return Ok(None);
             }
             done += some.len();
-            let models: Vec<Model> = some.iter().map(|(_, places)| reading(model, places.clone())).collect();
-            let measured = measured(&models, &twice, &targets, device).await?;
+            let order: Vec<usize> = order.iter().map(|&row| row as usize).collect();
+            let differences = values.select(Axis(0), &order) - values;
+            let inputs = Inputs::Real(concatenate![Axis(1), unshuffled, differences]);
+            let measured = measured(&models, &inputs, &targets, device).await?;
             for (increases, shuffled) in increases.iter_mut().zip(measured) {
                 let error = shuffled.accuracy.zip(base.accuracy).map(|(shuffled, base)| base - shuffled);
                 increases.push((shuffled.loss - base.loss, error));
             }
         }
+        all.extend(some.iter().zip(increases).filter_map(|((column, _), increases)| {
+            let loss = Mean::of(increases.iter().map(|(loss, _)| *loss))?;
+            let error = Mean::of(increases.iter().filter_map(|(_, error)| *error));
+            Some(Importance { column: column.clone(), loss, error })
+        }));
     }
-    let of_column = |((column, _), increases): ((String, _), Vec<(f64, Option<f64>)>)| {
-        let loss = Mean::of(increases.iter().map(|(loss, _)| *loss))?;
-        Some(Importance { column, loss, error: Mean::of(increases.iter().filter_map(|(_, error)| *error)) })
-    };
-    let mut all: Vec<Importance> = columns.into_iter().zip(increases).filter_map(of_column).collect();
     all.sort_by(|a, b| b.loss.mean.total_cmp(&a.loss.mean));
     Ok(Some(all))
 }
@@ -103,17 +136,13 @@ fn columns(model: &Model) -> Vec<(String, Range<usize>)> {
     model.schema.features.iter().map(place).collect()
 }
 
-/// A copy for columns that stand twice: it reads some of them from their second place.
-fn reading(model: &Model, places: Range<usize>) -> Model {
+/// A copy with another weight of the first layer, of as many inputs as that has.
+fn with_first(model: &Model, weight: Array2<f64>) -> Model {
     let mut copy = model.clone();
-    let weight = &model.parameters[0];
-    let mut second = Array2::zeros(weight.dim());
-    second.slice_mut(s![.., places.clone()]).assign(&weight.slice(s![.., places.clone()]));
-    copy.parameters[0].slice_mut(s![.., places]).fill(0.0);
-    copy.parameters[0] = concatenate![Axis(1), copy.parameters[0].view(), second.view()];
     if let Some(Layer::Linear { inputs, .. }) = copy.spec.layers.first_mut() {
-        *inputs *= 2;
+        *inputs = weight.ncols();
     }
+    copy.parameters[0] = weight;
     copy
 }
 

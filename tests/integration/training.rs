@@ -1,5 +1,6 @@
 //! Properties of whole runs, on every backend.
 
+use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -9,8 +10,8 @@ use minilote::train::{
     Batch, Config, End, Epoch, Norms, Observer, OptimizerKind, Outcome, Part, Predictor, Rows, ScheduleKind,
     Sizes, StepRecord, Trainer, TrainingData, importance, score, train,
 };
-use minilote::{Device, Error};
-use ndarray::{Array1, Array2};
+use minilote::{Device, Error, Task};
+use ndarray::{Array1, Array2, s};
 use pollster::block_on;
 
 use crate::{Impatient, devices};
@@ -314,48 +315,90 @@ fn bytes_are_scaled_in_the_gather_as_reals_are_on_the_host() {
     }
 }
 
+/// Numbers and a category, whose levels are the features 30 to 32.
+fn mixed() -> PathBuf {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mixed.csv");
+    let names: String = (0..40).map(|i| format!("{}x{i},", if i == 30 { "color," } else { "" })).collect();
+    let row = |row: usize| {
+        let value = |i: usize| (row * (2 * i + 3) % 101) as f64 / 10.0;
+        let cells = (0..40).map(|i| match i {
+            30 => format!("{},{},", ["red", "green", "blue"][row * 5 % 3], value(i)),
+            _ => format!("{},", value(i)),
+        });
+        format!("{}{}\n", cells.collect::<String>(), value(0) + 5.0 * (row * 5 % 3) as f64)
+    };
+    fs::write(&file, format!("{names}y\n{}", (0..300).map(row).collect::<String>())).unwrap();
+    file
+}
+
 /// By hand: a column is shuffled in a copy of the table, which the model predicts.
 #[test]
 fn importance_is_what_shuffling_a_column_costs() {
-    for (name, device) in devices() {
-        let (trainer, outcome) = fit(&cancer(), &device);
+    let y = |hidden, norm| Config {
+        target: Some("y".into()),
+        task: Some(Task::Regression),
+        hidden: Sizes(hidden),
+        norm,
+        ..cancer()
+    };
+    let (mixed, some) = (mixed(), [(0, 0..1), (30, 30..33), (40, 42..43)]);
+    let cases = [
+        (example("breast_cancer.csv"), cancer(), [(0, 0..1), (7, 7..8), (29, 29..30)]),
+        (mixed.clone(), y(vec![], Norm::None), some.clone()),
+        (mixed.clone(), y(vec![16], Norm::None), some.clone()),
+        (mixed, y(vec![50, 8], Norm::After), some),
+    ];
+    for ((name, device), (file, config, some)) in
+        devices().iter().flat_map(|device| cases.iter().map(move |case| (device, case)))
+    {
+        let data = TrainingData::read(file, config).unwrap();
+        let mut trainer = block_on(Trainer::new(data, config.clone(), device)).unwrap();
+        let model = &block_on(train(&mut trainer, &mut ())).unwrap().model;
         let rows = &trainer.data().split.test;
         let inputs = trainer.data().inputs.select(rows);
-        let targets: Array1<f64> = rows.iter().map(|&row| trainer.data().targets[row as usize]).collect();
-        let model = &outcome.model;
+        let own = |value| model.target.as_ref().map_or(value, |target| target.invert_value(0, value));
+        let targets: Array1<f64> =
+            rows.iter().map(|&row| own(trainer.data().targets[row as usize])).collect();
         let mut go_on = |_, _| ControlFlow::Continue(());
-        let all = block_on(importance(model, &inputs, &targets, 2, 5, &device, &mut go_on)).unwrap().unwrap();
+        let all = block_on(importance(model, &inputs, &targets, 2, 5, device, &mut go_on)).unwrap().unwrap();
         let mut stop = |done, _| if done > 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-        let none = block_on(importance(model, &inputs, &targets, 2, 5, &device, &mut stop)).unwrap();
+        let none = block_on(importance(model, &inputs, &targets, 2, 5, device, &mut stop)).unwrap();
         assert_eq!(none, None);
-        assert_eq!(all.len(), 30);
+        assert_eq!(all.len(), model.schema.features.len());
         assert!(all.is_sorted_by(|a, b| a.loss.mean >= b.loss.mean) && all[0].loss.mean > 0.02, "{all:?}");
         let scores = |inputs: &Inputs| {
             let outputs =
-                block_on(async { Predictor::prepared(model, inputs, &device).await?.outputs().await });
+                block_on(async { Predictor::prepared(model, inputs, device).await?.outputs().await });
             score(model, &outputs.unwrap(), &targets)
         };
         let base = scores(&inputs);
         let Inputs::Real(values) = &inputs else { panic!("a table") };
+        let narrow = Inputs::Real(values.slice(s![.., 1..]).to_owned());
+        let refused = block_on(importance(model, &narrow, &targets, 2, 5, device, &mut go_on));
+        assert!(matches!(refused, Err(Error::Config(_))), "{refused:?}");
         let numbers: Vec<u32> = (0..values.nrows() as u32).collect();
-        for column in [0, 7, 29] {
+        for (column, places) in some {
             let increases = [0, 1].map(|shuffle| {
                 let mut shuffled = values.clone();
                 let order = epoch_order(&numbers, Order::Shuffled, 5, shuffle);
                 for (row, from) in order.into_iter().enumerate() {
-                    shuffled[(row, column)] = values[(from as usize, column)];
+                    let places = s![places.clone()];
+                    shuffled.row_mut(row).slice_mut(places).assign(&values.row(from as usize).slice(places));
                 }
                 let scores = scores(&Inputs::Real(shuffled));
-                (scores.loss - base.loss, base.accuracy.unwrap() - scores.accuracy.unwrap())
+                let right = [base.accuracy, scores.accuracy].map(|right| right.unwrap_or(0.0));
+                (scores.loss - base.loss, right[0] - right[1])
             });
-            let measured = all.iter().find(|all| all.column == model.schema.features[column].name).unwrap();
+            let measured = all.iter().find(|all| all.column == model.schema.features[*column].name).unwrap();
             let mean = (increases[0].0 + increases[1].0) / 2.0;
             assert!(
                 (measured.loss.mean - mean).abs() < 1e-5,
                 "{name}, {column}: {measured:?}, {increases:?}"
             );
-            let error = (increases[0].1 + increases[1].1) / 2.0;
-            assert!((measured.error.unwrap().mean - error).abs() < 1e-9, "{name}, {column}: {measured:?}");
+            assert_eq!(measured.error.is_some(), base.accuracy.is_some());
+            let off =
+                measured.error.map_or(0.0, |error| error.mean) - (increases[0].1 + increases[1].1) / 2.0;
+            assert!(off.abs() < 1e-9, "{name}, {column}: {measured:?}");
         }
     }
 }
