@@ -170,6 +170,45 @@ fn a_signal_ends_a_run_with_its_model_and_a_checkpoint() {
     }
 }
 
+/// Whatever the machine's speed: the signal is sent as soon as it is caught, and the table's columns take far longer.
+#[cfg(target_os = "linux")]
+#[test]
+fn importance_that_is_interrupted_is_left_out_of_the_scores() {
+    let at = directory("importance_interrupted");
+    let table = |rows: usize| {
+        let row = |row: usize| {
+            (1..=300).map(move |i| format!("{}{}", row * i % 1009, if i < 300 { "," } else { "\n" }))
+        };
+        let names: String = (1..300).map(|i| format!("x{i},")).collect();
+        format!("{names}y\n{}", (0..rows).flat_map(row).collect::<String>())
+    };
+    fs::write(at.join("few.csv"), table(60)).unwrap();
+    fs::write(at.join("many.csv"), table(5000)).unwrap();
+    let flags = "--target y --task regression --device cpu --hidden 512,512 --epochs 1 --quiet --out run";
+    succeed(&at, &format!("train few.csv {flags}"));
+    let arguments = "evaluate run/model.safetensors many.csv --device cpu --importance --json";
+    let mut child = command(&at, arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    // SIGTERM, the last that it comes to catch, is the 15th bit.
+    let caught = || {
+        let status = read(&status);
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or_default();
+        u64::from_str_radix(mask.trim(), 16).is_ok_and(|mask| mask >> 14 & 1 == 1)
+    };
+    while !caught() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(kill.unwrap().success());
+    let ended = child.wait_with_output().unwrap();
+    let words = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(130), "{words}");
+    assert!(words.contains("interrupted: the columns' importance was not finished"), "{words}");
+    let all = json(&String::from_utf8(ended.stdout).unwrap());
+    assert!(all["scores"]["rmse"].is_number() && all["importance"].is_null(), "{all}");
+}
+
 /// Past the system's limit of a file's size a write fails, once the signal that comes with it is ignored.
 #[cfg(unix)]
 #[test]
