@@ -28,8 +28,8 @@ pub struct Evaluate {
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
 
-    /// What to do with rows that miss a value: refuse the file, fill in what training did, or drop the row [default: as
-    /// the model was trained]
+    /// What to do with rows that miss a value: refuse the file, put the training file's mean (or most frequent category)
+    /// in its place, or drop the row [default: as the model was trained]
     #[arg(long, value_enum)]
     missing: Option<Missing>,
 

@@ -6,7 +6,9 @@ use ndarray::{Array1, Array2};
 
 use super::infer::class_name;
 use super::table::is_missing;
-use super::{Dataset, Feature, FeatureKind, Images, Inputs, Schema, Table, TargetKind, listed, quoted};
+use super::{
+    Dataset, Feature, FeatureKind, Images, Inputs, Missing, Schema, Table, TargetKind, listed, quoted,
+};
 use crate::{Error, Result};
 
 impl Schema {
@@ -39,12 +41,12 @@ impl Schema {
         let lookups: Vec<_> = self.features.iter().map(|feature| lookup(levels(&feature.kind))).collect();
         for row in &rows {
             for ((feature, column), lookup) in self.features.iter().zip(&columns).zip(&lookups) {
-                let missing = is_missing(table.cell(*row, *column));
+                let fills = self.missing == Missing::Mean && is_missing(table.cell(*row, *column));
                 match &feature.kind {
-                    FeatureKind::Numeric { fill: Some(fill) } if missing => values.push(*fill),
+                    FeatureKind::Numeric { fill: Some(fill) } if fills => values.push(*fill),
                     FeatureKind::Categorical { levels, fill } => {
                         let level = match fill {
-                            Some(fill) if missing => *fill,
+                            Some(fill) if fills => *fill,
                             _ => index(table, *row, *column, lookup, levels, "category")?,
                         };
                         values.extend((0..levels.len()).map(|other| f64::from(u8::from(other == level))));

@@ -35,7 +35,7 @@ impl Schema {
         let rows = table.usable_rows(&columns, Some(target), missing)?;
         let (kind, task) = target_kind(table, target, &rows, task)?;
         let feature = |column: usize| {
-            let kind = feature_kind(table, column, &rows, missing)?;
+            let kind = feature_kind(table, column, &rows)?;
             Ok(Feature { name: table.names[column].clone(), kind })
         };
         let schema = Schema {
@@ -98,16 +98,15 @@ fn first_text(table: &Table, column: usize, rows: &[usize]) -> Result<Option<usi
     Err(table.error(Some(first), column, message))
 }
 
-fn feature_kind(table: &Table, column: usize, rows: &[usize], missing: Missing) -> Result<FeatureKind> {
+fn feature_kind(table: &Table, column: usize, rows: &[usize]) -> Result<FeatureKind> {
     let rows: Vec<usize> = rows.iter().copied().filter(|row| !is_missing(table.cell(*row, column))).collect();
     if rows.is_empty() {
         return Err(table.error(None, column, "every cell is missing: leave the column out by --ignore"));
     }
-    let filled = missing == Missing::Mean;
     if first_text(table, column, &rows)?.is_none() {
         let numbers = rows.iter().map(|row| table.number(*row, column));
         let mean = numbers.sum::<Result<f64>>()? / rows.len() as f64;
-        return Ok(FeatureKind::Numeric { fill: filled.then_some(mean) });
+        return Ok(FeatureKind::Numeric { fill: Some(mean) });
     }
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for row in &rows {
@@ -129,9 +128,9 @@ fn feature_kind(table: &Table, column: usize, rows: &[usize], missing: Missing) 
         return Err(table.error(None, column, message));
     }
     // The first of equals: `rev`, as the maximum of equals is the last.
-    let most = counts.values().enumerate().rev().max_by_key(|(_, count)| **count).map(|(level, _)| level);
+    let fill = counts.values().enumerate().rev().max_by_key(|(_, count)| **count).map(|(level, _)| level);
     let levels = counts.keys().map(|level| level.to_string()).collect();
-    Ok(FeatureKind::Categorical { levels, fill: most.filter(|_| filled) })
+    Ok(FeatureKind::Categorical { levels, fill })
 }
 
 fn target_kind(

@@ -76,14 +76,14 @@ pub struct Feature {
 pub enum FeatureKind {
     /// Numbers; one encoded feature.
     Numeric {
-        /// The mean over the training file, with [`Missing::Mean`].
+        /// The mean over the rows of the training file, for [`Missing::Mean`]; models of earlier versions may lack it.
         fill: Option<f64>,
     },
     /// Categories; one encoded 0/1 feature a level.
     Categorical {
         /// The categories, sorted.
         levels: Vec<String>,
-        /// The index of the most frequent level, with [`Missing::Mean`].
+        /// The index of the most frequent level, likewise.
         fill: Option<usize>,
     },
     /// The images of an IDX file; one encoded feature a pixel.

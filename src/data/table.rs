@@ -187,8 +187,8 @@ impl Table {
                 }
                 (_, _, Some(column)) => {
                     let message = format!(
-                        "the cell is missing ({}); training with --missing mean fills in the column's mean \
-                         or most frequent category, --missing drop leaves such rows out",
+                        "the cell is missing ({}); --missing mean fills in the training file's mean or most \
+                         frequent category, --missing drop leaves such rows out",
                         quoted(self.cell(row, column)),
                     );
                     return Err(self.error(Some(row), column, message));

@@ -219,6 +219,15 @@ fn missing_cells_are_filled_or_dropped() {
     assert_eq!(real(&dropped), ndarray::array![[1.0, 0.0, 1.0], [5.0, 1.0, 0.0]]);
     assert_eq!((&dropped.lines[..], dropped.dropped), (&[2, 5][..], 2));
 
+    // What is done with missing cells may be chosen anew.
+    let chosen = |missing| Schema { missing, ..drop.clone() }.encode(&mixed, true);
+    assert_eq!(
+        real(&chosen(Missing::Mean).unwrap()),
+        ndarray::array![[1.0, 0.0, 1.0], [6.0, 1.0, 0.0], [3.0, 1.0, 0.0], [5.0, 1.0, 0.0]]
+    );
+    let refused = chosen(Missing::Refuse).unwrap_err().to_string();
+    assert!(refused.contains("line 3, column \"size\": the cell is missing"), "{refused}");
+
     let text = serde_json::to_string(&mean).unwrap();
     assert_eq!(serde_json::from_str::<Schema>(&text).unwrap(), mean);
     assert!(text.contains("\"missing\":\"mean\""), "{text}");

@@ -1,5 +1,8 @@
 //! What a model says of rows: `predict`, and predictions.csv of a run.
 
+use minilote::data::FeatureKind;
+use minilote::model::Model;
+
 use super::*;
 
 /// Cells of lines, the first one's names aside.
@@ -54,21 +57,27 @@ fn predictions_of_a_value_keep_the_lines_of_rows_that_are_not_dropped() {
 }
 
 #[test]
-fn rows_that_miss_a_value_are_dropped_where_asked() {
+fn rows_that_miss_a_value_are_refused_filled_or_dropped_as_asked() {
     let at = directory("missing");
     let rows = |i: usize| format!("{i},{}\n", 2 * i);
     fs::write(at.join("t.csv"), "x,y\n".to_string() + &(0..40).map(rows).collect::<String>()).unwrap();
     fs::write(at.join("new.csv"), "x,y\n1,2\nNA,3\n4,\n").unwrap();
+    fs::write(at.join("gap.csv"), "x,y\n1,2\nNA,3\n").unwrap();
+    fs::write(at.join("filled.csv"), "x,y\n1,2\n19.5,3\n").unwrap();
     succeed(&at, "train t.csv --target y --device cpu --epochs 1 --quiet --out run");
+    let mut earlier = Model::load(&at.join("run/model.safetensors")).unwrap();
+    earlier.schema.features[0].kind = FeatureKind::Numeric { fill: None };
+    earlier.save(&at.join("earlier.model")).unwrap();
     for (verb, kept) in [("predict", 2), ("evaluate", 1)] {
         let arguments = format!("{verb} run/model.safetensors new.csv --device cpu");
         let ran = run(&at, &arguments);
-        assert!(
-            ran.code == Some(3) && ran.err.contains("--missing drop leaves such rows out"),
-            "{}",
-            ran.err
-        );
-        let ran = run(&at, &format!("{arguments} --missing mean"));
+        let ways_out = "--missing mean fills in the training file's mean or most frequent category, --missing drop \
+                        leaves such rows out";
+        assert!(ran.code == Some(3) && ran.err.contains(ways_out), "{}", ran.err);
+        let of = |rest: &str| format!("{verb} {rest} --device cpu");
+        let filled = succeed(&at, &of("run/model.safetensors gap.csv --missing mean"));
+        assert_eq!(filled, succeed(&at, &of("run/model.safetensors filled.csv")));
+        let ran = run(&at, &of("earlier.model gap.csv --missing mean"));
         assert!(ran.code == Some(2) && ran.err.contains("nothing to fill in"), "{}", ran.err);
         let ran = run(&at, &format!("{arguments} --missing drop"));
         let left_out = format!("rows with missing values left out: {}", 3 - kept);

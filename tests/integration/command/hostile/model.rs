@@ -129,6 +129,11 @@ fn schemas(good: &Parts) -> Vec<Case> {
     };
     let feature = |kind: Value| json!([{ "name": "x", "kind": kind }]);
     let levels = |levels: Value| feature(json!({ "categorical": { "levels": levels, "fill": null } }));
+    let unfilled = json!({
+        "features": feature(json!({ "numeric": { "fill": null } })),
+        "target": { "name": "c", "kind": { "classes": ["a", "b"] } },
+        "missing": "mean",
+    });
     let pixels = |count: u64| feature(json!({ "pixels": { "count": count } }));
     vec![
         described("no-features", "/features", json!([]), &["no features"]),
@@ -148,7 +153,7 @@ fn schemas(good: &Parts) -> Vec<Case> {
             json!({"numeric": {"fill": "1e999"}}),
             &["damaged header"],
         ),
-        described("missing", "/missing", json!("mean"), &["no fill for missing cells"]),
+        described("missing", "", unfilled, &["no fill for missing cells"]),
         described("levels-none", "/features", levels(json!([])), &["\"x\"", "0 of them"]),
         described(
             "levels-twice",
