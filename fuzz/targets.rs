@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use minilote::data::{Images, Inputs, Missing, Schema, Table};
+use minilote::data::{Images, Inputs, Missing, Schema, Table, Unknown};
 use minilote::model::Model;
 use minilote::train::{Checkpoint, Predictor};
 use minilote::{Device, cli};
@@ -24,7 +24,7 @@ pub fn csv(bytes: &[u8]) {
         let Ok((schema, task)) = Schema::of_table(&table, target, &[], None, missing) else { continue };
         assert_eq!(schema.check(), Ok(()));
         assert!(schema.outputs(task).is_some());
-        let data = schema.encode(&table, true).unwrap();
+        let data = schema.encode(&table, true, Unknown::Refuse).unwrap();
         assert_eq!((data.rows() + data.dropped, data.width()), (table.rows(), schema.width()));
         let Inputs::Real(values) = &data.inputs else { panic!("a table of bytes") };
         assert!(values.iter().all(|value| value.is_finite()));

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use minilote::data::Missing;
+use minilote::data::{Missing, Unknown};
 use minilote::model::Model;
 use minilote::train::{read_for, score};
 use minilote::{Device, Error, Result};
@@ -33,6 +33,10 @@ pub struct Evaluate {
     #[arg(long, value_enum)]
     missing: Option<Missing>,
 
+    /// What to do with a category that training did not have: refuse the file, or take it as none of the column's
+    #[arg(long, value_enum, default_value = "refuse")]
+    unknown: Unknown,
+
     /// Where to run: auto, cpu, gpu, or an adapter's number or name
     #[arg(long, default_value = "auto")]
     device: String,
@@ -50,14 +54,13 @@ pub struct Evaluate {
 impl Evaluate {
     pub async fn run(&self) -> Result<u8> {
         let model = Model::load(&self.model)?;
-        let data =
-            read_for(&predictions::schema(&model, self.missing)?, &self.data, self.labels.as_deref(), true)?;
-        let targets = data.targets.ok_or_else(|| Error::data(&self.data, "the file has no targets"))?;
+        let schema = predictions::schema(&model, self.missing)?;
+        let data = read_for(&schema, &self.data, self.labels.as_deref(), true, self.unknown)?;
+        let no_targets = || Error::data(&self.data, "the file has no targets");
+        let targets = data.targets.as_ref().ok_or_else(no_targets)?;
         let (device, line) = Device::choose(&self.device).await?;
         note(&line);
-        if data.dropped > 0 {
-            note(&format!("rows with missing values left out: {}", data.dropped));
-        }
+        predictions::tell(&data);
         if self.importance {
             importance::check(&data.inputs)?;
             // The scores are printed all the same.
@@ -66,9 +69,9 @@ impl Evaluate {
         let inputs = model.prepare(&data.inputs);
         let (outputs, fold) = report::outputs(&model, &inputs, &device).await?;
         report::check(&outputs, &data.lines, &self.data)?;
-        let scores = score(&model, &outputs, &targets);
+        let scores = score(&model, &outputs, targets);
         let columns = match self.importance {
-            true => importance::measure(&model, &inputs, &targets, 0, &device, false).await?,
+            true => importance::measure(&model, &inputs, targets, 0, &device, false).await?,
             false => None,
         };
         if self.json {

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use minilote::data::Missing;
+use minilote::data::{Missing, Unknown};
 use minilote::files::write_whole;
 use minilote::model::Model;
 use minilote::train::{Predictor, read_for};
@@ -13,6 +13,7 @@ const EXAMPLES: &str = "\
 Examples:
   minilote predict runs/flowers-1/model.safetensors new.csv
   minilote predict runs/flowers-1/model.safetensors new.csv --out predictions.csv
+  minilote predict runs/flowers-1/model.safetensors new.csv --missing mean --unknown zero
 
 The first column is the row's line in DATA (the header is line 1) or the image's number, then the
 prediction, then each class's probability.";
@@ -36,6 +37,10 @@ pub struct Predict {
     #[arg(long, value_enum)]
     missing: Option<Missing>,
 
+    /// What to do with a category that training did not have: refuse the file, or take it as none of the column's
+    #[arg(long, value_enum, default_value = "refuse")]
+    unknown: Unknown,
+
     /// Where to run: auto, cpu, gpu, or an adapter's number or name
     #[arg(long, default_value = "auto")]
     device: String,
@@ -47,12 +52,11 @@ impl Predict {
             check_out(out, &[&self.model, &self.data])?;
         }
         let model = Model::load(&self.model)?;
-        let data = read_for(&predictions::schema(&model, self.missing)?, &self.data, None, false)?;
+        let data =
+            read_for(&predictions::schema(&model, self.missing)?, &self.data, None, false, self.unknown)?;
         let (device, line) = Device::choose(&self.device).await?;
         note(&line);
-        if data.dropped > 0 {
-            note(&format!("rows with missing values left out: {}", data.dropped));
-        }
+        predictions::tell(&data);
         let outputs = Predictor::new(&model, &data.inputs, &device).await?.outputs().await?;
         report::check(&outputs, &data.lines, &self.data)?;
         let text = table(&model, &data.lines, &model.interpret(&outputs))?;

@@ -5,19 +5,22 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use std::path::Path;
 
-use minilote::data::{Missing, Schema, TargetKind};
+use minilote::data::{Dataset, Missing, Schema, TargetKind};
 use minilote::files::write_whole;
 use minilote::model::Model;
 use minilote::train::{Roc, best_class};
 use minilote::{Error, Result, Task};
 use ndarray::{Array1, Array2};
 
+use super::note;
 use super::report::significant;
 
 /// Significant digits that hold any probability of single precision.
 const DIGITS: usize = 9;
 /// Of values in a table's units, which may be far from 0 beside their spread: as many as a double keeps.
 const DIGITS_OF_VALUES: usize = 15;
+/// Columns that a note names.
+const NAMED: usize = 5;
 
 /// A number for each row: a value in the table's units, or the index of a class.
 #[derive(Default)]
@@ -58,6 +61,27 @@ pub fn schema(model: &Model, missing: Option<Missing>) -> Result<Schema> {
     let refused = "--missing mean: the model was trained without, and has nothing to fill in; --missing drop leaves rows out";
     schema.check().map_err(|_| Error::Config(refused.into()))?;
     Ok(schema)
+}
+
+/// Notes what of a file the model does not see.
+pub fn tell(data: &Dataset) {
+    if data.dropped > 0 {
+        note(&format!("rows with missing values left out: {}", data.dropped));
+    }
+    if !data.unknown.is_empty() {
+        note(&unknown(&data.unknown));
+    }
+}
+
+/// How many cells of which columns training did not have.
+fn unknown(columns: &[(String, usize)]) -> String {
+    let all: usize = columns.iter().map(|(_, cells)| cells).sum();
+    let named = columns.iter().take(NAMED).map(|(name, cells)| format!("{name:.40} {cells}"));
+    let mut named: Vec<String> = named.collect();
+    if columns.len() > NAMED {
+        named.push(format!("… and {} more columns", columns.len() - NAMED));
+    }
+    format!("cells of unknown categories, taken as zeros: {all} ({})", named.join(", "))
 }
 
 /// Writes the file for outputs `[rows, outputs]`, targets in the table's own units, and the lines that they come from.
@@ -149,5 +173,13 @@ mod tests {
     fn confusion_counts_true_by_predicted() {
         let predictions = binary(&[0.0, 1.0, 1.0], &[0.9, 0.8, 0.1]);
         assert_eq!(predictions.confusion(2), [[0, 1], [1, 1]]);
+    }
+
+    #[test]
+    fn a_note_names_a_few_columns_with_unknown_categories() {
+        let columns: Vec<_> = (0..7).map(|i| (format!("c{i}"), 9 - i)).collect();
+        assert_eq!(unknown(&columns[..2]), "cells of unknown categories, taken as zeros: 17 (c0 9, c1 8)");
+        let text = unknown(&columns);
+        assert!(text.ends_with(": 42 (c0 9, c1 8, c2 7, c3 6, c4 5, … and 2 more columns)"), "{text}");
     }
 }

@@ -56,6 +56,9 @@ pub struct Dataset {
     pub lines: Vec<u64>,
     /// How many rows [`Missing::Drop`](super::Missing::Drop) left out.
     pub dropped: usize,
+    /// The columns with categories that [`Unknown::Zero`](super::Unknown::Zero) allowed, and how many cells of each had
+    /// one, the most first.
+    pub unknown: Vec<(String, usize)>,
     /// The file that was read.
     pub file: PathBuf,
 }

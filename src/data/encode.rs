@@ -1,5 +1,6 @@
 //! Rows of a file as numbers, by a schema.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use ndarray::{Array1, Array2};
@@ -7,9 +8,15 @@ use ndarray::{Array1, Array2};
 use super::infer::class_name;
 use super::table::is_missing;
 use super::{
-    Dataset, Feature, FeatureKind, Images, Inputs, Missing, Schema, Table, TargetKind, listed, quoted,
+    Dataset, Feature, FeatureKind, Images, Inputs, Missing, Schema, Table, TargetKind, Unknown, listed,
+    quoted,
 };
 use crate::{Error, Result};
+
+/// What a name stands for, and what to do if it is not known.
+const CATEGORY: (&str, &str) =
+    ("category", "; predict and evaluate take it as none of these with --unknown zero");
+const CLASS: (&str, &str) = ("class", "");
 
 impl Schema {
     /// Encodes a table's rows. Columns are found by name, in any order, and others are ignored; the
@@ -17,8 +24,9 @@ impl Schema {
     ///
     /// Errors, all [`Error::Data`]: a model of images, a missing column (the nearest name is suggested),
     /// a missing cell that the schema does not allow, a cell that is not a finite number in a numeric
-    /// column, a category or class that the schema lacks, or more rows than memory holds.
-    pub fn encode(&self, table: &Table, need_target: bool) -> Result<Dataset> {
+    /// column, a class that the schema lacks, a category that it lacks and `unknown` does not allow, or more rows than
+    /// memory holds.
+    pub fn encode(&self, table: &Table, need_target: bool, unknown: Unknown) -> Result<Dataset> {
         let column = |feature: &Feature| match feature.kind {
             FeatureKind::Pixels { .. } => {
                 Err(Error::data(&table.file, "this is a table, and the model was trained on images (IDX)"))
@@ -39,17 +47,22 @@ impl Schema {
         values.try_reserve_exact(size).map_err(|_| too_large())?;
 
         let lookups: Vec<_> = self.features.iter().map(|feature| lookup(levels(&feature.kind))).collect();
+        let mut counts = vec![0; columns.len()];
         for row in &rows {
-            for ((feature, column), lookup) in self.features.iter().zip(&columns).zip(&lookups) {
+            let features = self.features.iter().zip(&columns).zip(&lookups).zip(&mut counts);
+            for (((feature, column), lookup), count) in features {
                 let fills = self.missing == Missing::Mean && is_missing(table.cell(*row, *column));
                 match &feature.kind {
                     FeatureKind::Numeric { fill: Some(fill) } if fills => values.push(*fill),
                     FeatureKind::Categorical { levels, fill } => {
-                        let level = match fill {
-                            Some(fill) if fills => *fill,
-                            _ => index(table, *row, *column, lookup, levels, "category")?,
+                        let level = match (fill, unknown) {
+                            (Some(fill), _) if fills => Some(*fill),
+                            (_, Unknown::Zero) => lookup.get(table.cell(*row, *column)).copied(),
+                            _ => Some(index(table, *row, *column, lookup, levels, CATEGORY)?),
                         };
-                        values.extend((0..levels.len()).map(|other| f64::from(u8::from(other == level))));
+                        *count += usize::from(level.is_none());
+                        let indicator = |other| f64::from(u8::from(level == Some(other)));
+                        values.extend((0..levels.len()).map(indicator));
                     }
                     _ => values.push(table.number(*row, *column)?),
                 }
@@ -57,11 +70,15 @@ impl Schema {
         }
         let inputs = Array2::from_shape_vec((rows.len(), self.width()), values).map_err(|_| too_large())?;
         let targets = target.map(|column| self.table_targets(table, column, &rows)).transpose()?;
+        let names = self.features.iter().map(|feature| feature.name.clone());
+        let mut unknown: Vec<_> = names.zip(counts).filter(|(_, count)| *count > 0).collect();
+        unknown.sort_by_key(|(_, count)| Reverse(*count));
         Ok(Dataset {
             inputs: Inputs::Real(inputs),
             targets,
             lines: rows.iter().map(|row| table.lines[*row].into()).collect(),
             dropped: table.rows() - rows.len(),
+            unknown,
             file: table.file.clone(),
         })
     }
@@ -101,6 +118,7 @@ impl Schema {
             targets,
             lines: (1..=images.pixels.nrows() as u64).collect(),
             dropped: 0,
+            unknown: vec![],
             file: images.file.clone(),
         })
     }
@@ -111,7 +129,7 @@ impl Schema {
         };
         let lookup = lookup(classes);
         let target = |row: &usize| {
-            let class = index(table, *row, column, &lookup, classes, "class").or_else(|error| {
+            let class = index(table, *row, column, &lookup, classes, CLASS).or_else(|error| {
                 // A class of numbers may be written in another way, as `1.0` for `1`.
                 let name = table.cell(*row, column).parse().map(class_name).unwrap_or_default();
                 lookup.get(name.as_str()).copied().ok_or(error)
@@ -136,11 +154,34 @@ fn index(
     column: usize,
     lookup: &HashMap<&str, usize>,
     names: &[String],
-    what: &str,
+    (what, way_out): (&str, &str),
 ) -> Result<usize> {
     let cell = table.cell(row, column);
     lookup.get(cell).copied().ok_or_else(|| {
-        let message = format!("{what} {} is none of the model's: {}", quoted(cell), listed(names));
+        let message = format!("{what} {} is none of the model's: {}{way_out}", quoted(cell), listed(names));
         table.error(Some(row), column, message)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::table;
+    use super::*;
+
+    #[test]
+    fn unknown_categories_are_zeros_where_asked_and_unknown_classes_never() {
+        let training = table("size,color,kind\n1,red,a\n2,blue,b\n3,red,a\n4,blue,b\n");
+        let (schema, _) = Schema::of_table(&training, "kind", &[], None, Missing::Mean).unwrap();
+        let new = table("size,color,kind\n1,red,a\n2,green,b\n,violet,a\n4,,b\n");
+        let refused = schema.encode(&new, true, Unknown::Refuse).unwrap_err().to_string();
+        assert!(refused.contains("category \"green\"") && refused.contains("--unknown zero"), "{refused}");
+        let data = schema.encode(&new, true, Unknown::Zero).unwrap();
+        // A missing cell is no unknown category.
+        let expected = ndarray::array![[1.0, 0.0, 1.0], [2.0, 0.0, 0.0], [2.5, 0.0, 0.0], [4.0, 1.0, 0.0]];
+        assert_eq!((data.inputs, data.unknown), (Inputs::Real(expected), vec![("color".to_string(), 2)]));
+
+        let other = table("size,color,kind\n1,green,c\n");
+        let refused = schema.encode(&other, true, Unknown::Zero).unwrap_err().to_string();
+        assert!(refused.contains("class \"c\"") && !refused.contains("--unknown"), "{refused}");
+    }
 }

@@ -22,7 +22,7 @@ pub use dataset::{Dataset, Inputs};
 pub use idx::{Images, is_idx};
 pub use order::{Order, epoch_order, repeated_order};
 pub(crate) use schema::written_numbers;
-pub use schema::{Feature, FeatureKind, Missing, Schema, Target, TargetKind, Task};
+pub use schema::{Feature, FeatureKind, Missing, Schema, Target, TargetKind, Task, Unknown};
 pub use split::{Split, fraction, split};
 pub use standardize::{Standardize, Standardizer};
 pub use table::{Table, is_missing};

@@ -25,6 +25,17 @@ pub enum Missing {
     Drop,
 }
 
+/// What is done with a category that the training file did not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+pub enum Unknown {
+    /// It is an error.
+    #[default]
+    Refuse,
+    /// It is none of the column's: all its encoded features are 0.
+    Zero,
+}
+
 /// What a model predicts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]

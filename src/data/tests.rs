@@ -78,7 +78,7 @@ fn columns_are_ignored_where_asked() {
     };
     let names = |schema: Schema| schema.features.into_iter().map(|feature| feature.name).collect::<Vec<_>>();
     assert_eq!(names(of(&["id"]).unwrap()), ["x"]);
-    assert_eq!(of(&["id"]).unwrap().encode(&table, true).unwrap().width(), 1);
+    assert_eq!(of(&["id"]).unwrap().encode(&table, true, Unknown::Refuse).unwrap().width(), 1);
     for (ignore, words) in
         [(&["iid"][..], "did you mean \"id\"?"), (&["y"], "can't be ignored"), (&["id", "x"], "no")]
     {
@@ -205,7 +205,7 @@ fn missing_cells_are_filled_or_dropped() {
     let mixed = table(MIXED);
     let (mean, _) = Schema::of_table(&mixed, "kind", &[], None, Missing::Mean).unwrap();
     assert_eq!(mean.feature_names(), ["size", "color=blue", "color=red"]);
-    let filled = mean.encode(&mixed, true).unwrap();
+    let filled = mean.encode(&mixed, true, Unknown::Refuse).unwrap();
     assert_eq!(
         real(&filled),
         ndarray::array![[1.0, 0.0, 1.0], [3.0, 1.0, 0.0], [3.0, 1.0, 0.0], [5.0, 1.0, 0.0]]
@@ -215,12 +215,12 @@ fn missing_cells_are_filled_or_dropped() {
 
     let more = table(&format!("{MIXED}9,red,a\n9,blue,b\n"));
     let (drop, _) = Schema::of_table(&more, "kind", &[], None, Missing::Drop).unwrap();
-    let dropped = drop.encode(&mixed, true).unwrap();
+    let dropped = drop.encode(&mixed, true, Unknown::Refuse).unwrap();
     assert_eq!(real(&dropped), ndarray::array![[1.0, 0.0, 1.0], [5.0, 1.0, 0.0]]);
     assert_eq!((&dropped.lines[..], dropped.dropped), (&[2, 5][..], 2));
 
     // What is done with missing cells may be chosen anew.
-    let chosen = |missing| Schema { missing, ..drop.clone() }.encode(&mixed, true);
+    let chosen = |missing| Schema { missing, ..drop.clone() }.encode(&mixed, true, Unknown::Refuse);
     assert_eq!(
         real(&chosen(Missing::Mean).unwrap()),
         ndarray::array![[1.0, 0.0, 1.0], [6.0, 1.0, 0.0], [3.0, 1.0, 0.0], [5.0, 1.0, 0.0]]
@@ -239,10 +239,10 @@ fn later_files_are_checked_against_the_schema() {
     let (schema, _) = Schema::of_table(&training, "kind", &[], None, Missing::Refuse).unwrap();
 
     let other = table("extra,kind,color,size\n,1.0,red,7\n");
-    let encoded = schema.encode(&other, true).unwrap();
+    let encoded = schema.encode(&other, true, Unknown::Refuse).unwrap();
     assert_eq!(real(&encoded), ndarray::array![[7.0, 0.0, 1.0]]);
     assert_eq!(encoded.targets, Some(ndarray::array![1.0]));
-    let unlabeled = schema.encode(&table("color,size\nred,7\n"), false).unwrap();
+    let unlabeled = schema.encode(&table("color,size\nred,7\n"), false, Unknown::Refuse).unwrap();
     assert_eq!((real(&unlabeled), &unlabeled.targets), (real(&encoded), &None));
 
     let cases: Vec<Case> = vec![
@@ -267,7 +267,7 @@ fn later_files_are_checked_against_the_schema() {
         (b"size,color,kind\n1,red,0\n1,NA,0\n".into(), 3, vec!["line 3, column \"color\"", "--missing"]),
         (b"size,color,kind\n1,red,\n".into(), 3, vec!["line 2, column \"kind\"", "--missing drop"]),
     ];
-    failures(cases, |path| schema.encode(&Table::read(path)?, true).map(|_| ()));
+    failures(cases, |path| schema.encode(&Table::read(path)?, true, Unknown::Refuse).map(|_| ()));
 
     let pixels = ndarray::array![[1, 2], [3, 4]];
     let images = Images { file: "i".into(), pixels, labels: Some(vec![3, 3]) };
@@ -295,7 +295,7 @@ fn images_have_a_schema() {
         (schema.encode_images(&images(1, 3, None), true).map(|_| ()), "labels"),
         (schema.encode_images(&images(1, 4, None), false).map(|_| ()), "4 pixels"),
         (schema.encode_images(&images(2, 3, Some(vec![2, 3])), true).map(|_| ()), "label 3 of image 2"),
-        (schema.encode(&table(MIXED), false).map(|_| ()), "trained on images"),
+        (schema.encode(&table(MIXED), false, Unknown::Refuse).map(|_| ()), "trained on images"),
         (Schema::of_images(&images(1, 3, None), None).map(|_| ()), "labels"),
         (Schema::of_images(&images(2, 3, Some(vec![4, 4])), None).map(|_| ()), "only one class, \"4\""),
         (Schema::of_images(&images(3, 3, Some(vec![4, 4, 5])), None).map(|_| ()), "image 3: class \"5\""),
@@ -359,7 +359,7 @@ fn known_files_are_read() {
     for (file, target, shape, expected, classes) in cases {
         let table = Table::read(&folder.join(file)).unwrap();
         let (schema, task) = Schema::of_table(&table, target, &[], None, Missing::Refuse).unwrap();
-        let dataset = schema.encode(&table, true).unwrap();
+        let dataset = schema.encode(&table, true, Unknown::Refuse).unwrap();
         assert_eq!((dataset.rows(), dataset.width()), shape, "{file}");
         assert_eq!(task, expected, "{file}");
         match &schema.target.kind {
@@ -383,11 +383,11 @@ proptest! {
         let (known, _) = Schema::of_table(&table(MIXED), "kind", &[], None, Missing::Mean).unwrap();
         for content in [noise.clone(), text.clone().into_bytes(), [b"x,y\n", text.as_bytes(), &noise].concat()] {
             let Ok(table) = Table::read(&scratch(&content)) else { continue };
-            let _ = known.encode(&table, false);
+            let _ = known.encode(&table, false, Unknown::Zero);
             for target in table.names.clone() {
                 if let Ok((schema, _)) = Schema::of_table(&table, &target, &[], task, missing) {
                     prop_assert_eq!(schema.check(), Ok(()));
-                    let dataset = schema.encode(&table, true);
+                    let dataset = schema.encode(&table, true, Unknown::Refuse);
                     prop_assert!(dataset.is_ok(), "{:?}", dataset);
                 }
             }

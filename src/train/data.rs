@@ -8,8 +8,8 @@ use super::record::Rows;
 use super::values::Part;
 use crate::checksum::Checksum;
 use crate::data::{
-    Dataset, Feature, Images, Inputs, Schema, Split, Standardize, Standardizer, Table, TargetKind, fraction,
-    is_idx, quoted, split, written_numbers,
+    Dataset, Feature, Images, Inputs, Schema, Split, Standardize, Standardizer, Table, TargetKind, Unknown,
+    fraction, is_idx, quoted, split, written_numbers,
 };
 use crate::model::Norm;
 use crate::{Error, Result, Task, caps};
@@ -91,9 +91,9 @@ impl Source {
         Images::read(path, labels).map(Source::Images)
     }
 
-    fn encode(&self, schema: &Schema, need_target: bool) -> Result<Dataset> {
+    fn encode(&self, schema: &Schema, need_target: bool, unknown: Unknown) -> Result<Dataset> {
         match self {
-            Source::Table(table) => schema.encode(table, need_target),
+            Source::Table(table) => schema.encode(table, need_target, unknown),
             Source::Images(images) => schema.encode_images(images, need_target),
         }
     }
@@ -104,8 +104,14 @@ impl Source {
 ///
 /// # Errors
 /// [`Error::Data`] and [`Error::File`] that say where the file does not suit the model.
-pub fn read_for(schema: &Schema, path: &Path, labels: Option<&Path>, need_target: bool) -> Result<Dataset> {
-    Source::read(path, labels, need_target)?.encode(schema, need_target)
+pub fn read_for(
+    schema: &Schema,
+    path: &Path,
+    labels: Option<&Path>,
+    need_target: bool,
+    unknown: Unknown,
+) -> Result<Dataset> {
+    Source::read(path, labels, need_target)?.encode(schema, need_target, unknown)
 }
 
 impl TrainingData {
@@ -134,7 +140,7 @@ impl TrainingData {
             }
             Source::Images(images) => Schema::of_images(images, config.task)?,
         };
-        let data = source.encode(&schema, true)?;
+        let data = source.encode(&schema, true, Unknown::Refuse)?;
         // The text is not needed any more, and may take as much memory as the numbers.
         drop(source);
         let note_of = |data: &Dataset| {
@@ -184,7 +190,7 @@ impl TrainingData {
         let (mut inputs, mut targets, mut lines) = (data.inputs, targets, data.lines);
         for (part, rows) in [(&config.valid, &mut split.valid), (&config.test, &mut split.test)] {
             if let Part::File(file) = part {
-                let more = read_for(&schema, file, None, true)?;
+                let more = read_for(&schema, file, None, true, Unknown::Refuse)?;
                 notes.extend(note_of(&more));
                 let more_targets =
                     more.targets.ok_or_else(|| Error::data(file, "the file has no targets"))?;

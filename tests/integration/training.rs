@@ -4,7 +4,7 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use minilote::data::{Inputs, Order, Standardize, epoch_order};
+use minilote::data::{Inputs, Order, Standardize, Unknown, epoch_order};
 use minilote::model::{Model, Norm, Source};
 use minilote::train::{
     Batch, Config, End, Epoch, Norms, Observer, OptimizerKind, Outcome, Part, Predictor, Rows, ScheduleKind,
@@ -291,7 +291,7 @@ fn bytes_are_scaled_in_the_gather_as_reals_are_on_the_host() {
     for (name, device) in devices() {
         for mode in [Standardize::Standard, Standardize::Variance, Standardize::Range, Standardize::None] {
             let raw = minilote::data::Table::read(&example("digits.csv")).unwrap();
-            let Inputs::Real(values) = real.schema.encode(&raw, true).unwrap().inputs else {
+            let Inputs::Real(values) = real.schema.encode(&raw, true, Unknown::Refuse).unwrap().inputs else {
                 panic!("a table")
             };
             let targets = real.targets.clone();

@@ -85,6 +85,36 @@ fn rows_that_miss_a_value_are_refused_filled_or_dropped_as_asked() {
     }
 }
 
+#[test]
+fn unknown_categories_are_refused_or_taken_as_zeros() {
+    let at = directory("unknown");
+    let head = "size,color,shape,y\n";
+    let row = |i: usize| format!("{i},{},{},{}\n", ["red", "blue"][i % 2], ["x", "o", "+"][i % 3], i % 2);
+    fs::write(at.join("t.csv"), head.to_string() + &(0..40).map(row).collect::<String>()).unwrap();
+    fs::write(at.join("new.csv"), format!("{head}1,red,x,0\n2,pink,*,1\n2,gray,#,1\n3,gray,o,0\n")).unwrap();
+    succeed(&at, "train t.csv --target y --device cpu --epochs 1 --quiet --out run");
+    let refused = |arguments: &str| {
+        let ran = run(&at, arguments);
+        let all = ["new.csv, line 3, column \"color\"", "\"pink\"", "--unknown zero"];
+        assert!(ran.code == Some(3) && all.iter().all(|words| ran.err.contains(words)), "{}", ran.err);
+    };
+    refused("train t.csv --target y --device cpu --valid new.csv");
+    for verb in ["predict", "evaluate"] {
+        let arguments = format!("{verb} run/model.safetensors new.csv --device cpu");
+        refused(&arguments);
+        let ran = run(&at, &format!("{arguments} --unknown zero"));
+        let told = "cells of unknown categories, taken as zeros: 5 (color 3, shape 2)";
+        assert!(ran.code == Some(0) && ran.err.contains(told), "{}", ran.err);
+        if verb == "predict" {
+            let rows = cells(&ran.out);
+            assert!(
+                rows.len() == 4 && rows[1][1..] == rows[2][1..] && rows[2][2..] != rows[3][2..],
+                "{rows:?}"
+            );
+        }
+    }
+}
+
 /// Semicolons separate, and columns are left out, by a run, by what repeats it, and by its model.
 #[test]
 fn columns_are_ignored_by_a_run_and_its_configuration() {
