@@ -55,7 +55,7 @@ impl Evaluate {
     pub async fn run(&self) -> Result<u8> {
         let model = Model::load(&self.model)?;
         let schema = predictions::schema(&model, self.missing)?;
-        let data = read_for(&schema, &self.data, self.labels.as_deref(), true, self.unknown)?;
+        let data = read_for(&schema, &self.data, self.labels.as_deref(), self.unknown)?;
         let no_targets = || Error::data(&self.data, "the file has no targets");
         let targets = data.targets.as_ref().ok_or_else(no_targets)?;
         let (device, line) = Device::choose(&self.device).await?;

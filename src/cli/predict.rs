@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use minilote::data::{Missing, Unknown};
 use minilote::files::write_whole;
 use minilote::model::Model;
-use minilote::train::{Predictor, read_for};
+use minilote::train::{Predictor, read_to_predict};
 use minilote::{Device, Error, Result};
 use ndarray::Array2;
 
@@ -12,11 +12,11 @@ use super::{note, predictions, print, report};
 const EXAMPLES: &str = "\
 Examples:
   minilote predict runs/flowers-1/model.safetensors new.csv
-  minilote predict runs/flowers-1/model.safetensors new.csv --out predictions.csv
+  minilote predict runs/flowers-1/model.safetensors new.csv --keep id --out predictions.csv
   minilote predict runs/flowers-1/model.safetensors new.csv --missing mean --unknown zero
 
-The first column is the row's line in DATA (the header is line 1) or the image's number, then the
-prediction, then each class's probability.";
+The first column is the row's line in DATA (the header is line 1) or the image's number, then come
+those of --keep, the prediction, and each class's probability.";
 
 /// Predict rows with a trained model, as CSV
 #[derive(clap::Args)]
@@ -31,6 +31,11 @@ pub struct Predict {
     /// Write to this file rather than to standard output
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+
+    /// Copy these columns of DATA as they stand there, to join by an identifier (CSV); one whose name has a comma stands
+    /// alone
+    #[arg(long, value_name = "COLUMN,…")]
+    keep: Option<String>,
 
     /// What to do with rows that miss a value: refuse the file, put the training file's mean (or most frequent category)
     /// in its place, or drop the row [default: as the model was trained]
@@ -52,14 +57,14 @@ impl Predict {
             check_out(out, &[&self.model, &self.data])?;
         }
         let model = Model::load(&self.model)?;
-        let data =
-            read_for(&predictions::schema(&model, self.missing)?, &self.data, None, false, self.unknown)?;
+        let schema = predictions::schema(&model, self.missing)?;
+        let (data, kept) = read_to_predict(&schema, &self.data, self.unknown, self.keep.as_deref())?;
         let (device, line) = Device::choose(&self.device).await?;
         note(&line);
         predictions::tell(&data);
         let outputs = Predictor::new(&model, &data.inputs, &device).await?.outputs().await?;
         report::check(&outputs, &data.lines, &self.data)?;
-        let text = table(&model, &data.lines, &model.interpret(&outputs))?;
+        let text = table(&model, &data.lines, kept, &model.interpret(&outputs))?;
         match &self.out {
             Some(out) => write_whole(out, text.as_bytes())?,
             None => print(&text)?,
@@ -77,14 +82,18 @@ fn check_out(out: &Path, read: &[&Path]) -> Result<()> {
     }
 }
 
-fn table(model: &Model, lines: &[u64], meanings: &Array2<f64>) -> Result<String> {
+/// `kept` stands between a row's line and its prediction, names first.
+fn table(model: &Model, lines: &[u64], kept: Vec<Vec<String>>, meanings: &Array2<f64>) -> Result<String> {
     let failed = |error: &dyn std::fmt::Display| Error::Config(format!("predictions as CSV: {error}"));
     let mut writer = csv::Writer::from_writer(vec![]);
-    let names = [vec!["row".to_string()], predictions::head(model)].concat();
-    writer.write_record(&names).map_err(|error| failed(&error))?;
+    let mut kept = kept.into_iter();
+    let mut write = |row: String, prediction: Vec<String>| {
+        let record = [vec![row], kept.next().unwrap_or_default(), prediction].concat();
+        writer.write_record(&record).map_err(|error| failed(&error))
+    };
+    write("row".into(), predictions::head(model))?;
     for (row, line) in lines.iter().enumerate() {
-        let record = [vec![line.to_string()], predictions::cells(model, meanings, row)].concat();
-        writer.write_record(&record).map_err(|error| failed(&error))?;
+        write(line.to_string(), predictions::cells(model, meanings, row))?;
     }
     let bytes = writer.into_inner().map_err(|error| failed(&error))?;
     String::from_utf8(bytes).map_err(|error| failed(&error))

@@ -54,6 +54,8 @@ pub struct Dataset {
     /// Where each row comes from: a line of the CSV file (the header is line 1), or the number of the
     /// image, from 1.
     pub lines: Vec<u64>,
+    /// Which row of the table, or image, each row is, from 0.
+    pub places: Vec<usize>,
     /// How many rows [`Missing::Drop`](super::Missing::Drop) left out.
     pub dropped: usize,
     /// The columns with categories that [`Unknown::Zero`](super::Unknown::Zero) allowed, and how many cells of each had

@@ -78,6 +78,7 @@ impl Schema {
             targets,
             lines: rows.iter().map(|row| table.lines[*row].into()).collect(),
             dropped: table.rows() - rows.len(),
+            places: rows,
             unknown,
             file: table.file.clone(),
         })
@@ -117,6 +118,7 @@ impl Schema {
             inputs: Inputs::Bytes(images.pixels.clone()),
             targets,
             lines: (1..=images.pixels.nrows() as u64).collect(),
+            places: (0..images.pixels.nrows()).collect(),
             dropped: 0,
             unknown: vec![],
             file: images.file.clone(),

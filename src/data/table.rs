@@ -145,7 +145,7 @@ impl Table {
     }
 
     /// Where the column of this name is; otherwise an [`Error::Data`] that suggests the nearest name.
-    pub(super) fn column(&self, name: &str) -> Result<usize> {
+    pub(crate) fn column(&self, name: &str) -> Result<usize> {
         self.names.iter().position(|other| other == name).ok_or_else(|| {
             let hint = match nearest(name, self.names.iter().map(String::as_str)) {
                 Some(other) => format!("; did you mean {}?", quoted(other)),

@@ -99,19 +99,43 @@ impl Source {
     }
 }
 
-/// Reads and encodes a file for a model that has this schema. Without `need_target` the target column,
-/// or the labels, may be absent or damaged: they are not read.
+/// Reads and encodes a file, targets too, for a model that has this schema.
 ///
 /// # Errors
 /// [`Error::Data`] and [`Error::File`] that say where the file does not suit the model.
-pub fn read_for(
+pub fn read_for(schema: &Schema, path: &Path, labels: Option<&Path>, unknown: Unknown) -> Result<Dataset> {
+    Source::read(path, labels, true)?.encode(schema, true, unknown)
+}
+
+/// Reads and encodes a file for a model to predict. The target column, or the labels, may be absent or damaged: they
+/// are not read. Beside it the text of the columns that `keep` names, separated by commas (one whose name has a comma
+/// stands alone): their names, then the cells of each row that is not dropped; nothing where none are asked for.
+///
+/// # Errors
+/// As for [`read_for`]; [`Error::Data`] for a column to keep that there is not, [`Error::Config`] for images, which have
+/// none.
+pub fn read_to_predict(
     schema: &Schema,
     path: &Path,
-    labels: Option<&Path>,
-    need_target: bool,
     unknown: Unknown,
-) -> Result<Dataset> {
-    Source::read(path, labels, need_target)?.encode(schema, need_target, unknown)
+    keep: Option<&str>,
+) -> Result<(Dataset, Vec<Vec<String>>)> {
+    let source = Source::read(path, None, false)?;
+    let data = source.encode(schema, false, unknown)?;
+    let kept = match (&source, keep) {
+        (_, None) => vec![],
+        (Source::Images(_), _) => {
+            let message = "--keep is of a table's columns, and these are images: leave it out";
+            return Err(Error::Config(message.into()));
+        }
+        (Source::Table(table), Some(keep)) => {
+            let names = named(table, keep);
+            let columns = names.iter().map(|name| table.column(name)).collect::<Result<Vec<_>>>()?;
+            let cells = |row: &usize| columns.iter().map(|column| table.cell(*row, *column).into()).collect();
+            std::iter::once(names).chain(data.places.iter().map(cells)).collect()
+        }
+    };
+    Ok((data, kept))
 }
 
 impl TrainingData {
@@ -132,7 +156,7 @@ impl TrainingData {
                         "--target COLUMN is missing: which column to predict? One of {names}"
                     ))
                 })?;
-                let ignore = ignored(table, config.ignore.as_deref().unwrap_or_default());
+                let ignore = named(table, config.ignore.as_deref().unwrap_or_default());
                 Schema::of_table(table, target, &ignore, config.task, config.missing)?
             }
             Source::Images(_) if config.ignore.is_some() => {
@@ -190,7 +214,7 @@ impl TrainingData {
         let (mut inputs, mut targets, mut lines) = (data.inputs, targets, data.lines);
         for (part, rows) in [(&config.valid, &mut split.valid), (&config.test, &mut split.test)] {
             if let Part::File(file) = part {
-                let more = read_for(&schema, file, None, true, Unknown::Refuse)?;
+                let more = read_for(&schema, file, None, Unknown::Refuse)?;
                 notes.extend(note_of(&more));
                 let more_targets =
                     more.targets.ok_or_else(|| Error::data(file, "the file has no targets"))?;
@@ -325,8 +349,8 @@ fn check(task: Task, schema: &Schema, rows: usize, targets: &Array1<f64>, split:
     Ok(())
 }
 
-/// The columns that --ignore names.
-fn ignored(table: &Table, text: &str) -> Vec<String> {
+/// The columns that --ignore or --keep names.
+fn named(table: &Table, text: &str) -> Vec<String> {
     if table.names().iter().any(|name| name == text) {
         return vec![text.into()];
     }

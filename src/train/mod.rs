@@ -28,7 +28,7 @@ mod values;
 
 pub use checkpoint::Checkpoint;
 pub use config::Config;
-pub use data::{TrainingData, labels_beside, read_for};
+pub use data::{TrainingData, labels_beside, read_for, read_to_predict};
 pub use group::Group;
 pub use importance::{Importance, importance};
 pub use measure::{Measured, measure};

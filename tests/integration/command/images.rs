@@ -51,6 +51,8 @@ fn images_are_trained_evaluated_and_predicted() {
     fs::remove_file(at.join("a-labels-idx1-ubyte")).unwrap();
     let text = succeed(&at, "predict a/model.safetensors a-images-idx3-ubyte --device cpu");
     assert!(text.starts_with("row,prediction,p(3),p(8)\n1,3,0.") && text.lines().count() == 61, "{text}");
+    let ran = run(&at, "predict a/model.safetensors a-images-idx3-ubyte --device cpu --keep id");
+    assert!(ran.code == Some(2) && ran.err.contains("--keep is of a table's columns"), "{}", ran.err);
     let text = succeed(&at, "inspect b-images-idx3-ubyte.gz");
     assert!(text.contains("60 images of 16 pixels") && text.contains("3 ×30, 8 ×30"), "{text}");
 }

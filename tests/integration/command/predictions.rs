@@ -115,6 +115,37 @@ fn unknown_categories_are_refused_or_taken_as_zeros() {
     }
 }
 
+/// As they stand in the file, in step with the rows that are left, whatever their names are.
+#[test]
+fn columns_are_kept_beside_predictions() {
+    let at = directory("kept");
+    let rows = |i: usize| format!("{i},{}\n", 2 * i);
+    fs::write(at.join("t.csv"), "x,y\n".to_string() + &(0..40).map(rows).collect::<String>()).unwrap();
+    succeed(&at, "train t.csv --target y --device cpu --epochs 1 --quiet --out run");
+    let new = "id,\"no,te\",x,row,prediction\n007,\"a, \"\"b\"\"\",1,NA,p\n8,c,,r,q\n1.50,,3,s,\n";
+    fs::write(at.join("new.csv"), new).unwrap();
+    let predict = "predict run/model.safetensors new.csv --device cpu --missing drop";
+    let plain = succeed(&at, predict);
+    for (keep, kept) in [
+        ("id", ["id", "007", "1.50"]),
+        ("no,te", ["\"no,te\"", "\"a, \"\"b\"\"\"", ""]),
+        ("row,prediction,x", ["row,prediction,x", "NA,p,1", "s,,3"]),
+    ] {
+        let text = succeed(&at, &format!("{predict} --keep {keep}"));
+        let beside = |(line, kept): (&str, &str)| {
+            let (row, prediction) = line.split_once(',').unwrap();
+            format!("{row},{kept},{prediction}\n")
+        };
+        assert_eq!(text, plain.lines().zip(kept).map(beside).collect::<String>(), "{keep}");
+    }
+    let ran = run(&at, &format!("{predict} --keep idd"));
+    assert!(
+        ran.code == Some(3) && ran.err.contains("no column \"idd\"; did you mean \"id\"?"),
+        "{}",
+        ran.err
+    );
+}
+
 /// Semicolons separate, and columns are left out, by a run, by what repeats it, and by its model.
 #[test]
 fn columns_are_ignored_by_a_run_and_its_configuration() {
