@@ -18,6 +18,9 @@
 //! # }
 //! ```
 //!
+//! Futures wait for the device in place: in a program with an executor, train in a thread for itself. Rows in memory:
+//! [`train::TrainingData::of_arrays`].
+//!
 //! [`train`] is the loop and its configuration, [`sweep`] many models at once, [`diagnosis`] the verdict on
 //! them, [`data`] the files, [`model`] what is learned and its file, [`engine`] the choice of a device, [`plot`]
 //! figures. Below them, [`program`] compiles a network into

@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 
 use ndarray::{Array1, Array2, Axis, concatenate};
 
+use super::checks::{check, finite, fits_model_file};
 use super::config::Config;
 use super::record::Rows;
 use super::values::Part;
@@ -12,7 +13,7 @@ use crate::data::{
     fraction, is_idx, quoted, split, written_numbers,
 };
 use crate::model::Norm;
-use crate::{Error, Result, Task, caps};
+use crate::{Error, Result, Task};
 
 /// A data set ready to be trained on: encoded, split and standardized.
 #[derive(Clone, Debug)]
@@ -194,23 +195,9 @@ impl TrainingData {
                 quoted(example),
             ));
         }
-        let fraction = |part: &Part| if let Part::Fraction(fraction) = part { *fraction } else { 0.0 };
         let missing = || Error::data(path, "the file has no targets");
         let targets = data.targets.ok_or_else(missing)?;
-        let (valid, test) = (fraction(&config.valid), fraction(&config.test));
-        let mut split = split(&targets, task, valid, test, config.split_seed())?;
-        for (flag, fraction, rows) in [("--valid", valid, &split.valid), ("--test", test, &split.test)] {
-            if fraction > 0.0 && rows.is_empty() {
-                return Err(Error::data(
-                    path,
-                    format!(
-                        "{} rows are too few for {flag} {fraction}: use {flag} 0 or a file",
-                        targets.len()
-                    ),
-                ));
-            }
-        }
-
+        let mut split = split_of(&targets, task, config, &|message| Error::data(path, message))?;
         let (mut inputs, mut targets, mut lines) = (data.inputs, targets, data.lines);
         for (part, rows) in [(&config.valid, &mut split.valid), (&config.test, &mut split.test)] {
             if let Part::File(file) = part {
@@ -236,7 +223,7 @@ impl TrainingData {
     ///
     /// # Errors
     /// [`Error::Config`] if there are no training rows, a value to predict is the same in all of them, the schema is
-    /// wrong or of another number of features, or targets, classes and split do not suit the rows.
+    /// wrong or of another number of features, targets, classes and split do not suit the rows, or a value is not finite.
     pub fn new(
         task: Task,
         schema: Schema,
@@ -252,6 +239,7 @@ impl TrainingData {
             return Err(Error::Config(format!("the schema has {named} features, the inputs have {given}")));
         }
         check(task, &schema, inputs.rows(), &targets, &split)?;
+        finite(&schema, &inputs, &targets)?;
         if split.train.is_empty() {
             return Err(Error::Config("no rows are left to train on: use smaller --valid and --test".into()));
         }
@@ -332,21 +320,25 @@ impl TrainingData {
     }
 }
 
-/// Whether classes and the split are in range: kernels check no index.
-fn check(task: Task, schema: &Schema, rows: usize, targets: &Array1<f64>, split: &Split) -> Result<()> {
-    let of_class = |&target: &f64| match &schema.target.kind {
-        TargetKind::Classes(classes) => (0..classes.len()).contains(&(target as usize)) && target >= 0.0,
-        TargetKind::Value => true,
-    };
-    let Split { train, valid, test } = split;
-    let inside = [train, valid, test].into_iter().flatten().all(|&row| (row as usize) < rows);
-    if schema.outputs(task).is_none() || !targets.iter().all(of_class) {
-        return Err(Error::Config("the targets do not suit the task, or are of classes it lacks".into()));
+/// The split by the configuration's fractions; a part that is a file has no rows yet.
+pub(super) fn split_of(
+    targets: &Array1<f64>,
+    task: Task,
+    config: &Config,
+    refuse: &dyn Fn(String) -> Error,
+) -> Result<Split> {
+    let fraction = |part: &Part| if let Part::Fraction(fraction) = part { *fraction } else { 0.0 };
+    let (valid, test) = (fraction(&config.valid), fraction(&config.test));
+    let split = split(targets, task, valid, test, config.split_seed())?;
+    for (flag, fraction, rows) in [("--valid", valid, &split.valid), ("--test", test, &split.test)] {
+        if fraction > 0.0 && rows.is_empty() {
+            let count = targets.len();
+            return Err(refuse(format!(
+                "{count} rows are too few for {flag} {fraction}: use {flag} 0 or a file"
+            )));
+        }
     }
-    if targets.len() != rows || !inside {
-        return Err(Error::Config(format!("a target for each of {rows} rows, and a split of them, needed")));
-    }
-    Ok(())
+    Ok(split)
 }
 
 /// The columns that --ignore or --keep names.
@@ -355,23 +347,6 @@ fn named(table: &Table, text: &str) -> Vec<String> {
         return vec![text.into()];
     }
     text.split(',').map(|name| name.trim().to_string()).filter(|name| !name.is_empty()).collect()
-}
-
-/// Whether what a model remembers of its table has room in a model file, which is written after all training.
-fn fits_model_file(schema: &Schema, standardizer: &Standardizer) -> Result<()> {
-    // The rest is for the layers.
-    const ROOM: usize = caps::DESCRIPTION / 10 * 9;
-    let text =
-        serde_json::to_string(&(schema, standardizer)).map_err(|error| Error::Config(error.to_string()))?;
-    if text.len() > ROOM {
-        return Err(Error::Config(format!(
-            "names, categories and statistics of {} features take {} bytes of a model file, over the limit of {ROOM}: \
-             leave columns out, shorten their names, or use smaller images",
-            schema.width(),
-            text.len()
-        )));
-    }
-    Ok(())
 }
 
 fn join(first: Inputs, second: Inputs) -> Option<Inputs> {

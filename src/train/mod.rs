@@ -1,7 +1,9 @@
 //! Training: the configuration, the loop over chunks of steps, schedules, the statistics that inference
 //! uses, and scores.
 
+mod arrays;
 mod checkpoint;
+mod checks;
 mod config;
 mod data;
 mod effect;

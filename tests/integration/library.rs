@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use minilote::data::{Dataset, Inputs, Standardize, Table, Unknown};
 use minilote::model::{Source, Statistics};
 use minilote::sweep::{room, sweep};
 use minilote::train::{
-    Config, Epoch, Group, Norms, Observer, OptimizerKind, ScheduleKind, Sizes, Trainer, TrainingData, train,
-    train_all,
+    Config, Epoch, Group, Norms, Observer, OptimizerKind, Part, Rows, ScheduleKind, Sizes, Trainer,
+    TrainingData, train, train_all,
 };
-use minilote::{Device, Result};
+use minilote::{Device, Result, Task};
+use ndarray::{Array1, Array2};
 use pollster::block_on;
 
 use crate::{devices, learned};
@@ -21,6 +23,14 @@ fn cancer() -> Config {
 fn read(config: &Config) -> TrainingData {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/breast_cancer.csv");
     TrainingData::read(&path, config).unwrap()
+}
+
+const CLASSES: [&str; 2] = ["benign", "malignant"];
+
+/// The table's numbers, as they stand there.
+fn raw() -> Dataset {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/breast_cancer.csv");
+    read(&cancer()).schema.encode(&Table::read(&path).unwrap(), true, Unknown::Refuse).unwrap()
 }
 
 fn trainer(config: &Config, device: &Device) -> Trainer {
@@ -117,6 +127,74 @@ fn a_sweep_shows_all_that_a_run_shows() {
     let passes = [vec![0, 2], vec![1]];
     block_on(sweep(&read(&configs[0]), &configs, &passes, &Device::Cpu, &mut seen)).unwrap();
     assert_eq!(seen.0, BTreeMap::from([(0, [2; 3]), (1, [2; 3]), (2, [2; 3])]));
+}
+
+#[test]
+fn rows_in_memory_are_split_and_scaled_as_a_table_is() {
+    for standardize in [Standardize::Standard, Standardize::Range] {
+        let config = Config { standardize, split_seed: Some(3), ..cancer() };
+        let (read, raw) = (read(&config), raw());
+        let (inputs, targets) = (raw.inputs, raw.targets.unwrap());
+        let made = TrainingData::of_arrays(inputs, targets, &CLASSES, &config).unwrap();
+        assert_eq!((made.task, &made.split, &made.inputs), (read.task, &read.split, &read.inputs));
+        assert_eq!((made.targets, made.standardizer), (read.targets, read.standardizer));
+    }
+    let bytes = Array2::from_shape_fn((40, 9), |(row, column)| (row * 7 + column * 31) as u8);
+    let values: Array1<f64> = (0..40).map(|row| f64::from(row * row)).collect();
+    let config = Config { epochs: 2, ..Config::default() };
+    let data = TrainingData::of_arrays(Inputs::Bytes(bytes), values, &[], &config).unwrap();
+    assert_eq!((data.task, data.schema.width(), data.split.test.len()), (Task::Regression, 9, 8));
+    let mut trainer = block_on(Trainer::new(data, config, &Device::Cpu)).unwrap();
+    block_on(train(&mut trainer, &mut ())).unwrap();
+}
+
+/// Each is refused with words that say what is wrong.
+#[test]
+fn rows_in_memory_are_checked() {
+    let with = |spoil: &dyn Fn(&mut Array2<f64>, &mut Array1<f64>), classes: &[&str], config: &Config| {
+        let Dataset { inputs: Inputs::Real(mut inputs), targets: Some(mut targets), .. } = raw() else {
+            panic!("a table")
+        };
+        spoil(&mut inputs, &mut targets);
+        TrainingData::of_arrays(Inputs::Real(inputs), targets, classes, config).unwrap_err().to_string()
+    };
+    let plain = Config::default();
+    let as_is = |_: &mut Array2<f64>, _: &mut Array1<f64>| {};
+    let said = [
+        (with(&|x, _| x[(4, 1)] = f64::NAN, &CLASSES, &plain), "\"x1\" of row 5 is not finite"),
+        (with(&|_, y| y[6] = f64::NAN, &[], &plain), "the target of row 7 is not finite"),
+        (with(&|_, y| y[6] = 2.0, &CLASSES, &plain), "classes it lacks"),
+        (with(&|_, y| y[6] = -1.0, &CLASSES, &plain), "classes it lacks"),
+        (with(&|_, y| y[6] = 0.5, &CLASSES, &plain), "classes it lacks"),
+        (with(&|_, y| *y = Array1::zeros(3), &CLASSES, &plain), "a target for each of 569 rows"),
+        (with(&|x, y| (*x, *y) = (Array2::zeros((2, 3)), Array1::zeros(2)), &CLASSES, &plain), "too few"),
+        (with(&as_is, &["one"], &plain), "suit the task"),
+        (with(&as_is, &CLASSES, &Config { task: Some(Task::Regression), ..plain.clone() }), "suit the task"),
+        (with(&as_is, &CLASSES, &Config { test: Part::File("t.csv".into()), ..plain.clone() }), "fractions"),
+    ];
+    for (message, words) in said {
+        assert!(message.contains(words), "{words:?} is not in {message:?}");
+    }
+}
+
+/// The loss of a model is that of its own rows, and goes on falling.
+#[test]
+fn a_model_is_trained_further_on_rows_as_it_sees_them() {
+    let mut trainer = trainer(&Config { standardize: Standardize::Range, ..cancer() }, &Device::Cpu);
+    let model = block_on(train(&mut trainer, &mut ())).unwrap().model;
+    let before = block_on(trainer.evaluate(Rows::Train, &model.statistics)).unwrap();
+    let (split, raw) = (trainer.data().split.clone(), raw());
+    let make = |inputs: &Inputs| {
+        TrainingData::for_model(&model, inputs, raw.targets.clone().unwrap(), split.clone())
+    };
+    let data = make(&raw.inputs).unwrap();
+    let mut further = block_on(Trainer::new(data, cancer(), &Device::Cpu)).unwrap();
+    further.set_parameters(&model.parameters);
+    assert_eq!(block_on(further.evaluate(Rows::Train, &model.statistics)).unwrap(), before);
+    let after = block_on(train(&mut further, &mut ())).unwrap().model;
+    assert!(block_on(further.evaluate(Rows::Train, &after.statistics)).unwrap().loss < before.loss);
+    let narrow = make(&Inputs::Real(Array2::zeros((569, 3)))).unwrap_err().to_string();
+    assert!(narrow.contains("rows of 3 features; the model takes 30"), "{narrow}");
 }
 
 /// This compiles.
