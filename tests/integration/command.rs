@@ -359,6 +359,7 @@ fn an_interrupted_run_keeps_its_best_model() {
             break;
         }
     }
+    assert!(fs::metadata(&log).unwrap().len() > 0, "no epoch was logged in 30 s");
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130));

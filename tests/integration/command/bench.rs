@@ -58,7 +58,9 @@ fn growth_is_measured_beside_the_limits_and_reported() {
             Some("models") => assert!((limit_growth / factor - 1.0).abs() < 1e-12, "{point}"),
             // The first layer grows with the width, the others with its square; data grow with neither.
             Some("width") => assert!((factor..factor * factor).contains(&limit_growth), "{point}"),
-            Some(_) => assert!((factor / 1.5..factor * 1.5).contains(&limit_growth), "{point}"),
+            // Parameters do not grow with the rows; and a first layer, which does not become more, has no gradient of its
+            // input.
+            Some(_) => assert!(1.0 < limit_growth && limit_growth <= 1.5 * factor, "{point}"),
         }
     }
     let html = read(at.join("report.html"));
