@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 
 use ndarray::Array2;
 
-use crate::data::Inputs;
+use crate::data::{Inputs, Standardizer};
 use crate::engine::{Device, Engine};
 use crate::model::{Model, Spec};
 use crate::ops::{Rule, Step};
@@ -16,8 +16,26 @@ const ROWS: usize = 256;
 const ELEMENTS: usize = 1 << 24;
 
 /// Trained models on a device, with rows to predict.
+///
+/// Where rows come a few at a time it is made once, with as many as may come, and then given others:
+///
+/// ```no_run
+/// # use minilote::{Device, Result, data::Inputs, model::Model, train::Predictor};
+/// # use ndarray::Array2;
+/// # async fn serve(requests: Vec<Inputs>) -> Result<()> {
+/// let model = Model::load("model.safetensors".as_ref())?;
+/// let most = Inputs::Real(Array2::zeros((16, model.spec.inputs())));
+/// let mut predictor = Predictor::new(&model, &most, &Device::Cpu).await?;
+/// for rows in requests {
+///     predictor.set_inputs(&rows)?;
+///     println!("{}", model.interpret(&predictor.outputs().await?));
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub struct Predictor {
     engine: Engine,
+    standardizer: Standardizer,
     rows: usize,
     outputs: usize,
 }
@@ -64,13 +82,7 @@ impl Predictor {
         device: &Device,
     ) -> Result<Predictor> {
         let (rows, width) = (some.map_or(inputs.rows(), <[u32]>::len), inputs.width());
-        if rows == 0 {
-            return Err(Error::Config("there are no rows to predict".into()));
-        }
-        if width != spec.inputs() {
-            let wanted = spec.inputs();
-            return Err(Error::Config(format!("{rows} rows of {width} features; the model takes {wanted}")));
-        }
+        check(rows, width, spec.inputs())?;
         let plan = Predictor::plan_of(spec, models.len(), rows, matches!(inputs, Inputs::Bytes(_)));
         let way_out = if matches!(device, Device::Gpu(_)) {
             "predict fewer rows at a time, or use --device cpu"
@@ -79,12 +91,46 @@ impl Predictor {
         };
         device.check(&plan, way_out)?;
         let mut engine = Engine::new(device, plan).await?;
-        engine.write_inputs(inputs, some, &models[0].standardizer.affine());
+        let standardizer = models[0].standardizer.clone();
+        engine.write_inputs(inputs, some, &standardizer.affine());
         engine.write_parameters(models.iter().map(|model| &model.parameters[..]));
         engine.write_statistics(models.iter().map(|model| &model.statistics[..]));
         let order: Vec<u32> = (0..rows as u32).collect();
         engine.write_order(vec![&order[..]; models.len()]);
-        Ok(Predictor { engine, rows, outputs: spec.outputs() })
+        Ok(Predictor { engine, standardizer, rows, outputs: spec.outputs() })
+    }
+
+    /// Takes other rows in place of those it has, as they are in the table: as many as it was made with, or fewer. Nothing
+    /// is compiled, and no weight copied.
+    ///
+    /// Fewer rows take as long as up to 256 of those it was made with, whose places they share. Their outputs may differ
+    /// by rounding from those of a predictor made for so many, since devices sum the products of more rows in another
+    /// order.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if there are no rows or more than it was made with, or they have another width, or
+    /// are reals where those were bytes.
+    pub fn set_inputs(&mut self, inputs: &Inputs) -> Result<()> {
+        let DataShape { examples, features, bytes, .. } = self.engine.plan().data;
+        let rows = inputs.rows();
+        check(rows, inputs.width(), features)?;
+        if rows > examples {
+            let message = format!(
+                "{rows} rows; the predictor was made with {examples}: make it with as many as may come"
+            );
+            return Err(Error::Config(message));
+        }
+        let prepared = match inputs {
+            _ if !bytes => Cow::Owned(Inputs::Real(self.standardizer.transform(inputs))),
+            Inputs::Bytes(_) => Cow::Borrowed(inputs),
+            Inputs::Real(_) => {
+                let message = "the predictor was made with bytes and takes no reals: make it with reals";
+                return Err(Error::Config(message.into()));
+            }
+        };
+        self.engine.write_inputs(&prepared, None, &self.standardizer.affine());
+        self.rows = rows;
+        Ok(())
     }
 
     /// The network's outputs for every row, `[rows, outputs]`: logits, or a standardized value.
@@ -101,8 +147,11 @@ impl Predictor {
         let starts: Vec<usize> = (0..self.rows).step_by(ROWS).collect();
         for chunk in starts.chunks(self.engine.plan().slots) {
             let plan = self.engine.plan();
+            // Behind fewer rows than it was made with a program finds others, from before.
+            let rest = plan.data.examples % ROWS;
             let step = |(slot, &first): (usize, &usize)| {
-                let program = plan.program(Mode::Predict, ROWS.min(self.rows - first));
+                let rows = if self.rows - first <= rest { rest } else { ROWS };
+                let program = plan.program(Mode::Predict, rows);
                 (program, Step { first: first as u32, slot: slot as u32, ..Step::default() })
             };
             let steps: Vec<_> = chunk.iter().enumerate().map(step).collect();
@@ -121,6 +170,17 @@ impl Predictor {
         }
         Ok(all)
     }
+}
+
+/// Whether rows can be predicted, by a model that takes so many features.
+fn check(rows: usize, width: usize, wanted: usize) -> Result<()> {
+    if rows == 0 {
+        return Err(Error::Config("there are no rows to predict".into()));
+    }
+    if width != wanted {
+        return Err(Error::Config(format!("{rows} rows of {width} features; the model takes {wanted}")));
+    }
+    Ok(())
 }
 
 /// [`Predictor::outputs`] of each of several models for some rows, or all, of what [`Model::prepare`] gave: as many side

@@ -15,6 +15,7 @@ mod library;
 mod models;
 mod nonfinite;
 mod parity;
+mod predictor;
 mod session;
 mod shaders;
 mod sweep;
