@@ -26,7 +26,7 @@ fn main() -> Result<()> {
                 best = valid.loss;
             } else {
                 lr /= 2.0;
-                trainer.set_learning_rate(lr);
+                trainer.set_learning_rate(lr)?;
             }
         }
         let statistics = trainer.statistics(Source::Population).await?;

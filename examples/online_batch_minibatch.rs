@@ -80,7 +80,7 @@ async fn path(rows: usize) -> Result<Vec<(f64, f64)>> {
         ..Config::default()
     };
     let mut trainer = Trainer::new(data, config, &Device::Cpu).await?;
-    trainer.set_parameters(&[array![[-0.5]], array![[2.0]]]);
+    trainer.set_parameters(&[array![[-0.5]], array![[2.0]]])?;
     let mut path = vec![(-0.5, 2.0)];
     for update in 0..UPDATES {
         let order: Vec<u32> = (0..rows).map(|i| ((update * rows + i) % 64) as u32).collect();

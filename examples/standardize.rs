@@ -87,7 +87,7 @@ async fn descend(mode: Standardize) -> Result<Found> {
         ..Config::default()
     };
     let mut trainer = Trainer::new(data, config, &Device::Cpu).await?;
-    trainer.set_parameters(&[Array2::zeros((1, 2)), Array2::zeros((1, 1))]);
+    trainer.set_parameters(&[Array2::zeros((1, 2)), Array2::zeros((1, 1))])?;
     let (mut curve, mut path, mut error, mut next) = (vec![], vec![], f64::INFINITY, 1);
     while error > GOAL {
         if trainer.updates() + 1 >= next {

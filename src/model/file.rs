@@ -53,7 +53,7 @@ impl Model {
     /// `path` before is replaced whole or not at all.
     ///
     /// # Errors
-    /// [`Error::File`] if the file can't be written.
+    /// [`Error::File`] if the file can't be written, or is one that could not be read: see [`Model::check`].
     pub fn save(&self, path: &Path) -> Result<()> {
         write_whole(path, &self.to_bytes().map_err(|message| Error::file(path, message))?)
     }
@@ -61,8 +61,9 @@ impl Model {
     /// The model file's content.
     ///
     /// # Errors
-    /// What can't be written: a description that is over the caps.
+    /// What can't be written: a description that is over the caps, or what [`Model::check`] refuses.
     pub fn to_bytes(&self) -> Result<Vec<u8>, String> {
+        self.check().map_err(|error| error.to_string())?;
         let header = Header {
             version: VERSION,
             spec: self.spec.clone(),

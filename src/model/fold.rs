@@ -14,6 +14,9 @@ impl Model {
     /// before it, or, where an activation stands between, into the one after it.
     ///
     /// A batch normalization without any linear layer beside it becomes a diagonal one.
+    ///
+    /// # Panics
+    /// If [`Model::check`] refuses the model.
     pub fn fold(&self) -> Model {
         let mut layers: Vec<Layer> = vec![];
         let mut parameters: Vec<Array2<f64>> = vec![];

@@ -8,6 +8,7 @@ mod spec;
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
+use crate::Result;
 use crate::data::{Schema, Standardizer};
 
 pub use file::read_weights;
@@ -70,4 +71,15 @@ pub struct Model {
     pub standardizer: Standardizer,
     /// Standardizes the target of a regression.
     pub target: Option<Standardizer>,
+}
+
+impl Model {
+    /// Whether parameters and statistics are as many as the network's, and of their shapes.
+    ///
+    /// # Errors
+    /// [`crate::Error::Config`] that names the parameter or the layer, and both shapes.
+    pub fn check(&self) -> Result<()> {
+        self.spec.check_parameters(&self.parameters)?;
+        self.spec.check_statistics(&self.statistics)
+    }
 }

@@ -1,5 +1,7 @@
+use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
+use super::Statistics;
 use crate::ops::{Function, LossKind};
 use crate::{Error, Result, Task};
 
@@ -182,6 +184,47 @@ impl Spec {
     /// How many numbers are learned.
     pub fn parameter_count(&self) -> usize {
         self.parameters().iter().map(|parameter| parameter.rows * parameter.cols).sum()
+    }
+
+    /// Whether parameters are as many as this network's, and of their shapes.
+    pub(crate) fn check_parameters(&self, given: &[Array2<f64>]) -> Result<()> {
+        let refuse = |message: String| Err(Error::Config(message));
+        let wanted = self.parameters();
+        if given.len() != wanted.len() {
+            let names = wanted.iter().map(|parameter| parameter.name.as_str()).collect::<Vec<_>>().join(", ");
+            return refuse(format!("{} parameters; the network has {}: {names}", given.len(), wanted.len()));
+        }
+        for (Parameter { name, rows, cols, .. }, given) in wanted.iter().zip(given) {
+            if given.shape() != [*rows, *cols] {
+                return refuse(format!(
+                    "parameter {name} has shape {:?} and should have [{rows}, {cols}]",
+                    given.shape()
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether statistics are of each batch normalization, and of as many features.
+    pub(crate) fn check_statistics(&self, given: &[Statistics]) -> Result<()> {
+        let refuse = |message: String| Err(Error::Config(message));
+        let wanted = self.batch_norms().count();
+        if given.len() != wanted {
+            return refuse(format!(
+                "statistics of {} layers; the network has {wanted} with batch normalization, and needs those of each, as \
+                 Trainer::statistics gives them",
+                given.len()
+            ));
+        }
+        for ((layer, features), Statistics { mean, variance }) in self.batch_norms().zip(given) {
+            if [mean.len(), variance.len()] != [features; 2] {
+                let [means, variances] = [mean.len(), variance.len()];
+                return refuse(format!(
+                    "layer {layer}: {means} means and {variances} variances; it has {features} features"
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Whether the layers fit together and the task.

@@ -37,7 +37,9 @@ impl Finished {
 /// Restores the best weights and moving averages, and compares the sources of statistics.
 pub(super) async fn finish(group: &mut Group, runs: &[Run]) -> Result<Vec<Result<Finished>>> {
     let chosen = group.config(0).stats;
-    group.set_parameters(runs.iter().map(|run| run.best.as_ref().map_or(&[][..], |best| &best.parameters)));
+    // Zeros where a model has none.
+    let parameters = runs.iter().map(|run| run.best.as_ref().map_or(&[][..], |best| &best.parameters));
+    group.engine.write_parameters(parameters);
     for (member, run) in group.members.iter_mut().zip(runs) {
         if let Some(best) = &run.best {
             let both = best.ema.iter().zip(&best.pytorch);
@@ -54,11 +56,14 @@ pub(super) async fn finish(group: &mut Group, runs: &[Run]) -> Result<Vec<Result
         if !normalizes && source != chosen {
             continue;
         }
-        let of_model = |(finished, run): (&Result<Finished>, &Run)| match (finished, &run.best) {
+        // Any that suit its network where nothing is to be told of a model.
+        let of_model = |((finished, run), moving): ((&Result<Finished>, &Run), _)| match (finished, &run.best)
+        {
             (Ok(finished), Some(best)) => finished.statistics(source, best),
-            _ => vec![],
+            _ => moving,
         };
-        let statistics: Vec<Vec<Statistics>> = all.iter().zip(runs).map(of_model).collect();
+        let statistics: Vec<Vec<Statistics>> =
+            all.iter().zip(runs).zip(group.moving(source)).map(of_model).collect();
         let evaluated = group.evaluate(rows, statistics.iter().map(Vec::as_slice)).await?;
         for ((result, statistics), evaluated) in all.iter_mut().zip(statistics).zip(evaluated) {
             let (finished, evaluated) = match (&mut *result, evaluated) {

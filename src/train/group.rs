@@ -9,7 +9,7 @@ use super::planning::{CHUNK, batch_rows, evaluation_rows, plan, spec, way_out};
 use super::statistics::Moving;
 use crate::engine::{Device, Engine};
 use crate::gpu::Tuning;
-use crate::model::{Model, Source, Statistics, initialize, read_weights};
+use crate::model::{Model, Source, Spec, Statistics, initialize, read_weights};
 use crate::ops::{Function, Space, Step};
 use crate::program::{Mode, Plan};
 use crate::{Error, Result, Task};
@@ -305,8 +305,17 @@ impl Group {
     }
 
     /// Overwrites the parameters of each model; the optimizer's state and the moving averages stay.
-    pub fn set_parameters<'a>(&mut self, of_models: impl IntoIterator<Item = &'a [Array2<f64>]>) {
+    ///
+    /// # Errors
+    /// [`Error::Config`] if they are of other models or shapes.
+    pub fn set_parameters<'a>(
+        &mut self,
+        of_models: impl IntoIterator<Item = &'a [Array2<f64>]>,
+    ) -> Result<()> {
+        let of_models: Vec<_> = of_models.into_iter().collect();
+        self.check_each(&of_models, Spec::check_parameters)?;
         self.engine.write_parameters(of_models);
+        Ok(())
     }
 
     /// A model from parameters and statistics of one of the networks.

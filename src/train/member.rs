@@ -5,6 +5,7 @@ use super::group::Group;
 use super::statistics::Moving;
 use crate::data::repeated_order;
 use crate::model::{Source, Spec, Statistics};
+use crate::{Error, Result};
 
 /// What the host keeps of one of the models of a group.
 pub struct Member {
@@ -31,6 +32,21 @@ impl Member {
 }
 
 impl Group {
+    /// Whether something is given for each model and, as `check` has it, suits its network.
+    pub(super) fn check_each<T>(
+        &self,
+        of_models: &[&[T]],
+        check: fn(&Spec, &[T]) -> Result<()>,
+    ) -> Result<()> {
+        let (given, models) = (of_models.len(), self.models());
+        if given != models {
+            return Err(Error::Config(format!(
+                "parameters or statistics of {given} models; the group has {models}"
+            )));
+        }
+        self.members.iter().zip(of_models).try_for_each(|(member, given)| check(&member.spec, given))
+    }
+
     /// For each model the order of its training rows in an epoch, which its seed gives; as many as there are training
     /// rows in all.
     pub(super) fn orders(&self, epoch: usize) -> Vec<Vec<u32>> {

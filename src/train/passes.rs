@@ -48,7 +48,8 @@ impl Group {
     /// [`Error::Diverged`] where the loss is not finite. Changes nothing of the models.
     ///
     /// # Errors
-    /// [`Error::Config`] if there are no such rows; [`Error::Device`].
+    /// [`Error::Config`] if there are no such rows, or the statistics are of other layers or shapes;
+    /// [`Error::Device`].
     pub async fn evaluate<'a>(
         &mut self,
         rows: Rows,
@@ -58,6 +59,8 @@ impl Group {
         if rows.is_empty() {
             return Err(Error::Config("there are no rows to evaluate: see --valid and --test".into()));
         }
+        let statistics: Vec<_> = statistics.into_iter().collect();
+        self.check_each(&statistics, Spec::check_statistics)?;
         self.engine.write_statistics(statistics);
         let mut sums = vec![[0.0; METRICS]; self.models()];
         let orders = vec![&rows[..]; self.models()];

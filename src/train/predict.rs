@@ -58,8 +58,8 @@ impl Predictor {
     /// Loads a model and rows as they are in the table, `[rows, features]`, onto a device.
     ///
     /// # Errors
-    /// [`Error::Config`] if the rows have another width than the model; [`Error::Fit`] and
-    /// [`Error::Device`].
+    /// [`Error::Config`] if the rows have another width than the model, or [`Model::check`] refuses it;
+    /// [`Error::Fit`] and [`Error::Device`].
     pub async fn new(model: &Model, inputs: &Inputs, device: &Device) -> Result<Predictor> {
         Predictor::prepared(model, &model.prepare(inputs), device).await
     }
@@ -83,6 +83,7 @@ impl Predictor {
     ) -> Result<Predictor> {
         let (rows, width) = (some.map_or(inputs.rows(), <[u32]>::len), inputs.width());
         check(rows, width, spec.inputs())?;
+        models.iter().try_for_each(|model| model.check())?;
         let plan = Predictor::plan_of(spec, models.len(), rows, matches!(inputs, Inputs::Bytes(_)));
         let way_out = if matches!(device, Device::Gpu(_)) {
             "predict fewer rows at a time, or use --device cpu"
@@ -272,6 +273,7 @@ impl Model {
         inputs: &Inputs,
         device: &Device,
     ) -> Result<(f64, f64)> {
+        self.check()?;
         let folded = Predictor::prepared(&self.fold(), inputs, device).await?.outputs().await?;
         let largest = |values: &Array2<f64>| values.iter().fold(0.0, |max: f64, value| max.max(value.abs()));
         Ok((largest(&(folded - plain)), largest(plain)))

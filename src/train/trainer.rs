@@ -54,9 +54,15 @@ impl Trainer {
     }
 
     /// Changes the learning rate from the next step on; the schedule goes on multiplying it.
-    pub fn set_learning_rate(&mut self, lr: f64) {
-        self.group.members[0].config.lr = Some(lr);
+    ///
+    /// # Errors
+    /// [`Error::Config`] as for [`Config::check`].
+    pub fn set_learning_rate(&mut self, lr: f64) -> Result<()> {
+        let config = Config { lr: Some(lr), ..self.config().clone() };
+        config.check()?;
+        self.group.members[0].config = config;
         self.group.write_hyper();
+        Ok(())
     }
 
     /// Makes chunks no longer than so many steps: tests look after each.
@@ -154,16 +160,19 @@ impl Trainer {
 
     /// Overwrites the parameters; the optimizer's state and the moving averages stay, until [`super::train`] begins a
     /// run.
-    pub fn set_parameters(&mut self, parameters: &[Array2<f64>]) {
-        self.group.set_parameters([parameters]);
+    ///
+    /// # Errors
+    /// [`Error::Config`] that names the parameter that has another shape than the network's.
+    pub fn set_parameters(&mut self, parameters: &[Array2<f64>]) -> Result<()> {
+        self.group.set_parameters([parameters])
     }
 
     /// Loss and accuracy of a part of the data set under given statistics. Changes nothing of the
     /// model.
     ///
     /// # Errors
-    /// [`Error::Diverged`] if the loss is not finite; [`Error::Config`] if there are no such rows;
-    /// [`Error::Device`].
+    /// [`Error::Diverged`] if the loss is not finite; [`Error::Config`] if there are no such rows, or names the
+    /// layer that has other statistics than the network's; [`Error::Device`].
     pub async fn evaluate(&mut self, rows: Rows, statistics: &[Statistics]) -> Result<Validation> {
         only(self.group.evaluate(rows, [statistics]).await?)
     }
@@ -193,7 +202,7 @@ impl Trainer {
         }
     }
 
-    /// A model from parameters and statistics of this trainer's network.
+    /// A model from parameters and statistics of this trainer's network; see [`Model::check`].
     pub fn model_of(
         &self,
         parameters: Vec<Array2<f64>>,

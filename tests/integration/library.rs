@@ -56,7 +56,7 @@ fn a_second_run_is_the_first_one_from_other_weights() {
             }
             let mut anew = trainer(&config, &device);
             let start = block_on(again.parameters()).unwrap();
-            anew.set_parameters(&start);
+            anew.set_parameters(&start).unwrap();
             let [again, anew] =
                 [again, anew].map(|mut trainer| block_on(train(&mut trainer, &mut ())).unwrap());
             assert!(again.epochs > 1 && again.model.parameters != start, "{name}, {optimizer:?}");

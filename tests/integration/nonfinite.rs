@@ -191,7 +191,7 @@ fn in_a_parameter() {
             let (number, [row, column], expected) = spoiled.some_parameter();
             let mut parameters = spoiled.parameters();
             parameters[number][(row, column)] = spoiled.bad;
-            spoiled.trainer.set_parameters(&parameters);
+            spoiled.trainer.set_parameters(&parameters).unwrap();
             let step = spoiled.trainer.updates() + 1;
             assert_eq!(spoiled.diverge(), (step, expected), "{}", spoiled.name);
             // None has moved since.
@@ -251,7 +251,7 @@ fn in_a_gradient() {
             for (i, scale) in [1e-30, 1e-30, 1e20, 0.0, 1e25, 0.0].into_iter().enumerate() {
                 parameters[i] *= scale;
             }
-            spoiled.trainer.set_parameters(&parameters);
+            spoiled.trainer.set_parameters(&parameters).unwrap();
             let step = spoiled.trainer.updates() + 2;
             // Adam's second moment of a gradient of 1e25 overflows.
             let what = if optimizer == OptimizerKind::Adam {
@@ -323,7 +323,7 @@ fn a_model_is_named_once() {
     let mut group = block_on(Group::new(read(&configs[0]), configs, &[16, 8], &Device::Gpu(gpu))).unwrap();
     let mut parameters = block_on(group.parameters()).unwrap();
     parameters[0][0][(3, 4)] = f64::NAN;
-    group.set_parameters(parameters.iter().map(Vec::as_slice));
+    group.set_parameters(parameters.iter().map(Vec::as_slice)).unwrap();
     let mut epoch = || {
         let (before, mut chunks) = (group.engine().counts().read_backs, 0);
         let count = |_: &[StepRecord]| {

@@ -144,7 +144,7 @@ fn distance(fixture: &Fixture, run: &Run, device: &Device) -> Distance {
             let values = fixture.get(&format!("{}init.{}", run.prefix, parameter.name)).to_vec();
             Array2::from_shape_vec((parameter.rows, parameter.cols), values).unwrap()
         });
-        trainer.set_parameters(&initial.collect::<Vec<_>>());
+        trainer.set_parameters(&initial.collect::<Vec<_>>()).unwrap();
     }
     let mut losses = vec![];
     for order in orders.chunks(rows) {

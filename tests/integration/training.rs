@@ -227,7 +227,7 @@ fn divergence_is_found_and_the_last_good_model_kept() {
         for bad in [f64::NAN, f64::INFINITY] {
             let good = parameters[0][(0, 0)];
             parameters[0][(0, 0)] = bad;
-            trainer.set_parameters(&parameters);
+            trainer.set_parameters(&parameters).unwrap();
             let error = block_on(trainer.epoch()).unwrap_err();
             assert!(matches!(error, Error::Diverged { .. }), "{name}, {bad}: {error}");
             parameters[0][(0, 0)] = good;
