@@ -20,7 +20,7 @@ async fn run(file: &Path, config: Config, device: &Device) -> Result<f64> {
     let mut trainer = Trainer::new(data, config, device).await?;
     let outcome = train(&mut trainer, &mut ()).await?;
     let outputs = Predictor::prepared(&outcome.model, &inputs, device).await?.outputs().await?;
-    let scores = score(&outcome.model, &outputs, &targets);
+    let scores = score(&outcome.model, &outputs, &targets)?;
     Ok(scores.accuracy.or(scores.r2).unwrap_or_default())
 }
 

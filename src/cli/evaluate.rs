@@ -69,7 +69,7 @@ impl Evaluate {
         let inputs = model.prepare(&data.inputs);
         let (outputs, fold) = report::outputs(&model, &inputs, &device).await?;
         report::check(&outputs, &data.lines, &self.data)?;
-        let scores = score(&model, &outputs, targets);
+        let scores = score(&model, &outputs, targets)?;
         let columns = match self.importance {
             true => importance::measure(&model, &inputs, targets, 0, &device, false).await?,
             false => None,

@@ -119,7 +119,7 @@ pub async fn summary(
     let targets = targets_of(model, data, rows);
     let lines = rows.iter().map(|&row| data.lines[row as usize]);
     predictions::write(&directory.join(run::PREDICTIONS), model, &outputs, &targets, lines)?;
-    let test = (scored == "test").then(|| score(model, &outputs, &targets));
+    let test = (scored == "test").then(|| score(model, &outputs, &targets)).transpose()?;
     Ok(Summary {
         end: match outcome.end {
             End::Finished => "finished",
@@ -163,7 +163,10 @@ fn scored(split: &Split) -> (&'static str, &[u32]) {
 }
 
 /// The scores of a model with these outputs for some rows of the data that it was trained with.
-pub fn scores_of(model: &Model, data: &TrainingData, rows: &[u32], outputs: &Array2<f64>) -> Scores {
+///
+/// # Errors
+/// As for [`score`].
+pub fn scores_of(model: &Model, data: &TrainingData, rows: &[u32], outputs: &Array2<f64>) -> Result<Scores> {
     score(model, outputs, &targets_of(model, data, rows))
 }
 

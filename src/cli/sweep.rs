@@ -336,7 +336,7 @@ async fn test(model: &Model, data: &TrainingData, device: &Device) -> Result<Opt
         return Ok(None);
     }
     let outputs = Predictor::prepared(model, &data.inputs.select(rows), device).await?.outputs().await?;
-    Ok(Some(scores_of(model, data, rows, &outputs)))
+    scores_of(model, data, rows, &outputs).map(Some)
 }
 
 /// The leaderboard for people.

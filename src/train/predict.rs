@@ -225,8 +225,12 @@ impl Model {
 
     /// What the outputs mean, `[rows, classes]` or `[rows, 1]`: the probability of each class, or the
     /// value in the table's own units.
+    ///
+    /// # Panics
+    /// If there are not as many columns as the network has outputs.
     pub fn interpret(&self, outputs: &Array2<f64>) -> Array2<f64> {
         use crate::Task;
+        assert_eq!(outputs.ncols(), self.spec.outputs(), "columns, and the network's outputs");
         let sigmoid = |z: f64| 1.0 / (1.0 + (-z).exp());
         match self.spec.task {
             Task::Binary => {

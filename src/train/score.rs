@@ -1,9 +1,9 @@
 use ndarray::{Array1, Array2};
 use serde::Serialize;
 
-use crate::Task;
 use crate::data::TargetKind;
 use crate::model::Model;
+use crate::{Error, Result, Task};
 
 /// How well a model does on some rows; loss as in training (without L2), all means over rows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -109,7 +109,12 @@ impl Roc {
 }
 
 /// Scores of outputs `[rows, outputs]`, against targets in the table's own units: class indices or values.
-pub fn score(model: &Model, outputs: &Array2<f64>, targets: &Array1<f64>) -> Scores {
+///
+/// # Errors
+/// [`Error::Config`] if there are no rows, outputs are not of as many rows as targets or not of the model's number, or
+/// that names the row whose class the model lacks.
+pub fn score(model: &Model, outputs: &Array2<f64>, targets: &Array1<f64>) -> Result<Scores> {
+    check(model, outputs, targets)?;
     let rows = targets.len();
     let n = rows as f64;
     let loss_of = |(row, &target): (usize, &f64)| {
@@ -127,14 +132,14 @@ pub fn score(model: &Model, outputs: &Array2<f64>, targets: &Array1<f64>) -> Sco
         let errors = targets - &predictions.column(0);
         let squares = errors.mapv(|e| e * e).sum();
         let spread = targets.mapv(|y| (y - mean).powi(2)).sum();
-        return Scores {
+        return Ok(Scores {
             rows,
             loss,
             r2: (spread > 0.0).then(|| 1.0 - squares / spread),
             rmse: Some((squares / n).sqrt()),
             mae: Some(errors.mapv(f64::abs).sum() / n),
             ..Scores::default()
-        };
+        });
     }
     let classes = predictions.ncols();
     let mut confusion = vec![vec![0; classes]; classes];
@@ -149,7 +154,7 @@ pub fn score(model: &Model, outputs: &Array2<f64>, targets: &Array1<f64>) -> Sco
         (!all.is_empty()).then(|| all.iter().sum::<f64>() / all.len() as f64)
     };
     let roc = || Roc::new(targets.iter().copied().zip(predictions.column(1).iter().copied()));
-    Scores {
+    Ok(Scores {
         rows,
         loss,
         accuracy: Some(correct as f64 / n),
@@ -159,6 +164,35 @@ pub fn score(model: &Model, outputs: &Array2<f64>, targets: &Array1<f64>) -> Sco
         confusion,
         classes: scores,
         ..Scores::default()
+    })
+}
+
+/// Whether there are outputs of the model for each target, and no class that it lacks.
+fn check(model: &Model, outputs: &Array2<f64>, targets: &Array1<f64>) -> Result<()> {
+    let refuse = |message: String| Err(Error::Config(message));
+    let (rows, wanted) = (targets.len(), model.spec.outputs());
+    if rows == 0 {
+        return refuse("there are no rows to score".into());
+    }
+    if outputs.dim() != (rows, wanted) {
+        let shape = outputs.shape();
+        return refuse(format!(
+            "outputs have shape {shape:?}; for {rows} targets it should be [{rows}, {wanted}]"
+        ));
+    }
+    let classes = match model.spec.task {
+        Task::Regression => return Ok(()),
+        Task::Binary => 2,
+        Task::Classification => wanted,
+    };
+    let lacks = |class: &f64| !(0.0..classes as f64).contains(class) || class.fract() != 0.0;
+    match targets.iter().position(lacks) {
+        Some(row) => refuse(format!(
+            "row {row}, counted from 0, is of class {}; the model has classes 0 to {}",
+            targets[row],
+            classes - 1
+        )),
+        None => Ok(()),
     }
 }
 

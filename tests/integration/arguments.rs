@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use minilote::model::{Model, Norm, Source, Statistics};
-use minilote::train::{Config, Group, Predictor, Rows, Sizes, Trainer, TrainingData};
-use minilote::{Device, Error, Result};
-use ndarray::Array2;
+use minilote::model::{Layer, Model, Norm, Source, Statistics};
+use minilote::train::{Config, Group, Predictor, Rows, Sizes, Trainer, TrainingData, score};
+use minilote::{Device, Error, Result, Task};
+use ndarray::{Array1, Array2};
 use pollster::block_on;
 
 fn trainer(norm: Norm) -> Trainer {
@@ -98,4 +98,36 @@ fn a_learning_rate_out_of_range_is_refused() {
     assert_eq!(trainer.config().lr, None);
     trainer.set_learning_rate(0.5).unwrap();
     assert_eq!(trainer.config().lr, Some(0.5));
+}
+
+#[test]
+fn outputs_and_targets_that_do_not_suit_are_not_scored() {
+    let binary = block_on(trainer(Norm::Before).model()).unwrap();
+    let score_of = |model: &Model, shape, targets: &[f64]| {
+        score(model, &Array2::zeros(shape), &Array1::from_vec(targets.to_vec()))
+    };
+    for (targets, words) in [
+        (&[1.0, -1.0, 0.0], ["row 1", "class -1"]),
+        (&[1.0, 0.0, 2.0], ["row 2", "classes 0 to 1"]),
+        (&[0.5, 0.0, 1.0], ["row 0", "class 0.5"]),
+        (&[0.0, 0.0, f64::NAN], ["row 2", "class NaN"]),
+    ] {
+        refused(score_of(&binary, (3, 1), targets), &words);
+    }
+    refused(score_of(&binary, (2, 1), &[0.0, 1.0, 0.0]), &["[2, 1]", "3 targets", "[3, 1]"]);
+    refused(score_of(&binary, (3, 2), &[0.0, 1.0, 0.0]), &["[3, 2]", "[3, 1]"]);
+    refused(score_of(&binary, (0, 1), &[]), &["no rows"]);
+    // Of equal classes the first is predicted.
+    assert_eq!(score_of(&binary, (4, 1), &[0.0, 1.0, 0.0, 0.0]).unwrap().accuracy, Some(0.75));
+    let mut several = binary.clone();
+    several.spec.task = Task::Classification;
+    *several.spec.layers.last_mut().unwrap() = Layer::Linear { inputs: 5, outputs: 3, bias: true };
+    refused(score_of(&several, (1, 3), &[3.0]), &["row 0", "class 3", "classes 0 to 2"]);
+    assert_eq!(score_of(&several, (2, 3), &[2.0, 0.0]).unwrap().accuracy, Some(0.5));
+}
+
+#[test]
+#[should_panic(expected = "the network's outputs")]
+fn outputs_of_another_network_mean_nothing() {
+    block_on(trainer(Norm::Before).model()).unwrap().interpret(&Array2::zeros((1, 2)));
 }

@@ -369,7 +369,7 @@ fn importance_is_what_shuffling_a_column_costs() {
         let scores = |inputs: &Inputs| {
             let outputs =
                 block_on(async { Predictor::prepared(model, inputs, device).await?.outputs().await });
-            score(model, &outputs.unwrap(), &targets)
+            score(model, &outputs.unwrap(), &targets).unwrap()
         };
         let base = scores(&inputs);
         let Inputs::Real(values) = &inputs else { panic!("a table") };
