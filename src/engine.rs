@@ -1,5 +1,7 @@
 //! A session on one of the backends: a plan's programs, ready to run, and its memory.
 
+use std::fmt;
+
 use ndarray::Array2;
 
 use crate::cpu::Models;
@@ -118,6 +120,21 @@ pub enum Engine {
     Twin(Box<Models<f64>>),
     /// See [`Device::Gpu`].
     Gpu(Box<Gpu>),
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let device = match self {
+            Engine::Cpu(_) => "CPU backend",
+            Engine::Twin(_) => "CPU backend in f64",
+            Engine::Gpu(gpu) => &gpu.device().summary().name,
+        };
+        let Plan { models, data, spec, .. } = self.plan();
+        let mut parts = f.debug_struct("Engine");
+        parts.field("device", &device).field("models", models);
+        parts.field("parameters", &spec.parameter_count()).field("data", data);
+        parts.finish_non_exhaustive()
+    }
 }
 
 impl Engine {

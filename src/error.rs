@@ -16,6 +16,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// | [`Error::File`] | 6 |
 /// | [`Error::Fit`] | 7 |
 #[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
 #[allow(missing_docs)] // The fields are what the messages say.
 pub enum Error {
     /// A flag, a configuration key or an argument of the library that can't be used.

@@ -58,3 +58,5 @@ extern crate self as minilote;
 pub use data::Task;
 pub use engine::{Device, Engine};
 pub use error::{Error, Result};
+/// The ndarray that this crate is built with, for who brings arrays of their own.
+pub use ndarray;

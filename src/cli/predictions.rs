@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use std::path::Path;
 
-use minilote::data::{Dataset, Missing, Schema, TargetKind};
+use minilote::data::{Dataset, Missing, Schema};
 use minilote::files::write_whole;
 use minilote::model::Model;
 use minilote::train::{Roc, best_class};
@@ -31,23 +31,15 @@ pub struct Predictions {
     pub probabilities: Vec<f64>,
 }
 
-/// The names of a model's classes; none for a regression.
-pub fn classes(model: &Model) -> &[String] {
-    match &model.schema.target.kind {
-        TargetKind::Classes(classes) => classes,
-        TargetKind::Value => &[],
-    }
-}
-
 /// The names of the columns that follow the row's: of the prediction, and of each class's probability.
 pub fn head(model: &Model) -> Vec<String> {
-    let probabilities = classes(model).iter().map(|class| format!("p({class})"));
+    let probabilities = model.classes().iter().map(|class| format!("p({class})"));
     ["prediction".to_string()].into_iter().chain(probabilities).collect()
 }
 
 /// The cells of those columns: a class and all probabilities, or a value.
 pub fn cells(model: &Model, meanings: &Array2<f64>, row: usize) -> Vec<String> {
-    let class = classes(model).get(best_class(meanings, row)).cloned();
+    let class = model.classes().get(best_class(meanings, row)).cloned();
     let digits = if class.is_some() { DIGITS } else { DIGITS_OF_VALUES };
     class.into_iter().chain(meanings.row(row).iter().map(|&value| significant(value, digits))).collect()
 }
@@ -101,7 +93,7 @@ pub fn write(
     let names = [vec!["row".to_string(), "target".into()], head(model)].concat();
     writer.write_record(&names).map_err(|error| failed(&error))?;
     for (row, (line, &target)) in lines.into_iter().zip(targets).enumerate() {
-        let class = classes(model).get(target as usize).cloned();
+        let class = model.classes().get(target as usize).cloned();
         let target = class.unwrap_or_else(|| significant(target, DIGITS_OF_VALUES));
         let record = [vec![line.to_string(), target], cells(model, &meanings, row)].concat();
         writer.write_record(&record).map_err(|error| failed(&error))?;
@@ -116,7 +108,7 @@ pub fn write(
 pub fn read(path: &Path, model: &Model) -> Result<Predictions> {
     let failed = |error: &dyn Display| Error::file(path, error);
     let classes: HashMap<&str, f64> =
-        classes(model).iter().enumerate().map(|(i, class)| (class.as_str(), i as f64)).collect();
+        model.classes().iter().enumerate().map(|(i, class)| (class.as_str(), i as f64)).collect();
     let mut reader = csv::Reader::from_path(path).map_err(|error| failed(&error))?;
     // Runs of earlier versions have no rows, and of several classes no probabilities.
     let names = reader.headers().map_err(|error| failed(&error))?;

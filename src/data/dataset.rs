@@ -44,6 +44,12 @@ impl Inputs {
     }
 }
 
+impl From<Array2<f64>> for Inputs {
+    fn from(values: Array2<f64>) -> Inputs {
+        Inputs::Real(values)
+    }
+}
+
 /// A file's rows, encoded by a [`Schema`](super::Schema).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dataset {

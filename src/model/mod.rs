@@ -9,7 +9,7 @@ use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
-use crate::data::{Schema, Standardizer};
+use crate::data::{Schema, Standardizer, TargetKind};
 
 pub use file::read_weights;
 pub use init::{Init, initialize};
@@ -81,5 +81,13 @@ impl Model {
     pub fn check(&self) -> Result<()> {
         self.spec.check_parameters(&self.parameters)?;
         self.spec.check_statistics(&self.statistics)
+    }
+
+    /// The names of the classes; none for a regression.
+    pub fn classes(&self) -> &[String] {
+        match &self.schema.target.kind {
+            TargetKind::Classes(classes) => classes,
+            TargetKind::Value => &[],
+        }
     }
 }

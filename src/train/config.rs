@@ -352,6 +352,9 @@ impl Config {
         if !(self.fraction > 0.0 && self.fraction <= 1.0) {
             return refuse(format!("--fraction {} must be above 0 and at most 1", self.fraction));
         }
+        if self.batch == Some(Batch::Rows(0)) {
+            return refuse("--batch 0: a minibatch has 1 row or more, or is \"full\"".into());
+        }
         if self.nesterov && self.optimizer != OptimizerKind::Momentum {
             return refuse("--nesterov goes with --optimizer momentum".into());
         }

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::config::Config;
 use super::group::Group;
@@ -28,6 +29,14 @@ impl Member {
     /// The moving averages so far.
     pub fn statistics(&self, source: Source) -> Vec<Statistics> {
         self.moving.iter().map(|moving| moving.statistics(source)).collect()
+    }
+}
+
+impl fmt::Debug for Group {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let mut parts = f.debug_struct("Group");
+        parts.field("engine", &self.engine).field("epoch", &self.epoch).field("updates", &self.updates);
+        parts.finish_non_exhaustive()
     }
 }
 

@@ -1,5 +1,6 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::fmt;
 
 use ndarray::Array2;
 
@@ -20,11 +21,10 @@ const ELEMENTS: usize = 1 << 24;
 /// Where rows come a few at a time it is made once, with as many as may come, and then given others:
 ///
 /// ```no_run
-/// # use minilote::{Device, Result, data::Inputs, model::Model, train::Predictor};
-/// # use ndarray::Array2;
+/// # use minilote::{Device, Result, data::Inputs, model::Model, ndarray::Array2, train::Predictor};
 /// # async fn serve(requests: Vec<Inputs>) -> Result<()> {
 /// let model = Model::load("model.safetensors".as_ref())?;
-/// let most = Inputs::Real(Array2::zeros((16, model.spec.inputs())));
+/// let most = Array2::zeros((16, model.spec.inputs())).into();
 /// let mut predictor = Predictor::new(&model, &most, &Device::Cpu).await?;
 /// for rows in requests {
 ///     predictor.set_inputs(&rows)?;
@@ -38,6 +38,14 @@ pub struct Predictor {
     standardizer: Standardizer,
     rows: usize,
     outputs: usize,
+}
+
+impl fmt::Debug for Predictor {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let mut parts = f.debug_struct("Predictor");
+        parts.field("engine", &self.engine).field("rows", &self.rows).field("outputs", &self.outputs);
+        parts.finish_non_exhaustive()
+    }
 }
 
 impl Predictor {

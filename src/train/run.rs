@@ -116,7 +116,7 @@ pub struct SourceReport {
 }
 
 /// What a run came to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Outcome {
     /// The best epoch's weights.
     pub model: Model,

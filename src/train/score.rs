@@ -1,7 +1,6 @@
 use ndarray::{Array1, Array2};
 use serde::Serialize;
 
-use crate::data::TargetKind;
 use crate::model::Model;
 use crate::{Error, Result, Task};
 
@@ -147,8 +146,7 @@ pub fn score(model: &Model, outputs: &Array2<f64>, targets: &Array1<f64>) -> Res
         confusion[target as usize][best_class(&predictions, row)] += 1;
     }
     let correct: usize = (0..classes).map(|class| confusion[class][class]).sum();
-    let names = if let TargetKind::Classes(names) = &model.schema.target.kind { &names[..] } else { &[] };
-    let scores = ClassScores::of_each(&confusion, names);
+    let scores = ClassScores::of_each(&confusion, model.classes());
     let mean = |of: fn(&ClassScores) -> Option<f64>| {
         let all: Vec<f64> = scores.iter().filter_map(of).collect();
         (!all.is_empty()).then(|| all.iter().sum::<f64>() / all.len() as f64)

@@ -15,6 +15,7 @@ use crate::program::Plan;
 use crate::{Error, Result};
 
 /// A network in training: a session on a device, and what the host keeps beside it. A [`Group`] of one.
+#[derive(Debug)]
 pub struct Trainer {
     pub(super) group: Group,
 }

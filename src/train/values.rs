@@ -10,6 +10,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sizes(pub Vec<usize>);
 
+impl From<Vec<usize>> for Sizes {
+    fn from(units: Vec<usize>) -> Sizes {
+        Sizes(units)
+    }
+}
+
 /// Rows of a minibatch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Batch {

@@ -2,11 +2,14 @@
 
 use std::path::Path;
 
+use minilote::data::{Inputs, TargetKind};
 use minilote::model::{Layer, Model, Norm, Source, Statistics};
-use minilote::train::{Config, Group, Predictor, Rows, Sizes, Trainer, TrainingData, score};
+use minilote::train::{Batch, Config, Group, Predictor, Rows, Sizes, Trainer, TrainingData, score};
 use minilote::{Device, Error, Result, Task};
 use ndarray::{Array1, Array2};
 use pollster::block_on;
+
+use crate::devices;
 
 fn trainer(norm: Norm) -> Trainer {
     let target = Some("diagnosis".into());
@@ -130,4 +133,41 @@ fn outputs_and_targets_that_do_not_suit_are_not_scored() {
 #[should_panic(expected = "the network's outputs")]
 fn outputs_of_another_network_mean_nothing() {
     block_on(trainer(Norm::Before).model()).unwrap().interpret(&Array2::zeros((1, 2)));
+}
+
+/// Short, whatever they hold: what a failed test or an `unwrap_err` prints.
+#[test]
+fn sessions_show_their_sizes() {
+    let mut trainer = trainer(Norm::Before);
+    let model = block_on(trainer.model()).unwrap();
+    let inputs = Inputs::from(Array2::zeros((3, 30)));
+    for (name, device) in devices() {
+        let predictor = block_on(Predictor::new(&model, &inputs, &device)).unwrap();
+        let shown = format!("{predictor:?}");
+        for part in ["Predictor", &name, "parameters: 166", "rows: 3", "outputs: 1"] {
+            assert!(shown.contains(part), "{part}: {shown}");
+        }
+    }
+    let shown = format!("{trainer:?}");
+    for part in ["Trainer", "Group", "models: 1", "examples: 569", "updates: 0"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    assert!(shown.len() < 400, "{shown}");
+}
+
+#[test]
+fn no_minibatch_has_no_rows() {
+    let data = trainer(Norm::None).into_data();
+    let (hidden, batch) = (vec![5].into(), Some(Batch::Rows(0)));
+    let config = Config { hidden, norm: Norm::None, batch, ..Config::default() };
+    let error = block_on(Trainer::new(data, config, &Device::Cpu)).unwrap_err();
+    refused::<()>(Err(error), &["--batch 0", "1 row or more", "full"]);
+}
+
+#[test]
+fn a_model_names_its_classes() {
+    let mut model = block_on(trainer(Norm::None).model()).unwrap();
+    assert_eq!(model.classes(), ["benign", "malignant"]);
+    model.schema.target.kind = TargetKind::Value;
+    assert!(model.classes().is_empty());
 }

@@ -6,7 +6,6 @@ use minilote::train::{Config, Roc, ScheduleKind};
 use serde_json::Value;
 
 use super::files::{Run, at};
-use crate::cli::predictions::classes;
 use crate::cli::report::number;
 
 /// Points of a long line, and dots, at the most.
@@ -196,7 +195,7 @@ fn roc(runs: &[Run]) -> Option<Plot> {
     let title = match series.as_slice() {
         [] => return None,
         [only] => {
-            let class = classes(&runs[0].model).get(1)?;
+            let class = runs[0].model.classes().get(1)?;
             let area = only.name.rsplit(' ').next().unwrap_or_default();
             format!("ROC curve of {class:?}, {} rows: AUC {area}", runs[0].scored())
         }

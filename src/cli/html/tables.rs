@@ -8,7 +8,6 @@ use serde_json::Value;
 
 use super::files::{Run, at};
 use super::page::{Cell, paragraph, table};
-use crate::cli::predictions::classes;
 use crate::cli::report::{number, percent};
 
 /// A confusion matrix of more classes than this is left to predictions.csv.
@@ -137,7 +136,7 @@ fn best(run: &Run, key: &str) -> Option<f64> {
 
 /// Rows of each true class by predicted class, shaded by their share of the true class.
 pub fn confusion(run: &Run) -> Option<String> {
-    let classes = classes(&run.model);
+    let classes = run.model.classes();
     if run.model.spec.task == Task::Regression {
         return None;
     }
