@@ -17,6 +17,7 @@ mod member;
 mod passes;
 mod planning;
 mod predict;
+mod ranges;
 mod record;
 mod recovery;
 mod run;

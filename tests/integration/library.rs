@@ -189,7 +189,7 @@ fn a_model_is_trained_further_on_rows_as_it_sees_them() {
     };
     let data = make(&raw.inputs).unwrap();
     let mut further = block_on(Trainer::new(data, cancer(), &Device::Cpu)).unwrap();
-    further.set_parameters(&model.parameters);
+    further.set_parameters(&model.parameters).unwrap();
     assert_eq!(block_on(further.evaluate(Rows::Train, &model.statistics)).unwrap(), before);
     let after = block_on(train(&mut further, &mut ())).unwrap().model;
     assert!(block_on(further.evaluate(Rows::Train, &after.statistics)).unwrap().loss < before.loss);
