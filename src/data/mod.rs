@@ -23,7 +23,7 @@ pub use idx::{Images, is_idx};
 pub use order::{Order, epoch_order, repeated_order};
 pub(crate) use schema::written_numbers;
 pub use schema::{Feature, FeatureKind, Missing, Schema, Target, TargetKind, Task, Unknown};
-pub use split::{Split, fraction, split};
+pub use split::{Split, Splitting, fraction, split, split_groups, split_ordered};
 pub use standardize::{Standardize, Standardizer};
 pub use table::{Table, is_missing};
 

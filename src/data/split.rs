@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use ndarray::Array1;
 use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
 
 use super::{Task, generator};
 use crate::{Error, Result};
@@ -19,13 +20,20 @@ pub struct Split {
     pub test: Vec<u32>,
 }
 
-/// Splits rows at random: a part of fraction `f` gets `max(1, round(f * rows))` of the `rows` targets,
-/// drawn from each class in proportion (largest remainders; a regression is one class).
-///
-/// Every class keeps a training row, which comes before the size of the other parts, and the test part
-/// comes before the validation part. Errors: [`Error::Config`] for a fraction outside `[0, 1)`,
-/// fractions that sum to 1 or more, no rows, or more than `u32::MAX` rows.
-pub fn split(targets: &Array1<f64>, task: Task, valid: f64, test: f64, seed: u64) -> Result<Split> {
+/// How rows are shared out among the parts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
+pub enum Splitting {
+    /// At random, classes in proportion
+    #[default]
+    Random,
+    /// As they stand: the first to train, then those to validate, the last to test
+    Ordered,
+}
+
+/// The number of rows, where fractions and rows are such that they can be split.
+fn checked(rows: usize, valid: f64, test: f64) -> Result<u32> {
     for (name, fraction) in [("validation", valid), ("test", test)] {
         if !(0.0..1.0).contains(&fraction) {
             return Err(Error::Config(format!("the {name} fraction is {fraction}; it must be in [0, 1)")));
@@ -35,12 +43,62 @@ pub fn split(targets: &Array1<f64>, task: Task, valid: f64, test: f64, seed: u64
         let message = format!("validation ({valid}) and test ({test}) fractions leave no rows for training");
         return Err(Error::Config(message));
     }
-    if targets.is_empty() {
+    if rows == 0 {
         return Err(Error::Config("there are no rows to train on".into()));
     }
-    let count = u32::try_from(targets.len())
-        .map_err(|_| Error::Config(format!("{} rows; the limit is {}", targets.len(), u32::MAX)))?;
+    u32::try_from(rows).map_err(|_| Error::Config(format!("{rows} rows; the limit is {}", u32::MAX)))
+}
 
+/// `max(1, round(fraction * rows))`; none of a fraction of 0.
+fn wanted(rows: usize, fraction: f64) -> usize {
+    if fraction == 0.0 { 0 } else { ((rows as f64 * fraction).round() as usize).max(1) }
+}
+
+/// Splits rows as they stand: the last are the test part, those before them the validation part, of the sizes of
+/// [`split`]; a row is left to train.
+///
+/// # Errors
+/// As for [`split`].
+pub fn split_ordered(rows: usize, valid: f64, test: f64) -> Result<Split> {
+    let count = checked(rows, valid, test)?;
+    let test = wanted(rows, test).min(rows - 1);
+    let valid = wanted(rows, valid).min(rows - 1 - test);
+    let (end, begin) = (count - test as u32, count - (test + valid) as u32);
+    Ok(Split { train: (0..begin).collect(), valid: (begin..end).collect(), test: (end..count).collect() })
+}
+
+/// Splits rows so that those of a group, which is a number for each row, stay together: groups in random order go one by
+/// one to the part that lacks most of its share of the rows.
+///
+/// # Errors
+/// As for [`split`].
+pub fn split_groups(groups: &[usize], valid: f64, test: f64, seed: u64) -> Result<Split> {
+    let count = checked(groups.len(), valid, test)?;
+    let mut rows: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
+    (0..count).zip(groups).for_each(|(row, group)| rows.entry(*group).or_default().push(row));
+    let mut rows: Vec<Vec<u32>> = rows.into_values().collect();
+    rows.shuffle(&mut generator(seed, u64::MAX));
+    let [valid, test] = [valid, test].map(|fraction| wanted(groups.len(), fraction) as i64);
+    let mut parts = [vec![], vec![], vec![]];
+    let mut lacking = [i64::from(count) - valid - test, valid, test];
+    for group in rows {
+        let part = (1..3).fold(0, |most, part| if lacking[part] > lacking[most] { part } else { most });
+        lacking[part] -= group.len() as i64;
+        parts[part].extend(group);
+    }
+    parts.iter_mut().for_each(|part| part.sort_unstable());
+    let [train, valid, test] = parts;
+    Ok(Split { train, valid, test })
+}
+
+/// Splits rows at random: a part of fraction `f` gets `max(1, round(f * rows))` of the `rows` targets,
+/// drawn from each class in proportion (largest remainders; a regression is one class).
+///
+/// Every class keeps a training row, which comes before the size of the other parts, and the test part
+/// comes before the validation part. Errors: [`Error::Config`] for a fraction outside `[0, 1)`,
+/// fractions that sum to 1 or more, no rows, or more than `u32::MAX` rows.
+pub fn split(targets: &Array1<f64>, task: Task, valid: f64, test: f64, seed: u64) -> Result<Split> {
+    let count = checked(targets.len(), valid, test)?;
     let mut classes: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
     for (row, target) in (0..count).zip(targets) {
         let class = if task == Task::Regression { 0 } else { *target as usize };
@@ -93,8 +151,7 @@ fn shares(sizes: &[usize], spare: &[usize], fraction: f64) -> Vec<usize> {
     if fraction == 0.0 {
         return vec![0; sizes.len()];
     }
-    let rows: usize = sizes.iter().sum();
-    let wanted = ((rows as f64 * fraction).round() as usize).max(1).min(spare.iter().sum());
+    let wanted = wanted(sizes.iter().sum(), fraction).min(spare.iter().sum());
     let quotas: Vec<f64> = sizes.iter().map(|size| *size as f64 * fraction).collect();
     let mut shares: Vec<usize> =
         quotas.iter().zip(spare).map(|(quota, spare)| (*quota as usize).min(*spare)).collect();
@@ -111,6 +168,8 @@ fn shares(sizes: &[usize], spare: &[usize], fraction: f64) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -136,6 +195,40 @@ mod tests {
         }
         assert_eq!(parts, split(&targets, Task::Binary, 0.2, 0.1, 7).unwrap());
         assert_ne!(parts, split(&targets, Task::Binary, 0.2, 0.1, 8).unwrap());
+    }
+
+    #[test]
+    fn ordered_parts_are_the_ends_of_the_file() {
+        let parts = split_ordered(10, 0.2, 0.3).unwrap();
+        assert_eq!((&parts.train[..], &parts.valid[..]), (&[0, 1, 2, 3, 4][..], &[5, 6][..]));
+        assert_eq!(parts.test, [7, 8, 9]);
+        let sizes = |rows| {
+            let parts = split_ordered(rows, 0.01, 0.01).unwrap();
+            (parts.train.len(), parts.valid.len(), parts.test.len())
+        };
+        assert_eq!([sizes(1), sizes(2), sizes(3)], [(1, 0, 0), (1, 0, 1), (1, 1, 1)]);
+        assert!(matches!(split_ordered(0, 0.1, 0.1), Err(Error::Config(_))));
+    }
+
+    #[test]
+    fn groups_stay_together_and_parts_near_their_sizes() {
+        // 60 groups of 1 to 5 rows, dealt out over the file.
+        let groups: Vec<usize> = (0..180).map(|row| row * row % 60).collect();
+        let parts = split_groups(&groups, 0.15, 0.2, 3).unwrap();
+        let of = |part: &[u32]| part.iter().map(|&row| groups[row as usize]).collect::<BTreeSet<_>>();
+        let (train, valid, test) = (of(&parts.train), of(&parts.valid), of(&parts.test));
+        assert!(train.is_disjoint(&valid) && train.is_disjoint(&test) && valid.is_disjoint(&test));
+        let mut all = [&parts.train[..], &parts.valid, &parts.test].concat();
+        all.sort_unstable();
+        assert!(all.into_iter().eq(0..180));
+        let largest = groups.iter().map(|group| groups.iter().filter(|other| *other == group).count()).max();
+        for (part, wanted) in [(&parts.valid, 27), (&parts.test, 36)] {
+            assert!(part.len().abs_diff(wanted) <= largest.unwrap(), "{} of {wanted}", part.len());
+        }
+        assert_eq!(parts, split_groups(&groups, 0.15, 0.2, 3).unwrap());
+        assert_ne!(parts, split_groups(&groups, 0.15, 0.2, 4).unwrap());
+        // One group is one part's.
+        assert_eq!(split_groups(&[7; 9], 0.3, 0.3, 0).unwrap().train.len(), 9);
     }
 
     #[test]

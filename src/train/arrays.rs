@@ -65,12 +65,16 @@ impl TrainingData {
         let task = config.task.unwrap_or(task);
         let schema = Schema { features, target: Target { name: "y".into(), kind }, missing: Missing::Refuse };
         check(task, &schema, inputs.rows(), &targets, &Split::default())?;
+        if config.group.is_some() {
+            let message = "--group is of a table's column: split rows in memory by TrainingData::new";
+            return Err(Error::Config(message.into()));
+        }
         if [&config.valid, &config.test].into_iter().any(|part| matches!(part, Part::File(_))) {
             let message =
                 "rows in memory are split by fractions: give --valid and --test as such, not as files";
             return Err(Error::Config(message.into()));
         }
-        let split = split_of(&targets, task, config, &Error::Config)?;
+        let split = split_of(&targets, &schema, task, config, None, &Error::Config)?;
         TrainingData::new(task, schema, inputs, targets, split, config.standardize, vec![])
     }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::values::{Batch, Betas, OptimizerKind, Part, ScheduleKind, Sizes};
 use crate::Task;
-use crate::data::{Missing, Order, Standardize};
+use crate::data::{Missing, Order, Splitting, Standardize};
 use crate::gpu::Autotune;
 use crate::model::{Init, Norm, Source};
 use crate::ops::{Function, Rule};
@@ -59,6 +59,14 @@ pub struct Config {
         arg(long, value_name = "FRACTION|FILE", default_value = "0.2", help_heading = "Data")
     )]
     pub test: Part,
+
+    /// How the fractions of --valid and --test are taken from the rows
+    #[cfg_attr(feature = "cli", arg(long, value_enum, default_value = "random", help_heading = "Data"))]
+    pub split: Splitting,
+
+    /// Rows with the same value of this column, as of a patient or a day, stay in one part; the column is no feature (CSV)
+    #[cfg_attr(feature = "cli", arg(long, value_name = "COLUMN", help_heading = "Data"))]
+    pub group: Option<String>,
 
     /// Units of each hidden layer, as in 64,64; "none" for a linear model
     #[cfg_attr(
@@ -242,6 +250,8 @@ impl Default for Config {
             standardize: Standardize::Standard,
             valid: Part::Fraction(0.15),
             test: Part::Fraction(0.2),
+            split: Splitting::Random,
+            group: None,
             hidden: Sizes(vec![64, 32]),
             activation: Function::Relu,
             norm: Norm::Before,

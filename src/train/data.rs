@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use ndarray::{Array1, Array2, Axis, concatenate};
@@ -9,8 +10,8 @@ use super::record::Rows;
 use super::values::Part;
 use crate::checksum::Checksum;
 use crate::data::{
-    Dataset, Feature, Images, Inputs, Schema, Split, Standardize, Standardizer, Table, TargetKind, Unknown,
-    fraction, is_idx, quoted, split, written_numbers,
+    Dataset, Feature, Images, Inputs, Schema, Split, Splitting, Standardize, Standardizer, Table, TargetKind,
+    Unknown, fraction, is_idx, quoted, split, split_groups, split_ordered, written_numbers,
 };
 use crate::model::Norm;
 use crate::{Error, Result, Task};
@@ -157,15 +158,21 @@ impl TrainingData {
                         "--target COLUMN is missing: which column to predict? One of {names}"
                     ))
                 })?;
-                let ignore = named(table, config.ignore.as_deref().unwrap_or_default());
+                let mut ignore = named(table, config.ignore.as_deref().unwrap_or_default());
+                ignore.extend(config.group.clone());
                 Schema::of_table(table, target, &ignore, config.task, config.missing)?
             }
-            Source::Images(_) if config.ignore.is_some() => {
-                return Err(Error::Config("--ignore is of a table's columns, and these are images".into()));
+            Source::Images(_) if config.ignore.is_some() || config.group.is_some() => {
+                let message = "--ignore and --group are of a table's columns, and these are images";
+                return Err(Error::Config(message.into()));
             }
             Source::Images(images) => Schema::of_images(images, config.task)?,
         };
         let data = source.encode(&schema, true, Unknown::Refuse)?;
+        let groups = match (&source, &config.group) {
+            (Source::Table(table), Some(group)) => Some(groups(table, group, &data)?),
+            _ => None,
+        };
         // The text is not needed any more, and may take as much memory as the numbers.
         drop(source);
         let note_of = |data: &Dataset| {
@@ -197,7 +204,8 @@ impl TrainingData {
         }
         let missing = || Error::data(path, "the file has no targets");
         let targets = data.targets.ok_or_else(missing)?;
-        let mut split = split_of(&targets, task, config, &|message| Error::data(path, message))?;
+        let refuse = |message| Error::data(path, message);
+        let mut split = split_of(&targets, &schema, task, config, groups.as_deref(), &refuse)?;
         let (mut inputs, mut targets, mut lines) = (data.inputs, targets, data.lines);
         for (part, rows) in [(&config.valid, &mut split.valid), (&config.test, &mut split.test)] {
             if let Part::File(file) = part {
@@ -320,23 +328,52 @@ impl TrainingData {
     }
 }
 
+/// A number for each of the rows, by the text of a column.
+fn groups(table: &Table, column: &str, rows: &Dataset) -> Result<Vec<usize>> {
+    let column = table.column(column)?;
+    let mut known = HashMap::new();
+    let group = |&row: &usize| {
+        let count = known.len();
+        *known.entry(table.cell(row, column)).or_insert(count)
+    };
+    Ok(rows.places.iter().map(group).collect())
+}
+
 /// The split by the configuration's fractions; a part that is a file has no rows yet.
 pub(super) fn split_of(
     targets: &Array1<f64>,
+    schema: &Schema,
     task: Task,
     config: &Config,
+    groups: Option<&[usize]>,
     refuse: &dyn Fn(String) -> Error,
 ) -> Result<Split> {
     let fraction = |part: &Part| if let Part::Fraction(fraction) = part { *fraction } else { 0.0 };
     let (valid, test) = (fraction(&config.valid), fraction(&config.test));
-    let split = split(targets, task, valid, test, config.split_seed())?;
+    let split = match (groups, config.split) {
+        (Some(groups), _) => split_groups(groups, valid, test, config.split_seed())?,
+        (None, Splitting::Ordered) => split_ordered(targets.len(), valid, test)?,
+        (None, Splitting::Random) => split(targets, task, valid, test, config.split_seed())?,
+    };
     for (flag, fraction, rows) in [("--valid", valid, &split.valid), ("--test", test, &split.test)] {
         if fraction > 0.0 && rows.is_empty() {
             let count = targets.len();
+            let what = if groups.is_some() { "rows, or their groups," } else { "rows" };
             return Err(refuse(format!(
-                "{count} rows are too few for {flag} {fraction}: use {flag} 0 or a file"
+                "{count} {what} are too few for {flag} {fraction}: use {flag} 0 or a file"
             )));
         }
+    }
+    // A random split leaves each class a row.
+    let trained = |class: &usize| split.train.iter().any(|&row| targets[row as usize] as usize == *class);
+    if let TargetKind::Classes(classes) = &schema.target.kind
+        && let Some(class) = (0..classes.len()).find(|class| !trained(class))
+    {
+        return Err(refuse(format!(
+            "class {} has no row to train on: {}",
+            quoted(&classes[class]),
+            if groups.is_some() { "try another --split-seed" } else { "its rows stand at the file's end" }
+        )));
     }
     Ok(split)
 }

@@ -2,6 +2,7 @@
 
 use super::config::Config;
 use super::values::{OptimizerKind, Part, ScheduleKind};
+use crate::data::Splitting;
 use crate::model::Norm;
 
 impl Config {
@@ -14,6 +15,11 @@ impl Config {
         let in_steps = self.schedule == ScheduleKind::Step;
         let linear = self.hidden.0.is_empty();
         let plain = linear || self.norm == Norm::None;
+        let ordered = self.split == Splitting::Ordered;
+        let parts = [&self.valid, &self.test];
+        let shares = parts.into_iter().any(|part| matches!(part, Part::Fraction(share) if *share > 0.0));
+        let of_shares =
+            if shares { "rows are split in order" } else { "--valid and --test take no share of the rows" };
         let of_adam = "it goes with --optimizer adam or adamw";
         let of_steps = "it goes with --schedule step";
         let of_units = "it is of hidden units, of which --hidden none has none";
@@ -38,14 +44,9 @@ impl Config {
                 self.init_weights.is_none(),
                 "--init-weights has the weights",
             ),
-            (
-                "--split-seed",
-                self.split_seed.is_some(),
-                [&self.valid, &self.test]
-                    .into_iter()
-                    .any(|part| matches!(part, Part::Fraction(share) if *share > 0.0)),
-                "--valid and --test take no share of the rows",
-            ),
+            ("--split-seed", self.split_seed.is_some(), shares && !ordered, of_shares),
+            ("--split", ordered, shares, of_shares),
+            ("--group", self.group.is_some(), shares, of_shares),
             (
                 "--patience",
                 self.patience != default.patience && self.patience > 0,

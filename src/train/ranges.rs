@@ -2,6 +2,7 @@
 
 use super::config::Config;
 use super::values::{Batch, OptimizerKind};
+use crate::data::Splitting;
 use crate::{Error, Result};
 
 impl Config {
@@ -52,6 +53,11 @@ impl Config {
         }
         if !(self.fraction > 0.0 && self.fraction <= 1.0) {
             return refuse(format!("--fraction {} must be above 0 and at most 1", self.fraction));
+        }
+        if self.group.is_some() && self.split == Splitting::Ordered {
+            return refuse(
+                "--group goes with --split random: in order, a group's rows may lie in two parts".into(),
+            );
         }
         if self.batch == Some(Batch::Rows(0)) {
             return refuse("--batch 0: a minibatch has 1 row or more, or is \"full\"".into());

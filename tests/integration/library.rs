@@ -1,9 +1,10 @@
 //! What programs rely on that train inside themselves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::Path;
 
-use minilote::data::{Dataset, Inputs, Standardize, Table, Unknown};
+use minilote::data::{Dataset, Inputs, Split, Splitting, Standardize, Table, Unknown};
 use minilote::model::{Source, Statistics};
 use minilote::sweep::{room, sweep};
 use minilote::train::{
@@ -127,6 +128,42 @@ fn a_sweep_shows_all_that_a_run_shows() {
     let passes = [vec![0, 2], vec![1]];
     block_on(sweep(&read(&configs[0]), &configs, &passes, &Device::Cpu, &mut seen)).unwrap();
     assert_eq!(seen.0, BTreeMap::from([(0, [2; 3]), (1, [2; 3]), (2, [2; 3])]));
+}
+
+#[test]
+fn a_table_is_split_by_groups_or_in_order() {
+    let at = tempfile::tempdir().unwrap();
+    let path = at.path().join("visits.csv");
+    let line = |row: usize| format!("{},p{},{}\n", row * 7 % 13, row % 20, ["well", "ill"][row * 3 % 7 % 2]);
+    fs::write(&path, format!("x,patient,state\n{}", (0..100).map(line).collect::<String>())).unwrap();
+    let config = Config { target: Some("state".into()), ..Config::default() };
+    let read = |config: &Config| TrainingData::read(&path, config);
+    let data = read(&Config { group: Some("patient".into()), ..config.clone() }).unwrap();
+    let Split { train, valid, test } = &data.split;
+    let patients = |rows: &[u32]| rows.iter().map(|row| row % 20).collect::<BTreeSet<u32>>();
+    assert_eq!((train.len(), valid.len(), test.len()), (65, 15, 20));
+    assert!(patients(train).is_disjoint(&patients(valid)) && patients(train).is_disjoint(&patients(test)));
+    assert!(patients(valid).is_disjoint(&patients(test)));
+    assert_eq!(data.schema.feature_names(), ["x"]);
+
+    let ordered = Config { split: Splitting::Ordered, ..config.clone() };
+    let Split { train, valid, test } = read(&ordered).unwrap().split;
+    assert_eq!((train.last(), valid[0], valid.last(), test[0]), (Some(&64), 65, Some(&79), 80));
+    let said = |config: &Config| config.check().err().or(read(config).err()).unwrap().to_string();
+    assert!(said(&Config { group: Some("patient".into()), ..ordered.clone() }).contains("--split random"));
+    assert!(
+        said(&Config { group: Some("pateint".into()), ..config.clone() })
+            .contains("did you mean \"patient\"")
+    );
+    assert!(
+        said(&Config { group: Some("state".into()), ..config.clone() }).contains("target can't be ignored")
+    );
+    let sorted: String = (0..100).map(|row| format!("{row},p,{}\n", ["well", "ill"][row / 70])).collect();
+    fs::write(&path, format!("x,patient,state\n{sorted}")).unwrap();
+    assert!(said(&ordered).contains("class \"ill\" has no row to train on"));
+    assert!(
+        said(&Config { group: Some("patient".into()), ..config }).contains("or their groups, are too few")
+    );
 }
 
 #[test]
