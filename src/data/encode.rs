@@ -133,7 +133,7 @@ impl Schema {
         let target = |row: &usize| {
             let class = index(table, *row, column, &lookup, classes, CLASS).or_else(|error| {
                 // A class of numbers may be written in another way, as `1.0` for `1`.
-                let name = table.cell(*row, column).parse().map(class_name).unwrap_or_default();
+                let name = table.parsed(*row, column).map(class_name).unwrap_or_default();
                 lookup.get(name.as_str()).copied().ok_or(error)
             });
             Ok(class? as f64)

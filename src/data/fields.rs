@@ -9,7 +9,7 @@ pub(super) const END: u8 = 0xff;
 
 /// The fields of a CSV file, one after the other, by RFC 4180 as far as it goes: a quote within a field that did not
 /// begin with one is text, as is what follows a closing quote; blank lines are none. Commas separate them, or semicolons
-/// or tabs where the first line has no comma.
+/// or tabs where the first line has no comma. Where semicolons do, commas are decimal ones.
 pub(super) struct Fields {
     /// Cells that were kept up to `written`, the file from `read` on.
     bytes: Vec<u8>,
@@ -34,6 +34,11 @@ impl Fields {
         });
         let separator = *b",;\t".iter().find(|byte| unquoted.contains(byte)).unwrap_or(&b',');
         Fields { bytes, written: 0, read, line: 1, separator }
+    }
+
+    /// Whether numbers are written with a decimal comma, as programs do that separate by semicolons.
+    pub fn decimal_comma(&self) -> bool {
+        self.separator == b';'
     }
 
     /// Goes to the next row; its line.

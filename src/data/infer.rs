@@ -87,7 +87,7 @@ pub(super) fn class_name(number: f64) -> String {
 
 /// The first row whose cell is not a number, if the column is not one of numbers but for a few typos.
 fn first_text(table: &Table, column: usize, rows: &[usize]) -> Result<Option<usize>> {
-    let mut texts = rows.iter().copied().filter(|row| table.cell(*row, column).parse::<f64>().is_err());
+    let mut texts = rows.iter().copied().filter(|row| table.parsed(*row, column).is_none());
     let Some(first) = texts.next() else { return Ok(None) };
     let numbers = rows.len() - 1 - texts.count();
     if numbers * 10 < rows.len() * 9 {

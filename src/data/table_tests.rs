@@ -8,6 +8,20 @@ use super::tests::{Case, failures, scratch, table};
 use super::*;
 use crate::{Error, Result};
 
+/// Spreadsheets write so where the comma is decimal.
+#[test]
+fn with_semicolons_commas_are_decimal() {
+    let table = |text: &str| Table::from_bytes(Path::new("t.csv"), text.as_bytes()).unwrap();
+    let numbers = |text: &str| {
+        let table = table(text);
+        (0..table.rows()).map(|row| table.parsed(row, 0)).collect::<Vec<_>>()
+    };
+    let text = "x;y\n1,5;a\n-0,25e1;b\n2.5;c\n7;d\n1,2,3;e\n1.234,5;f\n";
+    assert_eq!(numbers(text), [Some(1.5), Some(-2.5), Some(2.5), Some(7.0), None, None]);
+    assert_eq!(numbers("x\ty\n1,5\ta\n"), [None]);
+    assert_eq!(numbers("x,y\n\"1,5\",a\n"), [None]);
+}
+
 #[test]
 fn cells_names_and_lines_are_read() {
     let plain = table("\u{feff}a, b\r\n\r\n1, x\r\n\"2\n3\",\"y\"\"\"\r\n\r\n\r\n4,\r\n");
