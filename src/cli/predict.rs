@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use minilote::data::{Missing, Unknown};
@@ -85,15 +86,20 @@ fn check_out(out: &Path, read: &[&Path]) -> Result<()> {
 /// `kept` stands between a row's line and its prediction, names first.
 fn table(model: &Model, lines: &[u64], kept: Vec<Vec<String>>, meanings: &Array2<f64>) -> Result<String> {
     let failed = |error: &dyn std::fmt::Display| Error::Config(format!("predictions as CSV: {error}"));
-    let mut writer = csv::Writer::from_writer(vec![]);
     let mut kept = kept.into_iter();
-    let mut write = |row: String, prediction: Vec<String>| {
-        let record = [vec![row], kept.next().unwrap_or_default(), prediction].concat();
-        writer.write_record(&record).map_err(|error| failed(&error))
-    };
-    write("row".into(), predictions::head(model))?;
+    let names = [vec!["row".into()], kept.next().unwrap_or_default(), predictions::head(model)].concat();
+    let mut seen = HashSet::new();
+    if let Some(name) = names.iter().find(|name| !seen.insert(name.as_str())) {
+        let message =
+            format!("--keep: two columns of the output would be named {name:?}: leave one out, or rename it");
+        return Err(Error::Config(message));
+    }
+    let mut writer = csv::Writer::from_writer(vec![]);
+    writer.write_record(&names).map_err(|error| failed(&error))?;
     for (row, line) in lines.iter().enumerate() {
-        write(line.to_string(), predictions::cells(model, meanings, row))?;
+        let prediction = predictions::cells(model, meanings, row);
+        let record = [vec![line.to_string()], kept.next().unwrap_or_default(), prediction].concat();
+        writer.write_record(&record).map_err(|error| failed(&error))?;
     }
     let bytes = writer.into_inner().map_err(|error| failed(&error))?;
     String::from_utf8(bytes).map_err(|error| failed(&error))

@@ -47,7 +47,7 @@ pub fn cells(model: &Model, meanings: &Array2<f64>, row: usize) -> Vec<String> {
 /// How a table is read for a model: as it was trained, or as a flag says.
 ///
 /// # Errors
-/// [`Error::Config`] for means that a model of an earlier version lacks.
+/// [`Error::Config`] for means that a model of an earlier version, or of rows in memory, lacks.
 pub fn schema(model: &Model, missing: Option<Missing>) -> Result<Schema> {
     let schema = Schema { missing: missing.unwrap_or(model.schema.missing), ..model.schema.clone() };
     let refused = "--missing mean: the model was trained without, and has nothing to fill in; --missing drop leaves rows out";

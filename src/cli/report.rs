@@ -130,7 +130,8 @@ pub fn scores(scores: &Scores) -> String {
 
 /// Rows of each true class by predicted class, and how well each class is told from the others.
 fn confusion(scores: &Scores) -> String {
-    let name = |class: &ClassScores| class.class.chars().take(16).collect::<String>();
+    let name =
+        |class: &ClassScores| class.class.replace(char::is_control, " ").chars().take(16).collect::<String>();
     let mut rows = vec![vec!["predicted".to_string()]];
     rows[0].extend(scores.classes.iter().map(name));
     rows[0].extend(["recall", "precision", "F1"].map(String::from));

@@ -231,7 +231,7 @@ impl Train {
         lines.into_iter().filter(|_| !self.quiet).for_each(|line| note(line.as_ref()));
     }
 
-    /// Leaves the summary of a run that diverged before it had a model, and gives the error that ends it.
+    /// Leaves a summary where a run diverged before it had a model, and gives the error that ends it.
     fn without_model(&self, error: Error, judged: &Judged, directory: &Path) -> Error {
         if !matches!(error, Error::Diverged { .. }) {
             return error;
@@ -239,7 +239,11 @@ impl Train {
         note(report::diagnosis(&judged.diagnosis).trim_end());
         let (run, ended) = (directory.display().to_string(), error.to_string());
         let failed = WithoutModel { run, end: "diverged", error: ended, judged };
-        let saved = run::write_json(&directory.join(run::SUMMARY), &failed);
+        // Of a run that was interrupted before, the model has its summary.
+        let saved = match directory.join(run::MODEL).exists() {
+            true => Ok(()),
+            false => run::write_json(&directory.join(run::SUMMARY), &failed),
+        };
         let printed = if self.json { print_json(&failed) } else { Ok(()) };
         [saved, printed].into_iter().flat_map(Result::err).for_each(|error| note(&error.to_string()));
         error

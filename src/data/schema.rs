@@ -87,7 +87,8 @@ pub struct Feature {
 pub enum FeatureKind {
     /// Numbers; one encoded feature.
     Numeric {
-        /// The mean over the rows of the training file, for [`Missing::Mean`]; models of earlier versions may lack it.
+        /// The mean over the rows of the training file, for [`Missing::Mean`]; models of earlier versions, or of
+        /// rows in memory, lack it.
         fill: Option<f64>,
     },
     /// Categories; one encoded 0/1 feature a level.

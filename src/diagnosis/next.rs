@@ -17,8 +17,7 @@ pub fn experiment(finding: Finding, evidence: &Evidence, setup: &Setup) -> (Stri
     match finding {
         Finding::Diverged => {
             // A rate that was far too high needs no ten runs to come down.
-            let usual = Config { lr: None, ..config.clone() }.learning_rate();
-            let lr = Some(significant((config.learning_rate() / 10.0).min(usual)));
+            let lr = Some(significant((config.learning_rate() / 10.0).min(usual(config))));
             let lower = Config { lr, ..config.clone() };
             let command = match setup.seeds {
                 1 => setup.train(&lower),
@@ -43,7 +42,11 @@ pub fn experiment(finding: Finding, evidence: &Evidence, setup: &Setup) -> (Stri
             ("less L2".into(), setup.sweep(config, &own, &lambda, rate, seeds))
         }
         Finding::Worse => {
-            let rates = [0.01, 0.1, 1.0, 10.0].map(|factor| significant(factor * config.learning_rate()));
+            let mut rates = Vec::from([0.1, 1.0, 10.0].map(|factor| factor * config.learning_rate()));
+            rates.push(usual(config));
+            rates.iter_mut().for_each(|rate| *rate = significant(*rate));
+            rates.sort_by(f64::total_cmp);
+            rates.dedup();
             ("other learning rates".into(), setup.sweep(config, &own, &[config.lambda], &rates, seeds))
         }
         Finding::High => {
@@ -84,6 +87,11 @@ pub fn experiment(finding: Finding, evidence: &Evidence, setup: &Setup) -> (Stri
             (what.into(), setup.sweep(&more, &own, &[config.lambda], rate, seeds))
         }
     }
+}
+
+/// The optimizer's own learning rate.
+fn usual(config: &Config) -> f64 {
+    Config { lr: None, ..config.clone() }.learning_rate()
 }
 
 /// Fewer units and a range of lambda.

@@ -2,9 +2,10 @@
 
 use ndarray::Array1;
 
-use super::checks::check;
+use super::checks::{check, finite};
 use super::config::Config;
-use super::data::{TrainingData, split_of};
+use super::data::TrainingData;
+use super::split::split_of;
 use super::values::Part;
 use crate::data::{Feature, FeatureKind, Inputs, Missing, Schema, Split, Target, TargetKind};
 use crate::model::Model;
@@ -82,7 +83,7 @@ impl TrainingData {
     /// `inputs` and `targets` are as for [`TrainingData::new`], of the model's columns and classes.
     ///
     /// # Errors
-    /// [`Error::Config`] if there are no training rows, or targets, classes, split or width do not suit.
+    /// [`Error::Config`] if there are no training rows, targets, classes, split or width do not suit, or a value is not finite.
     pub fn for_model(
         model: &Model,
         inputs: &Inputs,
@@ -95,6 +96,7 @@ impl TrainingData {
             return Err(Error::Config(format!("rows of {width} features; the model takes {wanted}")));
         }
         check(task, &schema, inputs.rows(), &targets, &split)?;
+        finite(&schema, inputs, &targets)?;
         if split.train.is_empty() {
             return Err(Error::Config("there are no rows to train on".into()));
         }

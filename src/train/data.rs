@@ -1,5 +1,4 @@
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use ndarray::{Array1, Array2, Axis, concatenate};
@@ -7,11 +6,12 @@ use ndarray::{Array1, Array2, Axis, concatenate};
 use super::checks::{check, finite, fits_model_file};
 use super::config::Config;
 use super::record::Rows;
+use super::split::{groups, split_of};
 use super::values::Part;
 use crate::checksum::Checksum;
 use crate::data::{
-    Dataset, Feature, Images, Inputs, Schema, Split, Splitting, Standardize, Standardizer, Table, TargetKind,
-    Unknown, fraction, is_idx, quoted, split, split_groups, split_ordered, written_numbers,
+    Dataset, Feature, Images, Inputs, Schema, Split, Standardize, Standardizer, Table, TargetKind, Unknown,
+    fraction, is_idx, quoted, written_numbers,
 };
 use crate::model::Norm;
 use crate::{Error, Result, Task};
@@ -47,7 +47,7 @@ impl TrainingData {
         match &self.inputs {
             Inputs::Real(values) => values.iter().for_each(|value| sum = sum.add(&value.to_le_bytes())),
             Inputs::Bytes(values) => values.rows().into_iter().for_each(|row| {
-                sum = row.as_slice().map_or(sum, |row| sum.add(row));
+                sum = sum.add(&row.to_vec());
             }),
         }
         self.targets.iter().for_each(|value| sum = sum.add(&value.to_le_bytes()));
@@ -132,6 +132,9 @@ pub fn read_to_predict(
         }
         (Source::Table(table), Some(keep)) => {
             let names = named(table, keep);
+            if names.is_empty() {
+                return Err(Error::Config("--keep names no column: leave it out".into()));
+            }
             let columns = names.iter().map(|name| table.column(name)).collect::<Result<Vec<_>>>()?;
             let cells = |row: &usize| columns.iter().map(|column| table.cell(*row, *column).into()).collect();
             std::iter::once(names).chain(data.places.iter().map(cells)).collect()
@@ -324,58 +327,12 @@ impl TrainingData {
 
     /// Whether what may have been changed since it was made is still in range.
     pub(super) fn check(&self) -> Result<()> {
-        check(self.task, &self.schema, self.inputs.rows(), &self.targets, &self.split)
-    }
-}
-
-/// A number for each of the rows, by the text of a column.
-fn groups(table: &Table, column: &str, rows: &Dataset) -> Result<Vec<usize>> {
-    let column = table.column(column)?;
-    let mut known = HashMap::new();
-    let group = |&row: &usize| {
-        let count = known.len();
-        *known.entry(table.cell(row, column)).or_insert(count)
-    };
-    Ok(rows.places.iter().map(group).collect())
-}
-
-/// The split by the configuration's fractions; a part that is a file has no rows yet.
-pub(super) fn split_of(
-    targets: &Array1<f64>,
-    schema: &Schema,
-    task: Task,
-    config: &Config,
-    groups: Option<&[usize]>,
-    refuse: &dyn Fn(String) -> Error,
-) -> Result<Split> {
-    let fraction = |part: &Part| if let Part::Fraction(fraction) = part { *fraction } else { 0.0 };
-    let (valid, test) = (fraction(&config.valid), fraction(&config.test));
-    let split = match (groups, config.split) {
-        (Some(groups), _) => split_groups(groups, valid, test, config.split_seed())?,
-        (None, Splitting::Ordered) => split_ordered(targets.len(), valid, test)?,
-        (None, Splitting::Random) => split(targets, task, valid, test, config.split_seed())?,
-    };
-    for (flag, fraction, rows) in [("--valid", valid, &split.valid), ("--test", test, &split.test)] {
-        if fraction > 0.0 && rows.is_empty() {
-            let count = targets.len();
-            let what = if groups.is_some() { "rows, or their groups," } else { "rows" };
-            return Err(refuse(format!(
-                "{count} {what} are too few for {flag} {fraction}: use {flag} 0 or a file"
-            )));
+        let rows = self.inputs.rows();
+        if self.lines.len() != rows {
+            return Err(Error::Config(format!("a line for each of {rows} rows needed")));
         }
+        check(self.task, &self.schema, rows, &self.targets, &self.split)
     }
-    // A random split leaves each class a row.
-    let trained = |class: &usize| split.train.iter().any(|&row| targets[row as usize] as usize == *class);
-    if let TargetKind::Classes(classes) = &schema.target.kind
-        && let Some(class) = (0..classes.len()).find(|class| !trained(class))
-    {
-        return Err(refuse(format!(
-            "class {} has no row to train on: {}",
-            quoted(&classes[class]),
-            if groups.is_some() { "try another --split-seed" } else { "its rows stand at the file's end" }
-        )));
-    }
-    Ok(split)
 }
 
 /// The columns that --ignore or --keep names.

@@ -1,5 +1,7 @@
 //! The end of a run: statistics for inference from passes over the data with the best weights.
 
+use ndarray::Array2;
+
 use super::group::Group;
 use super::record::{Rows, Validation};
 use super::run::{Best, End, Outcome, Run, SourceReport, live};
@@ -37,9 +39,12 @@ impl Finished {
 /// Restores the best weights and moving averages, and compares the sources of statistics.
 pub(super) async fn finish(group: &mut Group, runs: &[Run]) -> Result<Vec<Result<Finished>>> {
     let chosen = group.config(0).stats;
-    // Zeros where a model has none.
-    let parameters = runs.iter().map(|run| run.best.as_ref().map_or(&[][..], |best| &best.parameters));
-    group.engine.write_parameters(parameters);
+    // Those that it diverged with where a model has none.
+    let now = if runs.iter().all(|run| run.best.is_some()) { vec![] } else { group.parameters().await? };
+    let parameters: Vec<&[Array2<f64>]> = (runs.iter().enumerate())
+        .map(|(model, run)| run.best.as_ref().map_or_else(|| &now[model][..], |best| &best.parameters))
+        .collect();
+    group.set_parameters(parameters)?;
     for (member, run) in group.members.iter_mut().zip(runs) {
         if let Some(best) = &run.best {
             let both = best.ema.iter().zip(&best.pytorch);
@@ -109,8 +114,8 @@ pub(super) fn outcome(group: &Group, model: usize, run: Run, finished: Result<Fi
             let statistics = if source == Source::Pytorch { best.pytorch } else { best.ema };
             let model = group.model_of(model, best.parameters, statistics, source);
             let end = match (run.end, error) {
-                (Some(end @ End::Diverged(_)), _) => end,
                 (_, error @ Error::Device(_)) => End::Lost(error),
+                (Some(end @ End::Diverged(_)), _) => end,
                 (_, error) => End::Diverged(error),
             };
             Ok(Outcome { model, end, epochs, best_epoch, valid: best.valid, sources: vec![], history })

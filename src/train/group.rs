@@ -158,7 +158,7 @@ impl Group {
     /// Writes what training reads and does not change.
     fn write_data(&mut self) {
         self.engine.write_inputs(&self.data.inputs, None, &self.data.standardizer.affine());
-        self.engine.write(Space::Targets, self.data.targets.as_slice().unwrap_or(&[]));
+        self.engine.write(Space::Targets, &self.data.targets.to_vec());
         self.write_hyper();
     }
 

@@ -25,6 +25,7 @@ mod run;
 pub mod schedule;
 mod score;
 mod snapshot;
+mod split;
 pub mod statistics;
 mod trainer;
 mod values;

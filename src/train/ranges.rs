@@ -22,14 +22,14 @@ impl Config {
         }
         // The last two are the host's.
         let not_negative = [
-            ("--lambda", single(self.lambda)),
-            ("--weight-decay", single(self.decay())),
-            ("--warmup", self.warmup),
-            ("--step-factor", self.step_factor),
+            ("--lambda", self.lambda, f64::from(f32::MAX)),
+            ("--weight-decay", self.decay(), f64::from(f32::MAX)),
+            ("--warmup", self.warmup, f64::MAX),
+            ("--step-factor", self.step_factor, f64::MAX),
         ];
-        for (flag, value) in not_negative {
-            if !(value.is_finite() && value >= 0.0) {
-                return refuse(format!("{flag} must be a number from 0 on, and is {value}"));
+        for (flag, value, most) in not_negative {
+            if !(0.0..=most).contains(&value) {
+                return refuse(format!("{flag} {value} must be from 0 to {most:.1e}"));
             }
         }
         let below_one = [

@@ -210,7 +210,7 @@ fn a_model_that_is_worse_than_none_wants_another_rate() {
     let data = made([200, 200, 2], Task::Binary, exclusive_or);
     let still = Config { lr: Some(1e-9), epochs: 5, ..config(&[8]) };
     let worse = |config: &Config, words: &[&str]| diagnose(&data, config, 1, words).0;
-    assert_eq!(worse(&still, &["--lr 1e-11,1e-10,1e-9,1e-8"]), Finding::Worse);
+    assert_eq!(worse(&still, &["--lr 1e-10,1e-9,1e-8,0.003"]), Finding::Worse);
     assert_eq!(worse(&Config { lambda: 1.0, ..still.clone() }, &["--lambda 0,0.1,1"]), Finding::Worse);
     let raw = Config { standardize: Standardize::None, ..still };
     assert_eq!(worse(&raw, &["minilote train"]), Finding::Worse);

@@ -5,14 +5,14 @@ use std::fs;
 use std::path::Path;
 
 use minilote::data::{Dataset, Inputs, Split, Splitting, Standardize, Table, Unknown};
-use minilote::model::{Source, Statistics};
+use minilote::model::{Norm, Source, Statistics};
 use minilote::sweep::{room, sweep};
 use minilote::train::{
     Config, Epoch, Group, Norms, Observer, OptimizerKind, Part, Rows, ScheduleKind, Sizes, Trainer,
     TrainingData, train, train_all,
 };
-use minilote::{Device, Result, Task};
-use ndarray::{Array1, Array2};
+use minilote::{Device, Error, Result, Task};
+use ndarray::{Array1, Array2, Axis};
 use pollster::block_on;
 
 use crate::{devices, learned};
@@ -67,6 +67,27 @@ fn a_second_run_is_the_first_one_from_other_weights() {
     }
 }
 
+/// The rate is lowered, and the trainer goes on from where it diverged.
+#[test]
+fn a_run_that_diverged_may_be_followed_by_another() {
+    for (name, device) in devices() {
+        let config = Config { lr: Some(1e12), norm: Norm::None, optimizer: OptimizerKind::Sgd, ..cancer() };
+        let mut trainer = trainer(&config, &device);
+        assert!(matches!(block_on(train(&mut trainer, &mut ())), Err(Error::Diverged { .. })), "{name}");
+        let parameters = block_on(trainer.parameters()).unwrap();
+        assert!(parameters[0].iter().any(|weight| *weight != 0.0), "{name}");
+        trainer
+            .set_parameters(&block_on(self::trainer(&cancer(), &device).parameters()).unwrap())
+            .unwrap_err();
+        let plain = Config { norm: Norm::None, ..cancer() };
+        let fresh = block_on(self::trainer(&plain, &device).parameters()).unwrap();
+        trainer.set_parameters(&fresh).unwrap();
+        trainer.set_learning_rate(0.1).unwrap();
+        let outcome = block_on(train(&mut trainer, &mut ())).unwrap();
+        assert!(outcome.valid.unwrap().accuracy > Some(0.9), "{name}");
+    }
+}
+
 #[test]
 fn a_model_that_ended_early_trains_in_the_next_run() {
     let config = |seed| Config { seed, lr: Some(0.05), patience: 1, epochs: 12, ..cancer() };
@@ -94,6 +115,24 @@ fn a_trainer_is_left_with_the_best_epoch() {
             assert!(outcome.best_epoch < outcome.epochs, "{name}");
             assert_eq!(learned(&block_on(trainer.model()).unwrap()), learned(&outcome.model), "{name}");
         }
+    }
+}
+
+#[test]
+fn evaluation_never_changes_a_model() {
+    for (name, device) in devices() {
+        let mut trainer = trainer(&cancer(), &device);
+        let outcome = block_on(train(&mut trainer, &mut ())).unwrap();
+        let statistics = outcome.model.statistics.clone();
+        let moving = trainer.moving(Source::Ema);
+        let first = block_on(trainer.evaluate(Rows::Test, &statistics)).unwrap();
+        let second = block_on(trainer.evaluate(Rows::Test, &statistics)).unwrap();
+        assert_eq!(first.loss.to_bits(), second.loss.to_bits(), "{name}");
+        assert_eq!(moving, trainer.moving(Source::Ema), "{name}");
+        assert_eq!(outcome.model.parameters, block_on(trainer.parameters()).unwrap(), "{name}");
+        let before = block_on(trainer.statistics(Source::Population)).unwrap();
+        let again = block_on(trainer.statistics(Source::Population)).unwrap();
+        assert_eq!(before, again, "{name}");
     }
 }
 
@@ -176,6 +215,16 @@ fn rows_in_memory_are_split_and_scaled_as_a_table_is() {
         assert_eq!((made.task, &made.split, &made.inputs), (read.task, &read.split, &read.inputs));
         assert_eq!((made.targets, made.standardizer), (read.targets, read.standardizer));
     }
+    // A column of an array is an array with gaps.
+    let table = Array2::from_shape_fn((60, 3), |(row, column)| ((row * [7, 5, 1][column]) % 13) as f64);
+    let gaps = table.clone().index_axis_move(Axis(1), 2);
+    assert!(gaps.as_slice().is_none());
+    let losses = [gaps.clone(), gaps.iter().copied().collect()].map(|targets| {
+        let config = Config { epochs: 2, ..Config::default() };
+        let data = TrainingData::of_arrays(table.clone().into(), targets, &[], &config).unwrap();
+        block_on(block_on(Trainer::new(data, config, &Device::Cpu)).unwrap().epoch()).unwrap().loss
+    });
+    assert_eq!(losses[0], losses[1]);
     let bytes = Array2::from_shape_fn((40, 9), |(row, column)| (row * 7 + column * 31) as u8);
     let values: Array1<f64> = (0..40).map(|row| f64::from(row * row)).collect();
     let config = Config { epochs: 2, ..Config::default() };
@@ -230,6 +279,10 @@ fn a_model_is_trained_further_on_rows_as_it_sees_them() {
     assert_eq!(block_on(further.evaluate(Rows::Train, &model.statistics)).unwrap(), before);
     let after = block_on(train(&mut further, &mut ())).unwrap().model;
     assert!(block_on(further.evaluate(Rows::Train, &after.statistics)).unwrap().loss < before.loss);
+    let mut bad = raw.inputs.clone();
+    let Inputs::Real(values) = &mut bad else { panic!("a table") };
+    values[(3, 2)] = f64::INFINITY;
+    assert!(make(&bad).unwrap_err().to_string().contains("of row 4 is not finite"));
     let narrow = make(&Inputs::Real(Array2::zeros((569, 3)))).unwrap_err().to_string();
     assert!(narrow.contains("rows of 3 features; the model takes 30"), "{narrow}");
 }

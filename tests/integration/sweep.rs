@@ -360,7 +360,7 @@ fn a_session_of_many_models_is_checked_as_one_of_one() {
         (Config { epochs: 5, ..configs[0].clone() }, "--lambda"),
         (Config { hidden: Sizes(vec![4]), ..configs[0].clone() }, "as many layers"),
         (Config { hidden: Sizes(vec![40, 4]), ..configs[0].clone() }, "wider"),
-        (Config { lambda: -1.0, ..configs[0].clone() }, "--lambda must be"),
+        (Config { lambda: -1.0, ..configs[0].clone() }, "--lambda -1 must be"),
     ] {
         let configs = [configs[1].clone(), spoil];
         let error = Group::plan(&data, &configs, &[17, 18]).unwrap_err().to_string();

@@ -58,23 +58,6 @@ fn the_same_seed_gives_the_same_bits() {
     }
 }
 
-#[test]
-fn evaluation_never_changes_a_model() {
-    for (name, device) in devices() {
-        let (mut trainer, outcome) = fit(&cancer(), &device);
-        let statistics = outcome.model.statistics.clone();
-        let moving = trainer.moving(Source::Ema);
-        let first = block_on(trainer.evaluate(Rows::Test, &statistics)).unwrap();
-        let second = block_on(trainer.evaluate(Rows::Test, &statistics)).unwrap();
-        assert_eq!(first.loss.to_bits(), second.loss.to_bits(), "{name}");
-        assert_eq!(moving, trainer.moving(Source::Ema), "{name}");
-        assert_eq!(outcome.model.parameters, block_on(trainer.parameters()).unwrap(), "{name}");
-        let before = block_on(trainer.statistics(Source::Population)).unwrap();
-        let again = block_on(trainer.statistics(Source::Population)).unwrap();
-        assert_eq!(before, again, "{name}");
-    }
-}
-
 /// In full batch each epoch's step moves a weight by lr times its gradient.
 #[test]
 fn norms_are_those_of_weights_and_their_gradients() {

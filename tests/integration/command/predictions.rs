@@ -115,21 +115,21 @@ fn unknown_categories_are_refused_or_taken_as_zeros() {
     }
 }
 
-/// As they stand in the file, in step with the rows that are left, whatever their names are.
+/// As they stand in the file, in step with the rows that are left.
 #[test]
 fn columns_are_kept_beside_predictions() {
     let at = directory("kept");
     let rows = |i: usize| format!("{i},{}\n", 2 * i);
     fs::write(at.join("t.csv"), "x,y\n".to_string() + &(0..40).map(rows).collect::<String>()).unwrap();
     succeed(&at, "train t.csv --target y --device cpu --epochs 1 --quiet --out run");
-    let new = "id,\"no,te\",x,row,prediction\n007,\"a, \"\"b\"\"\",1,NA,p\n8,c,,r,q\n1.50,,3,s,\n";
+    let new = "id,\"no,te\",x,row,note\n007,\"a, \"\"b\"\"\",1,NA,p\n8,c,,r,q\n1.50,,3,s,\n";
     fs::write(at.join("new.csv"), new).unwrap();
     let predict = "predict run/model.safetensors new.csv --device cpu --missing drop";
     let plain = succeed(&at, predict);
     for (keep, kept) in [
         ("id", ["id", "007", "1.50"]),
         ("no,te", ["\"no,te\"", "\"a, \"\"b\"\"\"", ""]),
-        ("row,prediction,x", ["row,prediction,x", "NA,p,1", "s,,3"]),
+        ("note,x", ["note,x", "p,1", ",3"]),
     ] {
         let text = succeed(&at, &format!("{predict} --keep {keep}"));
         let beside = |(line, kept): (&str, &str)| {
@@ -137,6 +137,14 @@ fn columns_are_kept_beside_predictions() {
             format!("{row},{kept},{prediction}\n")
         };
         assert_eq!(text, plain.lines().zip(kept).map(beside).collect::<String>(), "{keep}");
+    }
+    for (keep, code, said) in [
+        ("row", 2, "columns of the output would be named \"row\""),
+        ("x,x", 2, "\"x\""),
+        (",", 2, "names no column"),
+    ] {
+        let ran = run(&at, &format!("{predict} --keep {keep}"));
+        assert!(ran.code == Some(code) && ran.err.contains(said), "{}", ran.err);
     }
     let ran = run(&at, &format!("{predict} --keep idd"));
     assert!(
@@ -158,7 +166,7 @@ fn columns_are_ignored_by_a_run_and_its_configuration() {
         at.join("comma.csv"),
         rows.lines().fold("\"id, no\";x;y\n".to_string(), |text, line| {
             let cells: Vec<_> = line.split(';').collect();
-            text + &format!("{};{};{},5\n", cells[0], cells[1], i32::from(cells[1].len() > 1) + 1)
+            text + &format!("{};{};€{},50\n", cells[0], cells[1], i32::from(cells[1].len() > 1) + 1)
         }),
     )
     .unwrap();

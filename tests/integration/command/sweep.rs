@@ -114,7 +114,7 @@ fn a_bad_grid_is_refused() {
         ("--hidden 8,-3", 2, &["\"-3\" is no number of units", "64x64"]),
         ("--hidden", 2, &["a value is required"]),
         ("--hidden 8,8", 2, &["hidden 8, lambda 0", "twice"]),
-        ("--lambda 0,-1", 2, &["--lambda must be a number from 0 on, and is -1"]),
+        ("--lambda 0,-1", 2, &["--lambda -1 must be from 0"]),
         ("--lambda x", 2, &["--lambda"]),
         ("--lr 0.1,0", 2, &["--lr 0 must be above 0"]),
         ("--lr 0.1,nan", 2, &["--lr NaN"]),
