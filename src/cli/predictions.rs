@@ -50,7 +50,7 @@ pub fn cells(model: &Model, meanings: &Array2<f64>, row: usize) -> Vec<String> {
 /// [`Error::Config`] for means that a model of an earlier version, or of rows in memory, lacks.
 pub fn schema(model: &Model, missing: Option<Missing>) -> Result<Schema> {
     let schema = Schema { missing: missing.unwrap_or(model.schema.missing), ..model.schema.clone() };
-    let refused = "--missing mean: the model was trained without, and has nothing to fill in; --missing drop leaves rows out";
+    let refused = "--missing mean: the model has nothing to fill in; --missing drop leaves rows out";
     schema.check().map_err(|_| Error::Config(refused.into()))?;
     Ok(schema)
 }

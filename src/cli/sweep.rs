@@ -39,7 +39,7 @@ const SHOWN: usize = 10;
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, args_override_self = true, allow_negative_numbers = true)]
 pub struct Sweep {
-    /// A CSV file with a header (semicolons and tabs separate, too), or an IDX file of images; gzip is fine
+    /// A CSV file with a header (semicolons, with decimal commas, and tabs separate, too), or an IDX file of images; gzip is fine
     #[arg(value_name = "DATA")]
     path: PathBuf,
 

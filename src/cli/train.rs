@@ -36,7 +36,7 @@ from which --resume goes on; a second one quits at once.";
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, args_override_self = true, allow_negative_numbers = true)]
 pub struct Train {
-    /// A CSV file with a header (semicolons and tabs separate, too), or an IDX file of images; gzip is fine
+    /// A CSV file with a header (semicolons, with decimal commas, and tabs separate, too), or an IDX file of images; gzip is fine
     #[arg(value_name = "DATA")]
     path: Option<PathBuf>,
 

@@ -6,7 +6,7 @@ use super::optimizer::rule_constants;
 use super::stage::{BLOCK, LANES, constants, height, sources, x_and_order};
 use super::{
     Access, ActivationBackward, BatchNormGradient, ColumnSum, Describe, Dispatch, Dropout, Gather, MatMul,
-    Op, Operand, Optimizer, Space, Step, Tensor, Variant, read, words, write,
+    Op, Operand, Optimizer, Space, Step, Tensor, Variant, flops_of, read, words, write,
 };
 use crate::cpu::{Memory, Real};
 
@@ -193,7 +193,7 @@ impl Describe for Backward {
     }
 
     fn flops(&self) -> u64 {
-        self.parts().iter().map(|part| part.describe().flops()).sum()
+        flops_of(&self.parts())
     }
 
     fn dispatch(&self, _: Variant) -> Dispatch {

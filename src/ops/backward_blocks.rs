@@ -4,7 +4,7 @@ use super::optimizer::rule_constants;
 use super::stage::{Square, rows_of_block};
 use super::{
     Access, ActivationBackward, Backward, BatchNormGradient, BatchNormTrain, Describe, Dispatch, Dropout,
-    Function, Op, Operand, Space, Step, Tensor, Variant, read, words, write,
+    Function, Op, Operand, Space, Step, Tensor, Variant, flops_of, read, words, write,
 };
 use crate::cpu::{Memory, Real};
 
@@ -233,7 +233,7 @@ impl Describe for BackwardBlocks {
     }
 
     fn flops(&self) -> u64 {
-        self.parts().iter().map(|part| part.describe().flops()).sum()
+        flops_of(&self.parts())
     }
 
     fn dispatch(&self, _: Variant) -> Dispatch {

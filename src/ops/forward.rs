@@ -3,7 +3,7 @@ use super::dropout::numbers;
 use super::stage::{BLOCK, LANES, constants, forward_bindings, x_and_order};
 use super::{
     Access, BatchNormTrain, Describe, Dispatch, Dropout, Gather, MatMul, Op, Operand, Space, Step, Variant,
-    read, words, write,
+    flops_of, read, words, write,
 };
 use crate::cpu::{Memory, Real};
 
@@ -60,7 +60,7 @@ impl Describe for Forward {
     }
 
     fn flops(&self) -> u64 {
-        self.parts().iter().map(|part| part.describe().flops()).sum()
+        flops_of(&self.parts())
     }
 
     fn dispatch(&self, _: Variant) -> Dispatch {

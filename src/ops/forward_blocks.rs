@@ -3,7 +3,7 @@ use super::dropout::numbers;
 use super::stage::{Square, forward_bindings, rows_of_block, x_and_order};
 use super::{
     Access, BatchNormTrain, Describe, Dispatch, Dropout, Gather, MatMul, Op, Operand, Space, Step, Tensor,
-    Variant, read, words, write,
+    Variant, flops_of, read, words, write,
 };
 use crate::cpu::{Memory, Real};
 
@@ -71,7 +71,7 @@ impl Describe for ForwardBlocks {
     }
 
     fn flops(&self) -> u64 {
-        self.parts().iter().map(|part| part.describe().flops()).sum()
+        flops_of(&self.parts())
     }
 
     fn dispatch(&self, _: Variant) -> Dispatch {

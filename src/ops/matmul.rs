@@ -147,7 +147,7 @@ impl Describe for MatMul {
         let function = self.function.map_or(0, Function::flops);
         let slope = self.slope.map_or(0, |(function, _)| function.chain_flops());
         let after = u64::from(self.bias.is_some()) + function + slope;
-        (2 * self.depth() as u64 + after) * self.out.elements()
+        (2 * self.depth() as u64 + after).saturating_mul(self.out.elements())
     }
 
     fn dispatch(&self, variant: Variant) -> Dispatch {

@@ -300,6 +300,11 @@ ops!(
     running: Gather, MatMulMoments, BatchNormMerged, Forward, Backward, ForwardBlocks, BackwardBlocks;
 );
 
+/// FLOPs of operations that are one dispatch; the most that there are, if they are more.
+fn flops_of(parts: &[Op]) -> u64 {
+    parts.iter().fold(0, |sum, part| sum.saturating_add(part.describe().flops()))
+}
+
 impl Op {
     /// What a thread has of the operation, where each has all that is small: of large products its units, and of their
     /// weights' update.

@@ -148,7 +148,7 @@ impl Describe for MatMulMoments {
         // As of ColumnStats, of each block, but for the comparison with 0.
         let out = self.product.out;
         let of_columns = (out.models * self.moments.rows / 3 * out.cols) as u64;
-        self.product.flops() + 5 * out.elements() + 5 * of_columns
+        self.product.flops().saturating_add(5 * out.elements() + 5 * of_columns)
     }
 
     fn dispatch(&self, variant: Variant) -> Dispatch {

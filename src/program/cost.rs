@@ -95,6 +95,17 @@ mod tests {
         }
     }
 
+    /// As `inspect` may be asked for, which no device has to run.
+    #[test]
+    fn flops_beyond_64_bits_are_the_most_that_there_are() {
+        let spec = Spec::mlp(Task::Classification, 8, &[1 << 24; 2], 4, Function::Relu, Norm::Before, 0.0);
+        let data = DataShape { examples: 1 << 17, features: 8, bytes: false, places: 1 << 17 };
+        let plan = Plan::new(&spec, 1, data, Rule::Sgd, &BTreeSet::from([(Mode::Train, 1 << 17)]), 1);
+        for plan in [plan.clone(), plan.clone().fused(), plan.staged()] {
+            assert_eq!(plan.programs[0].cost().flops, u64::MAX);
+        }
+    }
+
     #[test]
     fn a_step_is_projected_by_the_formula() {
         let peak = Peak { flops: 2e3, bandwidth: 4e3, dispatch: 0.25 };

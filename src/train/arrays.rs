@@ -2,7 +2,7 @@
 
 use ndarray::Array1;
 
-use super::checks::{check, finite};
+use super::checks::{check, finite, suits};
 use super::config::Config;
 use super::data::TrainingData;
 use super::split::split_of;
@@ -65,6 +65,8 @@ impl TrainingData {
         };
         let task = config.task.unwrap_or(task);
         let schema = Schema { features, target: Target { name: "y".into(), kind }, missing: Missing::Refuse };
+        // Before the split, which goes by classes.
+        schema.check().map_err(Error::Config)?;
         check(task, &schema, inputs.rows(), &targets, &Split::default())?;
         if config.group.is_some() {
             let message = "--group is of a table's column: split rows in memory by TrainingData::new";
@@ -91,10 +93,7 @@ impl TrainingData {
         split: Split,
     ) -> Result<TrainingData> {
         let (task, schema) = (model.spec.task, model.schema.clone());
-        if schema.width() != inputs.width() {
-            let (width, wanted) = (inputs.width(), schema.width());
-            return Err(Error::Config(format!("rows of {width} features; the model takes {wanted}")));
-        }
+        suits(inputs.rows(), inputs.width(), schema.width())?;
         check(task, &schema, inputs.rows(), &targets, &split)?;
         finite(&schema, inputs, &targets)?;
         if split.train.is_empty() {

@@ -5,19 +5,41 @@ use ndarray::Array1;
 use crate::data::{Inputs, Schema, Split, Standardizer, TargetKind, quoted};
 use crate::{Error, Result, Task, caps};
 
+/// Whether there are rows, of as many features as a model takes.
+pub fn suits(rows: usize, width: usize, wanted: usize) -> Result<()> {
+    if rows == 0 {
+        return Err(Error::Config("there are no rows".into()));
+    }
+    if width != wanted {
+        return Err(Error::Config(format!("{rows} rows of {width} features; the model takes {wanted}")));
+    }
+    Ok(())
+}
+
+/// Whether targets are indices of so many classes.
+pub fn of_classes(targets: &Array1<f64>, classes: usize) -> Result<()> {
+    let is_one = |target: f64| target >= 0.0 && target.fract() == 0.0 && target < classes as f64;
+    match targets.iter().position(|&target| !is_one(target)) {
+        None => Ok(()),
+        Some(row) => {
+            let (row, class) = (row + 1, targets[row]);
+            Err(Error::Config(format!("row {row} is of class {class}; there are {classes}, counted from 0")))
+        }
+    }
+}
+
 /// Whether classes and the split are in range: kernels check no index.
 pub fn check(task: Task, schema: &Schema, rows: usize, targets: &Array1<f64>, split: &Split) -> Result<()> {
-    let of_class = |&target: &f64| match &schema.target.kind {
-        TargetKind::Classes(classes) => {
-            target >= 0.0 && target.fract() == 0.0 && target < classes.len() as f64
-        }
-        TargetKind::Value => true,
-    };
+    if schema.outputs(task).is_none() {
+        return Err(Error::Config(format!(
+            "the target, or its number of classes, does not suit the task, {task}"
+        )));
+    }
+    if let TargetKind::Classes(classes) = &schema.target.kind {
+        of_classes(targets, classes.len())?;
+    }
     let Split { train, valid, test } = split;
     let inside = [train, valid, test].into_iter().flatten().all(|&row| (row as usize) < rows);
-    if schema.outputs(task).is_none() || !targets.iter().all(of_class) {
-        return Err(Error::Config("the targets do not suit the task, or are of classes it lacks".into()));
-    }
     if targets.len() != rows || !inside {
         return Err(Error::Config(format!("a target for each of {rows} rows, and a split of them, needed")));
     }

@@ -11,7 +11,7 @@ use crate::ops::{Function, Rule};
 
 /// Everything that decides how a model is trained, but for the data file and the device. The command's
 /// flags, the keys of its configuration file and these fields are the same. What makes a data set ([`Config::target`] to
-/// [`Config::test`], and the split's seed) is read where that is made, as by [`super::TrainingData::read`].
+/// [`Config::group`], and the split's seed) is read where that is made, as by [`super::TrainingData::read`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 #[cfg_attr(feature = "cli", derive(clap::Args))]

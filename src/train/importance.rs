@@ -3,6 +3,7 @@ use std::ops::{ControlFlow, Range};
 use ndarray::{Array1, Array2, Axis, concatenate, s};
 use serde::Serialize;
 
+use super::checks::suits;
 use super::measure::Measured;
 use super::predict::outputs_of_each;
 use crate::data::{Inputs, Order, epoch_order};
@@ -68,10 +69,7 @@ pub async fn importance(
         targets.iter_mut().for_each(|value| target.apply_row(std::slice::from_mut(value)));
     }
     let weight = &model.parameters[0];
-    if values.ncols() != weight.ncols() {
-        let (width, wanted) = (values.ncols(), weight.ncols());
-        return Err(Error::Config(format!("rows of {width} features; the model takes {wanted}")));
-    }
+    suits(values.nrows(), values.ncols(), weight.ncols())?;
     let columns = columns(model);
     let rows: Vec<u32> = (0..values.nrows() as u32).collect();
     let order = |shuffle| epoch_order(&rows, Order::Shuffled, seed, shuffle);

@@ -4,6 +4,7 @@ use std::fmt;
 
 use ndarray::Array2;
 
+use super::checks::suits;
 use crate::data::{Inputs, Standardizer};
 use crate::engine::{Device, Engine};
 use crate::model::{Model, Spec};
@@ -90,7 +91,7 @@ impl Predictor {
         device: &Device,
     ) -> Result<Predictor> {
         let (rows, width) = (some.map_or(inputs.rows(), <[u32]>::len), inputs.width());
-        check(rows, width, spec.inputs())?;
+        suits(rows, width, spec.inputs())?;
         models.iter().try_for_each(|model| model.check())?;
         let plan = Predictor::plan_of(spec, models.len(), rows, matches!(inputs, Inputs::Bytes(_)));
         let way_out = if matches!(device, Device::Gpu(_)) {
@@ -122,7 +123,7 @@ impl Predictor {
     pub fn set_inputs(&mut self, inputs: &Inputs) -> Result<()> {
         let DataShape { examples, features, bytes, .. } = self.engine.plan().data;
         let rows = inputs.rows();
-        check(rows, inputs.width(), features)?;
+        suits(rows, inputs.width(), features)?;
         if rows > examples {
             let message = format!(
                 "{rows} rows; the predictor was made with {examples}: make it with as many as may come"
@@ -179,17 +180,6 @@ impl Predictor {
         }
         Ok(all)
     }
-}
-
-/// Whether rows can be predicted, by a model that takes so many features.
-fn check(rows: usize, width: usize, wanted: usize) -> Result<()> {
-    if rows == 0 {
-        return Err(Error::Config("there are no rows to predict".into()));
-    }
-    if width != wanted {
-        return Err(Error::Config(format!("{rows} rows of {width} features; the model takes {wanted}")));
-    }
-    Ok(())
 }
 
 /// [`Predictor::outputs`] of each of several models for some rows, or all, of what [`Model::prepare`] gave: as many side

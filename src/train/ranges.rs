@@ -13,8 +13,7 @@ impl Config {
     pub fn check(&self) -> Result<()> {
         let refuse = |message: String| Err(Error::Config(message));
         let rate = self.learning_rate();
-        // As devices have them.
-        let single = |value: f64| f64::from(value as f32);
+        // In single precision, as devices have them.
         for (flag, value) in [("--lr", rate), ("--adam-eps", self.adam_eps)] {
             if !(value > 0.0 && (value as f32).is_normal()) {
                 return refuse(format!("{flag} {value} must be above 0, from 1.2e-38 to 3.4e38"));
@@ -39,7 +38,7 @@ impl Config {
             ("--betas", self.betas.1),
         ];
         for (flag, value) in below_one {
-            if !(value >= 0.0 && single(value) < 1.0) {
+            if !(value >= 0.0 && (value as f32) < 1.0) {
                 return refuse(format!(
                     "{flag} {value} must be at least 0 and below 1, in single precision, too"
                 ));

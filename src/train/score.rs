@@ -1,6 +1,7 @@
 use ndarray::{Array1, Array2};
 use serde::Serialize;
 
+use super::checks::of_classes;
 use crate::model::Model;
 use crate::{Error, Result, Task};
 
@@ -178,19 +179,10 @@ fn check(model: &Model, outputs: &Array2<f64>, targets: &Array1<f64>) -> Result<
             "outputs have shape {shape:?}; for {rows} targets it should be [{rows}, {wanted}]"
         ));
     }
-    let classes = match model.spec.task {
-        Task::Regression => return Ok(()),
-        Task::Binary => 2,
-        Task::Classification => wanted,
-    };
-    let lacks = |class: &f64| !(0.0..classes as f64).contains(class) || class.fract() != 0.0;
-    match targets.iter().position(lacks) {
-        Some(row) => refuse(format!(
-            "row {row}, counted from 0, is of class {}; the model has classes 0 to {}",
-            targets[row],
-            classes - 1
-        )),
-        None => Ok(()),
+    match model.spec.task {
+        Task::Regression => Ok(()),
+        Task::Binary => of_classes(targets, 2),
+        Task::Classification => of_classes(targets, wanted),
     }
 }
 

@@ -55,7 +55,10 @@ pub fn split_of(
         return Err(refuse(format!(
             "class {} has no row to train on: {}",
             quoted(&classes[class]),
-            if groups.is_some() { "try another --split-seed" } else { "its rows stand at the file's end" }
+            match groups {
+                Some(_) => "try another --split-seed",
+                None => "its rows stand at the file's end, which --split ordered takes to validate and test",
+            }
         )));
     }
     Ok(split)

@@ -110,10 +110,10 @@ fn outputs_and_targets_that_do_not_suit_are_not_scored() {
         score(model, &Array2::zeros(shape), &Array1::from_vec(targets.to_vec()))
     };
     for (targets, words) in [
-        (&[1.0, -1.0, 0.0], ["row 1", "class -1"]),
-        (&[1.0, 0.0, 2.0], ["row 2", "classes 0 to 1"]),
-        (&[0.5, 0.0, 1.0], ["row 0", "class 0.5"]),
-        (&[0.0, 0.0, f64::NAN], ["row 2", "class NaN"]),
+        (&[1.0, -1.0, 0.0], ["row 2", "class -1"]),
+        (&[1.0, 0.0, 2.0], ["row 3", "there are 2"]),
+        (&[0.5, 0.0, 1.0], ["row 1", "class 0.5"]),
+        (&[0.0, 0.0, f64::NAN], ["row 3", "class NaN"]),
     ] {
         refused(score_of(&binary, (3, 1), targets), &words);
     }
@@ -125,7 +125,7 @@ fn outputs_and_targets_that_do_not_suit_are_not_scored() {
     let mut several = binary.clone();
     several.spec.task = Task::Classification;
     *several.spec.layers.last_mut().unwrap() = Layer::Linear { inputs: 5, outputs: 3, bias: true };
-    refused(score_of(&several, (1, 3), &[3.0]), &["row 0", "class 3", "classes 0 to 2"]);
+    refused(score_of(&several, (1, 3), &[3.0]), &["row 1", "class 3", "there are 3"]);
     assert_eq!(score_of(&several, (2, 3), &[2.0, 0.0]).unwrap().accuracy, Some(0.5));
 }
 

@@ -249,12 +249,12 @@ fn rows_in_memory_are_checked() {
     let said = [
         (with(&|x, _| x[(4, 1)] = f64::NAN, &CLASSES, &plain), "\"x1\" of row 5 is not finite"),
         (with(&|_, y| y[6] = f64::NAN, &[], &plain), "the target of row 7 is not finite"),
-        (with(&|_, y| y[6] = 2.0, &CLASSES, &plain), "classes it lacks"),
-        (with(&|_, y| y[6] = -1.0, &CLASSES, &plain), "classes it lacks"),
-        (with(&|_, y| y[6] = 0.5, &CLASSES, &plain), "classes it lacks"),
+        (with(&|_, y| y[6] = 2.0, &CLASSES, &plain), "row 7 is of class 2; there are 2"),
+        (with(&|_, y| y[6] = -1.0, &CLASSES, &plain), "row 7 is of class -1"),
+        (with(&|_, y| y[6] = 0.5, &CLASSES, &plain), "row 7 is of class 0.5"),
         (with(&|_, y| *y = Array1::zeros(3), &CLASSES, &plain), "a target for each of 569 rows"),
         (with(&|x, y| (*x, *y) = (Array2::zeros((2, 3)), Array1::zeros(2)), &CLASSES, &plain), "too few"),
-        (with(&as_is, &["one"], &plain), "suit the task"),
+        (with(&as_is, &["one"], &plain), "the classes: 1 of them; 2 are needed"),
         (with(&as_is, &CLASSES, &Config { task: Some(Task::Regression), ..plain.clone() }), "suit the task"),
         (with(&as_is, &CLASSES, &Config { test: Part::File("t.csv".into()), ..plain.clone() }), "fractions"),
     ];
