@@ -4,18 +4,19 @@
 // Gradients of parameters never reach memory.
 
 struct Params {
-    of_out: View, x: View, order: View, theta: View, bias: View,
-    dy: View, weight: View, z: View, stats: View, y: View, gamma: View, beta: View, dx: View,
+    of_out: View, x: View, order: View, theta: View, bias: View, stats: View, x_scales: View,
+    dy: View, weight: View, z: View, z_stats: View, z_scales: View, gamma: View, beta: View, dx: View,
     beside: u32, // workgroups that have blocks of the weight and none of the input
     blocks: u32, across: u32, outputs: u32, features: u32, biased: u32, // the weight's
     rows: u32, depth: u32, cols: u32, eps: f32,                         // the input's
-    layer: u32, threshold: u32, scale: f32,                             // of its dropout
+    layer: u32, threshold: u32, scale: f32,                             // of its dropout,
+    x_layer: u32, x_threshold: u32, x_scale: f32,                       // and of that of what the weight was passed
 }
 
 fn factor(number: u32, m: u32, r: u32, c: u32) -> vec4f {
     switch number {
         case 0u { return scratch[at(p.of_out, m, r, c)]; }
-        case 1u { return row_of_x(m, r, c); }
+        case 1u { return row_of_layer(m, r, c, 3u * (c % BLOCK)); }
         case 2u { return scratch[at(p.dy, m, r, c)]; }
         default { return params[at(p.weight, m, r, c)]; }
     }
@@ -25,6 +26,9 @@ fn factor(number: u32, m: u32, r: u32, c: u32) -> vec4f {
 fn update_weight(m: u32, block: u32, lane: u32) {
     let row = block / p.across * BLOCK_ROWS;
     let col = block % p.across * BLOCK;
+    if NORM_X != 0u && lane < BLOCK {
+        read_norm(m, min(col + lane, p.x.ld - 1u), 3u * lane);
+    }
     update_block(m, row, col, lane);
     let c = row + lane;
     if p.biased == 1u && col == 0u && lane < BLOCK_ROWS && c < p.of_out.ld {
@@ -45,7 +49,12 @@ fn store_product(m: u32, r: u32, c: u32, sum: vec4f) {
         dx = dropped(dx, stream_of(hyper[m].w, p.layer), r, c, p.threshold, p.scale);
     }
     if NORM != 2u && FUNCTION != 3u {
-        dx *= slope(scratch[at(p.y, m, r, c)]);
+        let z = x_of(m, r, c);
+        if NORM == 1u {
+            dx *= slope(value(applied(p.z_stats, p.z_scales, m, c, z)));
+        } else {
+            dx *= slope(z);
+        }
     }
     scratch[at(p.dx, m, r, c)] = pad(dx, c, p.cols);
 }
@@ -69,7 +78,7 @@ fn gradient_of_input(m: u32, col: u32, lane: u32) {
     storageBarrier();
     let split = lane / LANES;
     let c = min(col + lane % LANES, p.dx.ld - 1u);
-    let of_column = statistics(p.stats, m, c);
+    let of_column = statistics(p.z_stats, m, c);
     let gamma = params[at(p.gamma, m, 0u, c)];
     let sums = column_sums(of_column, m, lane % LANES, split, c, 0u, p.rows);
     if col + lane % LANES < p.dx.ld {

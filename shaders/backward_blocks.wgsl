@@ -6,10 +6,10 @@
 struct Params {
     of_out: View, z_of_out: View, terms_of_out: View, order: View,    // of the weight that is updated
     theta: View, bias: View, gamma: View, beta: View,
-    x: View, stats: View, x_gamma: View, x_beta: View,                // what the layer before passed on,
+    x: View, stats: View, x_scales: View,                             // what the layer before passed on,
     dy: View, parts: View, terms: View,                               // and its gradient
     weight: View, dx: View, sums: View,                               // what it was passed
-    z: View, z_stats: View, z_gamma: View, z_beta: View,
+    z: View, z_stats: View, z_scales: View,
     blocks: u32, across: u32, outputs: u32, features: u32, biased: u32,
     rows: u32, block: u32, depth: u32, cols: u32, across_input: u32,
     x_eps: f32, x_layer: u32, x_threshold: u32, x_scale: f32,
@@ -66,7 +66,7 @@ fn read_norms(m: u32, row: u32, col: u32, lane: u32) {
     }
     if NORM_X != 0u && lane < BLOCK {
         let c = min(col + lane, p.x.ld - 1u);
-        keep_norm(statistics(p.stats, m, c), m, c, 4u * BLOCK + 3u * lane);
+        read_norm(m, c, 4u * BLOCK + 3u * lane);
     }
 }
 
@@ -107,9 +107,8 @@ fn merge_dy(m: u32, lane: u32, start: u32, end: u32, keeps: bool) {
             sums.dbeta += scratch[at(p.parts, m, 2u * (r / p.block) + 1u, c)];
         }
         let of_column = statistics(p.stats, m, c);
-        let rstd = 1.0 / sqrt(of_column.variance + p.x_eps);
-        let scale = params[at(p.x_gamma, m, 0u, c)] * rstd;
-        let share = rstd * sums.dgamma / n;
+        let scale = scratch[at(p.x_scales, m, 0u, c)];
+        let share = sums.dgamma / sqrt(of_column.variance + p.x_eps) / n;
         let i = 4u * (c - start);
         norms[i] = scale;
         norms[i + 1u] = of_column.high;
@@ -135,8 +134,7 @@ fn store_product(m: u32, r: u32, c: u32, end: u32, sum: vec4f) {
     }
     let z = x_of(m, r, c);
     if NORM == 1u {
-        let xhat = normalized(statistics(p.z_stats, m, c), z, p.eps);
-        dx *= slope(value(params[at(p.z_gamma, m, 0u, c)] * xhat + params[at(p.z_beta, m, 0u, c)]));
+        dx *= slope(value(applied(p.z_stats, p.z_scales, m, c, z)));
     } else if NORM == 0u {
         dx *= slope(z);
     }

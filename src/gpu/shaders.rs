@@ -7,17 +7,16 @@ const BACKWARD_STAGE: &str = include_str!("../../shaders/backward_stage.wgsl");
 const BLOCKS: &str = include_str!("../../shaders/blocks.wgsl");
 const COLUMNS: &str = include_str!("../../shaders/columns.wgsl");
 const GRADIENTS: &str = include_str!("../../shaders/gradients.wgsl");
-const FORWARD_STAGE: &str = include_str!("../../shaders/forward_stage.wgsl");
 const FUNCTION: &str = include_str!("../../shaders/function.wgsl");
 const NO_SUBGROUPS: &str = include_str!("../../shaders/no_subgroups.wgsl");
 const SUBGROUPS: &str = include_str!("../../shaders/subgroups.wgsl");
 const LANES: &str = include_str!("../../shaders/lanes.wgsl");
 const NO_LANES: &str = include_str!("../../shaders/no_lanes.wgsl");
 const PRODUCT: &str = include_str!("../../shaders/product.wgsl");
+const LOADED: &str = include_str!("../../shaders/loaded.wgsl");
 const MASK: &str = include_str!("../../shaders/mask.wgsl");
 const MOMENTS: &str = include_str!("../../shaders/moments.wgsl");
 const STAGE: &str = include_str!("../../shaders/stage.wgsl");
-const STAGE_BLOCKS: &str = include_str!("../../shaders/stage_blocks.wgsl");
 const UPDATE: &str = include_str!("../../shaders/update.wgsl");
 
 macro_rules! shaders {
@@ -32,14 +31,13 @@ macro_rules! shaders {
 shaders! {
     "activation": FUNCTION;
     "batch_norm": FUNCTION COLUMNS MOMENTS BLOCKS;
-    "backward": FUNCTION MASK UPDATE STAGE COLUMNS MOMENTS GRADIENTS BACKWARD_STAGE;
-    "backward_blocks": FUNCTION MASK UPDATE STAGE STAGE_BLOCKS COLUMNS MOMENTS GRADIENTS BACKWARD_STAGE;
+    "backward": FUNCTION MASK UPDATE STAGE LOADED COLUMNS MOMENTS GRADIENTS BACKWARD_STAGE;
+    "backward_blocks": FUNCTION MASK UPDATE STAGE LOADED COLUMNS MOMENTS GRADIENTS BACKWARD_STAGE;
     "batch_norm_backward": FUNCTION COLUMNS MOMENTS GRADIENTS;
     "column_stats": COLUMNS MOMENTS;
     "column_sum": COLUMNS;
     "dropout": MASK;
-    "forward": FUNCTION MASK STAGE COLUMNS MOMENTS FORWARD_STAGE;
-    "forward_blocks": FUNCTION MASK STAGE STAGE_BLOCKS COLUMNS MOMENTS BLOCKS FORWARD_STAGE;
+    "forward": FUNCTION MASK STAGE LOADED COLUMNS MOMENTS BLOCKS;
     "gather": ;
     "limits": ;
     "loss": COLUMNS;

@@ -3,10 +3,10 @@ use std::collections::BTreeSet;
 use super::activation::code;
 use super::dropout::numbers as of_dropout;
 use super::optimizer::rule_constants;
-use super::stage::{BLOCK, LANES, constants, height, sources, x_and_order};
+use super::stage::{Loaded, Tiles};
 use super::{
-    Access, ActivationBackward, BatchNormGradient, ColumnSum, Describe, Dispatch, Dropout, Gather, MatMul,
-    Op, Operand, Optimizer, Space, Step, Tensor, Variant, flops_of, read, words, write,
+    Access, ActivationBackward, BatchNormBackward, BatchNormGradient, ColumnSum, Describe, Dispatch, Dropout,
+    Function, MatMul, Op, Operand, Optimizer, Space, Step, Tensor, Variant, flops_of, read, words, write,
 };
 use crate::cpu::{Memory, Real};
 
@@ -24,8 +24,7 @@ pub struct Backward {
 /// The gradient of a weight (of the form AtB), with that of its bias, and their update.
 #[derive(Clone, Debug)]
 pub struct WeightUpdate {
-    /// Where x comes from, if not from an activation.
-    pub gather: Option<Gather>,
+    pub x: Loaded,
     pub product: MatMul,
     pub bias: Option<ColumnSum>,
 }
@@ -37,15 +36,25 @@ pub struct InputGradient {
     pub product: MatMul,
     pub dropout: Option<Dropout>,
     pub norm: Option<BatchNormGradient>,
+    /// What that normalization was applied by: see [`super::NormOnLoad`].
+    pub scales: Option<Tensor>,
     /// The activation before the batch normalization, or before dropout alone.
     pub slope: Option<ActivationBackward>,
 }
+
+/// Without a weight.
+const NOTHING: Loaded = Loaded { gather: None, norm: None, dropout: None };
 
 impl Backward {
     /// Whether the gradient goes through the weight that is updated.
     fn of_one_layer(&self) -> bool {
         let products = self.weight.as_ref().zip(self.input.as_ref());
         products.is_some_and(|(weight, input)| weight.product.out.offset == input.product.b.offset)
+    }
+
+    /// What the weight was passed.
+    pub(super) fn x(&self) -> &Loaded {
+        self.weight.as_ref().map_or(&NOTHING, |weight| &weight.x)
     }
 
     /// The operations that it does, in order: their twins are its own.
@@ -56,8 +65,8 @@ impl Backward {
 
     fn parts_of_weight(&self) -> Vec<Op> {
         let mut parts = vec![];
-        if let Some(WeightUpdate { gather, product, bias }) = &self.weight {
-            parts.extend(gather.clone().map(Op::from));
+        if let Some(WeightUpdate { x, product, bias }) = &self.weight {
+            parts.extend(x.gather.clone().map(Op::from));
             parts.push(product.clone().into());
             parts.extend(bias.clone().map(Op::from));
             parts.push(self.update(product.out, true).into());
@@ -68,7 +77,7 @@ impl Backward {
 
     fn parts_of_input(&self) -> Vec<Op> {
         let mut parts = vec![];
-        if let Some(InputGradient { product, dropout, norm, slope }) = &self.input {
+        if let Some(InputGradient { product, dropout, norm, slope, .. }) = &self.input {
             parts.push(product.clone().into());
             parts.extend(dropout.clone().map(Op::from));
             if let Some(norm) = norm {
@@ -93,12 +102,13 @@ impl Backward {
         }
     }
 
-    /// Number of the weight's blocks of so many vec4s of rows and of columns, and how many lie side by side.
-    pub(super) fn blocks(&self, [rows, cols]: [usize; 2]) -> [usize; 2] {
+    /// Number of the weight's blocks of this kind, and how many lie side by side.
+    pub(super) fn blocks(&self, block: Tiles) -> [usize; 2] {
+        let [rows, cols] = block.sides().map(|side| 4 * side);
         self.weight.as_ref().map_or([0, 1], |weight| {
             let out = weight.product.out;
-            let across = out.cols.div_ceil(4 * cols);
-            [out.rows.div_ceil(4 * rows) * across, across]
+            let across = out.cols.div_ceil(cols);
+            [out.rows.div_ceil(rows) * across, across]
         })
     }
 }
@@ -112,16 +122,20 @@ impl InputGradient {
         last.unwrap_or(self.product.out)
     }
 
-    /// Views of batch normalization and slope, as far as they exist: z, stats, y, gamma, beta.
+    /// What the slope of its function is taken of, where no batch normalization follows that.
+    pub(super) fn y(&self) -> Option<(Function, Tensor)> {
+        self.product.slope.or(self.slope.as_ref().map(|slope| (slope.function, slope.y)))
+    }
+
+    /// Views of batch normalization and slope, as far as they exist: z, stats, scales, gamma, beta.
     fn views(&self) -> [Tensor; 5] {
         let dx = self.dx();
-        let after = self.slope.as_ref().map(|slope| slope.y);
-        let y = self.product.slope.map(|(_, y)| y).or(after).unwrap_or(dx);
-        let Some(BatchNormGradient(norm)) = &self.norm else { return [dx, dx, y, dx, dx] };
+        let Some(BatchNormGradient(norm)) = &self.norm else {
+            return [self.y().map_or(dx, |(_, y)| y), dx, dx, dx, dx];
+        };
         let reduce = &norm.reduce;
-        let y = reduce.slope.map_or(y, |(_, y)| y);
         let beta = Tensor { space: Space::Params, ..reduce.dbeta };
-        [reduce.x, reduce.stats, y, norm.gamma, beta]
+        [reduce.x, reduce.stats, self.scales.unwrap_or(dx), norm.gamma, beta]
     }
 
     /// `NORM` of the shader, and the function whose slope is taken.
@@ -150,11 +164,12 @@ impl Describe for Backward {
             let update = self.update(gradient, false);
             operands.extend(update.operands().into_iter().filter(|operand| operand.name != "grads"));
         };
-        if let Some(WeightUpdate { gather, product, bias }) = &self.weight {
+        if let Some(WeightUpdate { x, product, bias }) = &self.weight {
             operands.push(read("dy", product.a));
-            match gather {
-                Some(gather) => operands.extend(gather.sources()),
-                None => operands.push(read("x", product.b)),
+            operands.extend(x.operands(product.b));
+            if let Some(norm) = &x.norm {
+                operands
+                    .extend([read("stats of x", norm.norm.stats.stats), read("scales of x", norm.scales)]);
             }
             updated(&mut operands, product.out);
             bias.iter().for_each(|bias| updated(&mut operands, bias.out));
@@ -162,18 +177,14 @@ impl Describe for Backward {
         if let Some(input) = &self.input {
             operands.extend([read("dy", input.product.a), read("weight", input.product.b)]);
             operands.push(write("dx", input.dx()));
-            operands.extend(input.product.slope.map(|(_, y)| read("y", y)));
             operands.extend(input.dropout.as_ref().map(|dropout| read("hyper", dropout.hyper())));
-            if let (None, Some(slope)) = (&input.norm, &input.slope) {
-                operands.push(read("y", slope.y));
-            }
-            if let Some(BatchNormGradient(norm)) = &input.norm {
-                let reduce = &norm.reduce;
+            if let Some(BatchNormGradient(BatchNormBackward { reduce, .. })) = &input.norm {
                 operands.extend([read("z", reduce.x), read("stats", reduce.stats)]);
-                operands.extend(reduce.slope.map(|(_, y)| read("y", y)));
-                for gradient in [reduce.dgamma, reduce.dbeta] {
-                    updated(&mut operands, gradient);
-                }
+                operands.extend(input.scales.map(|scales| read("scales", scales)));
+                let gradients = [reduce.dgamma, reduce.dbeta].into_iter();
+                gradients.for_each(|gradient| updated(&mut operands, gradient));
+            } else {
+                operands.extend(input.y().map(|(_, y)| read("y", y)));
             }
         }
         // Of one layer both read its weight, dy and what it was passed; all updates read the rates.
@@ -185,10 +196,9 @@ impl Describe for Backward {
     }
 
     fn bindings(&self) -> Vec<(Space, Access)> {
-        let gather = self.weight.as_ref().and_then(|weight| weight.gather.as_ref());
         let own = [Space::Joint, Space::Params, Space::Moment1, Space::Moment2];
         let own = own.map(|space| (space, Access::Write)).into_iter();
-        let given = [Space::Hyper].into_iter().chain(sources(gather));
+        let given = [Space::Hyper].into_iter().chain(self.x().sources());
         own.chain(given.map(|space| (space, Access::Read))).collect()
     }
 
@@ -197,15 +207,16 @@ impl Describe for Backward {
     }
 
     fn dispatch(&self, _: Variant) -> Dispatch {
-        let gather = self.weight.as_ref().and_then(|weight| weight.gather.as_ref());
+        let x = self.x();
         let nothing = Tensor { rows: 0, ..self.optimizer.theta };
-        let mut of_weight = [nothing; 5];
+        let mut of_weight = [nothing; 7];
         let mut biased = false;
         if let Some(WeightUpdate { product, bias, .. }) = &self.weight {
-            let [x, order] = x_and_order(gather, product.b);
+            let [place, order] = x.places(product.b);
             biased = bias.is_some();
             let bias = bias.as_ref().map_or(nothing, |bias| bias.out);
-            of_weight = [product.a, x, order, product.out, bias];
+            let of_norm = x.norm.as_ref().map_or([nothing; 2], |norm| [norm.norm.stats.stats, norm.scales]);
+            of_weight = [product.a, place, order, product.out, bias, of_norm[0], of_norm[1]];
         }
         let out = of_weight[3];
         let mut views = of_weight.to_vec();
@@ -218,20 +229,24 @@ impl Describe for Backward {
             views.push(dx);
         } else {
             views.extend([nothing; 8]);
+            form.1 = code(x.norm.as_ref().and_then(|norm| norm.norm.norm.function));
         }
         let rows = self.weight.as_ref().map_or(dx.rows, |weight| weight.product.a.rows);
-        let block = if self.of_one_layer() { [height(rows.max(out.rows)), LANES] } else { [BLOCK; 2] };
+        let tiles = Tiles::of_columns(rows);
+        let block = if self.of_one_layer() { Tiles::of_columns(rows.max(out.rows)) } else { Tiles::block() };
         let [blocks, across] = self.blocks(block);
         let beside = if self.of_one_layer() { 0 } else { blocks };
         let numbers = [beside, blocks, across, out.rows, out.cols, biased.into(), rows, depth, dx.cols];
         let mut numbers = numbers.map(|number| number as u32).to_vec();
         numbers.push(eps.to_bits());
         let dropout = self.input.as_ref().and_then(|input| input.dropout.as_ref());
-        numbers.extend(of_dropout(dropout));
-        let mut constants = constants(gather, dropout, rows, form.0, block);
-        constants.push(form.1);
+        numbers.extend([dropout, x.dropout.as_ref()].into_iter().flat_map(of_dropout));
+        // What normalizes x in a block's columns.
+        let cache = if x.norm.is_some() { 3 * block.lanes } else { 1 };
+        let mut constants = tiles.constants(block, x, dropout, form.0, cache);
+        constants.extend([("NORM_OUT", 0.0), ("VALUE", 0.0), form.1]);
         constants.extend(rule_constants(self.optimizer.rule));
-        let columns = if self.input.is_some() { (dx.ld() / 4).div_ceil(LANES) } else { 0 };
+        let columns = if self.input.is_some() { tiles.across(dx.cols) } else { 0 };
         Dispatch {
             shader: "backward",
             entry: "main",

@@ -1,37 +1,31 @@
 use super::activation::code;
 use super::dropout::numbers;
-use super::stage::{BLOCK, LANES, constants, forward_bindings, x_and_order};
+use super::stage::{Loaded, Tiles, rows_of_block};
 use super::{
-    Access, BatchNormTrain, Describe, Dispatch, Dropout, Gather, MatMul, Op, Operand, Space, Step, Variant,
-    flops_of, read, words, write,
+    Access, Describe, Dispatch, MatMul, Op, Operand, Space, Step, Tensor, Variant, flops_of, read, words,
+    write,
 };
 use crate::cpu::{Memory, Real};
 
-/// A layer forward in one dispatch: [`MatMul`] of the form ABt, then [`BatchNormTrain`] and [`Dropout`] where they
-/// follow. A workgroup owns columns with all their rows. The first layer takes its rows from the data set.
+/// A layer forward in one dispatch: the batch normalization and dropout of the layer before, as its output is loaded,
+/// then [`MatMul`] of the form ABt, and the statistics of blocks of rows of what it writes. The first layer takes its rows
+/// from the data set.
 #[derive(Clone, Debug)]
 pub struct Forward {
-    /// Where x comes from; its output is not written.
-    pub gather: Option<Gather>,
+    pub x: Loaded,
     pub product: MatMul,
-    pub norm: Option<BatchNormTrain>,
-    pub dropout: Option<Dropout>,
+    /// Where batch normalization follows: see [`super::NormOnLoad`].
+    pub moments: Option<Tensor>,
 }
 
 impl Forward {
     /// The operations that it does, in order: their twins are its own.
     pub fn parts(&self) -> Vec<Op> {
-        let gather = self.gather.clone().map(Op::from);
-        gather
-            .into_iter()
-            .chain([self.product.clone().into()])
-            .chain(self.norm.clone().map(Op::from))
-            .chain(self.dropout.clone().map(Op::from))
-            .collect()
+        let mut parts = self.x.parts();
+        parts.push(self.product.clone().into());
+        parts
     }
-}
 
-impl Forward {
     pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
         self.parts().iter().for_each(|part| part.run(memory, step));
     }
@@ -39,24 +33,23 @@ impl Forward {
 
 impl Describe for Forward {
     fn operands(&self) -> Vec<Operand> {
-        let mut operands = match &self.gather {
-            Some(gather) => gather.sources(),
-            None => vec![read("x", self.product.a)],
-        };
+        let mut operands = self.x.operands(self.product.a);
         operands.extend([read("weight", self.product.b), write("z", self.product.out)]);
         operands.extend(self.product.bias.map(|bias| read("bias", bias)));
-        if let Some(norm) = &self.norm {
-            // All but x, which is z.
-            operands.extend(norm.operands().into_iter().skip(1));
-        }
-        if let Some(dropout) = &self.dropout {
-            operands.extend([read("hyper", dropout.hyper()), write("dropped", dropout.out)]);
+        operands.extend(self.moments.map(|moments| write("moments", moments)));
+        if let Some(norm) = &self.x.norm {
+            // All but x, and what is not written.
+            let of_norm = norm.norm.operands().into_iter();
+            operands.extend(of_norm.filter(|operand| !matches!(operand.name, "x" | "out")));
+            operands.extend([read("moments", norm.moments), write("scales", norm.scales)]);
         }
         operands
     }
 
     fn bindings(&self) -> Vec<(Space, Access)> {
-        forward_bindings(self.gather.as_ref())
+        let own = [(Space::Joint, Access::Write), (Space::Log, Access::Write), (Space::Params, Access::Read)];
+        let given = self.x.sources().into_iter().chain([Space::Hyper]);
+        own.into_iter().chain(given.map(|space| (space, Access::Read))).collect()
     }
 
     fn flops(&self) -> u64 {
@@ -65,39 +58,46 @@ impl Describe for Forward {
 
     fn dispatch(&self, _: Variant) -> Dispatch {
         let MatMul { a, b, bias, function, out: z, .. } = self.product;
-        let [x, order] = x_and_order(self.gather.as_ref(), a);
+        let [x, order] = self.x.places(a);
+        let norm = self.x.norm.as_ref();
         // Without batch normalization its places hold z.
-        let norm = self.norm.as_ref().map(|norm| (norm.stats.stats, norm.stats.log, &norm.norm));
-        let of_norm = norm.map_or([z; 5], |(stats, log, norm)| [stats, log, norm.gamma, norm.beta, norm.out]);
-        let dropout = self.dropout.as_ref();
-        let dropped = dropout.map_or(z, |dropout| dropout.out);
-        let views: Vec<_> =
-            [x, order, b, bias.unwrap_or(z), z].into_iter().chain(of_norm).chain([dropped]).collect();
-        let eps = norm.map_or(0.0, |(_, _, norm)| norm.eps as f32);
-        let sizes = [z.rows, a.cols, z.cols, bias.is_some().into()].map(|size| size as u32);
-        let numbers: Vec<u32> = sizes.into_iter().chain([eps.to_bits()]).chain(numbers(dropout)).collect();
-        let after = norm.and_then(|(_, _, norm)| norm.function);
-        let place = match norm {
-            None => 0.0,
-            Some(_) if function.is_none() => 1.0,
-            Some(_) => 2.0,
-        };
-        let mut constants = constants(self.gather.as_ref(), dropout, z.rows, place, [BLOCK; 2]);
-        constants.push(code(function.or(after)));
+        let of_norm = norm.map_or([z; 6], |of_x| {
+            let (stats, norm) = (&of_x.norm.stats, &of_x.norm.norm);
+            [of_x.moments, stats.stats, stats.log, norm.gamma, norm.beta, of_x.scales]
+        });
+        let own = [x, order, b, bias.unwrap_or(z), z, self.moments.unwrap_or(z)];
+        let views: Vec<_> = own.into_iter().chain(of_norm).collect();
+        let eps = norm.map_or(0.0, |norm| norm.norm.norm.eps as f32);
+        let sizes = [z.rows, a.cols, z.cols, bias.is_some().into(), rows_of_block(z.rows)];
+        let mut words_of = sizes.map(|size| size as u32).to_vec();
+        words_of.push(eps.to_bits());
+        words_of.extend(numbers(self.x.dropout.as_ref()));
+        let tiles = Tiles::of(z.rows, [&self.product]);
+        // High, scale and shift; of one column where there is no normalization.
+        let cache = tiles.cache(if norm.is_some() { a.cols } else { 1 }, 3);
+        let mut constants = tiles.constants(tiles, &self.x, None, f64::from(self.moments.is_some()), cache);
+        constants.extend([
+            ("NORM_OUT", 0.0),
+            ("VALUE", f64::from(function.is_some())),
+            code(function.or(norm.and_then(|norm| norm.norm.norm.function))),
+        ]);
         Dispatch {
             shader: "forward",
             entry: "main",
             constants,
-            params: words(&views, &numbers),
-            workgroups: [(z.ld() / 4).div_ceil(LANES) as u32, 1, z.models as u32],
+            params: words(&views, &words_of),
+            workgroups: [tiles.across(z.cols) as u32, tiles.down(z.rows) as u32, z.models as u32],
         }
     }
 
     fn shapes(&self) -> String {
-        let norm = self.norm.as_ref().map_or(String::new(), |norm| format!(", batch norm {}", norm.shapes()));
-        let gather = if self.gather.is_some() { "gathered " } else { "" };
-        let dropout =
-            self.dropout.as_ref().map_or(String::new(), |dropout| format!(", dropout {}", dropout.p));
-        format!("{gather}{}{norm}{dropout}", self.product.shapes())
+        let rows = self.product.out.rows;
+        let block = rows_of_block(rows);
+        let moments = match self.moments {
+            Some(_) if block < rows => format!(", moments of {block} rows"),
+            Some(_) => ", moments".into(),
+            None => String::new(),
+        };
+        self.x.shapes() + &self.product.shapes() + &moments
     }
 }

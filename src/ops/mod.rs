@@ -18,7 +18,6 @@ mod column_sum;
 mod dispatch;
 mod dropout;
 mod forward;
-mod forward_blocks;
 mod gather;
 mod loss;
 mod matmul;
@@ -38,12 +37,12 @@ pub use column_sum::ColumnSum;
 pub use dispatch::Dispatch;
 pub use dropout::{Dropout, keep};
 pub use forward::Forward;
-pub use forward_blocks::ForwardBlocks;
 pub use gather::Gather;
 pub use loss::{Loss, LossKind, LossTotal};
 pub use matmul::{MatMul, Product};
 pub use optimizer::{Optimizer, Rule};
 pub use row_blocks::{BatchNormMerged, MatMulMoments};
+pub use stage::{Loaded, NormOnLoad, ROWS_IN_STAGES};
 pub use step::Step;
 pub use tile::Tile;
 
@@ -297,7 +296,7 @@ ops!(
     twins: MatMul, Activation, ActivationBackward, Dropout, Loss, LossTotal, ColumnSum, Optimizer;
     columnwise: ColumnStats, BatchNorm, BatchNormTrain, BatchNormReduce, BatchNormBackward, BatchNormGradient;
     // These say themselves how they run: all but the first as their parts, one after the other.
-    running: Gather, MatMulMoments, BatchNormMerged, Forward, Backward, ForwardBlocks, BackwardBlocks;
+    running: Gather, MatMulMoments, BatchNormMerged, Forward, Backward, BackwardBlocks;
 );
 
 /// FLOPs of operations that are one dispatch; the most that there are, if they are more.
@@ -325,7 +324,6 @@ impl Op {
             Op::Gather(gather) => examples(gather.out),
             Op::Loss(loss) | Op::LossTotal(LossTotal { loss, .. }) => examples(loss.logits),
             Op::Forward(forward) => examples(forward.product.out),
-            Op::ForwardBlocks(forward) => examples(forward.product.out),
             Op::Backward(Backward { weight: Some(weight), .. })
             | Op::BackwardBlocks(BackwardBlocks { stage: Backward { weight: Some(weight), .. }, .. }) => {
                 examples(weight.product.a)
@@ -351,7 +349,6 @@ impl Op {
         match self {
             Op::Forward(forward) => forward.parts(),
             Op::Backward(backward) => backward.parts(),
-            Op::ForwardBlocks(forward) => forward.parts(),
             Op::BackwardBlocks(backward) => backward.parts(),
             _ => vec![self.clone()],
         }

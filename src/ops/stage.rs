@@ -1,122 +1,202 @@
 //! What the kernels of a layer's whole share of a step have in common; see `shaders/stage.wgsl`.
 
-use super::{Access, Dropout, Gather, MatMul, Space, Tensor, Tile};
+use super::{BatchNormTrain, Describe, Dropout, Gather, MatMul, Op, Operand, Space, Tensor, Tile, read};
+
+/// Workgroups of a stage own columns with all their rows up to this many of them; of larger minibatches they own blocks
+/// of rows, as a large GPU would be left short of workgroups.
+pub const ROWS_IN_STAGES: usize = 256;
 
 /// Invocations of a workgroup: WebGPU's default limit.
 const INVOCATIONS: usize = 256;
 
 /// vec4-columns that a workgroup owns with all their rows: few, so that narrow layers have many workgroups.
-pub(super) const LANES: usize = 2;
-
-/// Sides of a weight's block, in vec4s, where it is updated beside the gradient of an input.
-pub(super) const BLOCK: usize = 8;
-
-/// Of a sum, staged at a time.
-const DEPTH: usize = 4;
-
-/// Of a tile with all of so many rows, of columns or of a weight, in vec4s: no higher than they are.
-pub(super) fn height(rows: usize) -> usize {
-    rows.div_ceil(4).next_power_of_two().clamp(4, 16)
-}
-
-/// Constants of `shaders/stage.wgsl` and `shaders/columns.wgsl` for minibatches of so many rows and blocks of weights
-/// with so many vec4s of rows and of columns.
-pub(super) fn constants(
-    gather: Option<&Gather>,
-    dropout: Option<&Dropout>,
-    rows: usize,
-    norm: f64,
-    [block_rows, block]: [usize; 2],
-) -> Vec<(&'static str, f64)> {
-    let height = height(rows);
-    // Staging both factors, then handing over a slice's tile of four vec4s a lane.
-    let tiles = |[rows, cols]: [usize; 2]| {
-        let slices = INVOCATIONS / (rows * cols);
-        (slices * DEPTH * (rows + cols)).max(4 * rows * cols)
-    };
-    let tiles = tiles([height, LANES]).max(tiles([block_rows, block]));
-    let mut constants = given(gather, dropout, norm);
-    constants.extend(sizes([("HEIGHT", height), ("DEPTH", DEPTH), ("TILES", tiles)]));
-    constants.extend(sizes([
-        ("LANES", LANES),
-        ("SPLITS", INVOCATIONS / LANES),
-        ("BLOCK_ROWS", block_rows),
-        ("BLOCK", block),
-        ("WIDE", 1),
-    ]));
-    constants
-}
-
-/// Spaces of order, data set and affine map; where nothing is gathered the bindings hold another, unread.
-pub(super) fn sources(gather: Option<&Gather>) -> [Space; 3] {
-    let Some(gather) = gather else { return [Space::Hyper; 3] };
-    let affine = if gather.inputs.space == Space::Bytes { Space::Affine } else { Space::Hyper };
-    [Space::Order, gather.inputs.space, affine]
-}
+const LANES: usize = 2;
 
 /// Invocations along the rows and along the columns of a tile of the kernels for large minibatches.
 const ALONG: usize = 8;
 
-/// The square tiles of a kernel for large minibatches, as large as suits what it multiplies.
-#[derive(Clone, Copy)]
-pub(super) struct Square {
-    /// Fours of rows and of columns to an invocation: two, as the largest tile of a product by itself has, where such
-    /// tiles fill a GPU.
-    pub wide: usize,
+/// Sides of a weight's block, in vec4s, where it is updated beside the gradient of an input.
+const BLOCK: usize = 8;
+
+/// Of a sum, staged at a time, or twice as much.
+const DEPTH: usize = 4;
+
+/// What a product is passed, as its kernel loads it: from the data set, or what the layer before made, which that one's
+/// batch normalization and dropout then take to what is not written.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    pub gather: Option<Gather>,
+    pub norm: Option<NormOnLoad>,
+    pub dropout: Option<Dropout>,
 }
 
-impl Square {
-    /// Of a kernel with these products.
-    pub fn of<'a>(products: impl IntoIterator<Item = &'a MatMul>) -> Square {
-        Square { wide: if Tile::fill(products) { 2 } else { 1 } }
+/// A layer's batch normalization, done by those who load what it is of.
+///
+/// ```text
+/// moments [M, 3 · blocks, columns]: of each block of rows as in [`super::ColumnStats`]; the first who loads merges them
+/// scales  [M, 2, columns]: scale, shift: out = f((x − high) · scale + shift)
+/// ```
+#[derive(Clone, Debug)]
+pub struct NormOnLoad {
+    pub norm: BatchNormTrain,
+    pub moments: Tensor,
+    pub scales: Tensor,
+}
+
+impl NormOnLoad {
+    /// Rows of moments and of scales for so many rows of a minibatch.
+    pub fn rows(rows: usize) -> [usize; 2] {
+        [3 * rows.div_ceil(rows_of_block(rows)), 2]
+    }
+}
+
+impl Loaded {
+    /// The operations that make it, in order.
+    pub fn parts(&self) -> Vec<Op> {
+        let gather = self.gather.clone().map(Op::from).into_iter();
+        let norm = self.norm.iter().map(|norm| norm.norm.clone().into());
+        gather.chain(norm).chain(self.dropout.clone().map(Op::from)).collect()
     }
 
-    /// Of a tile, in vec4s.
-    pub fn side(self) -> usize {
-        ALONG * self.wide
+    /// Where it lies for a product that is passed `x`, and the order of rows where it lies in the data set.
+    pub(super) fn places(&self, x: Tensor) -> [Tensor; 2] {
+        if let Some(gather) = &self.gather {
+            return [gather.inputs, gather.order];
+        }
+        let of_dropout = self.dropout.as_ref().map(|dropout| dropout.x);
+        [self.norm.as_ref().map(|norm| norm.norm.norm.x).or(of_dropout).unwrap_or(x); 2]
     }
 
-    /// Workgroups for the rows of a minibatch, each with whole tiles.
+    /// What is read of it, beside what normalizes it.
+    pub(super) fn operands(&self, x: Tensor) -> Vec<Operand> {
+        let mut operands = match &self.gather {
+            Some(gather) => gather.sources(),
+            None => vec![read("x", self.places(x)[0])],
+        };
+        operands.extend(self.dropout.as_ref().map(|dropout| read("hyper", dropout.hyper())));
+        operands
+    }
+
+    /// Spaces of order, data set and affine map; where nothing is gathered the bindings hold another, unread.
+    pub(super) fn sources(&self) -> [Space; 3] {
+        let Some(gather) = &self.gather else { return [Space::Hyper; 3] };
+        let affine = if gather.inputs.space == Space::Bytes { Space::Affine } else { Space::Hyper };
+        [Space::Order, gather.inputs.space, affine]
+    }
+
+    /// Constants of `shaders/stage.wgsl` and `shaders/loaded.wgsl`.
+    fn constants(&self) -> [(&'static str, f64); 3] {
+        let bytes = |gather: &Gather| gather.inputs.space == Space::Bytes;
+        let gather = self.gather.as_ref().map_or(0.0, |gather| if bytes(gather) { 2.0 } else { 1.0 });
+        let before = |norm: &NormOnLoad| norm.norm.norm.function.is_some();
+        let norm = self.norm.as_ref().map_or(0.0, |norm| if before(norm) { 1.0 } else { 2.0 });
+        [("GATHER", gather), ("NORM_X", norm), ("DROPOUT_X", f64::from(self.dropout.is_some()))]
+    }
+
+    /// As [`Op::shapes`] has it.
+    pub(super) fn shapes(&self) -> String {
+        let gather = if self.gather.is_some() { "gathered " } else { "" };
+        let norm = self.norm.as_ref();
+        let norm = norm.map_or(String::new(), |norm| format!("batch norm {}, ", norm.norm.shapes()));
+        gather.to_string()
+            + &norm
+            + &self.dropout.as_ref().map_or(String::new(), |d| format!("dropout {}, ", d.p))
+    }
+}
+
+/// The tiles of a kernel's sums.
+#[derive(Clone, Copy)]
+pub(super) struct Tiles {
+    /// vec4s of rows.
+    height: usize,
+    /// vec4s of columns.
+    pub lanes: usize,
+    /// Fours of rows and of columns to an invocation: two, as the largest tile of a product by itself has, where such
+    /// tiles fill a GPU.
+    wide: usize,
+}
+
+impl Tiles {
+    /// Of the outputs of these products for a minibatch of so many rows.
+    pub fn of<'a>(rows: usize, products: impl IntoIterator<Item = &'a MatMul>) -> Tiles {
+        if rows <= ROWS_IN_STAGES { Tiles::of_columns(rows) } else { Tiles::square(products) }
+    }
+
+    /// Few columns with all of so many rows, no higher than they are.
+    pub fn of_columns(rows: usize) -> Tiles {
+        let height = rows.div_ceil(4).next_power_of_two().clamp(8, 16);
+        Tiles { height, lanes: LANES, wide: 1 }
+    }
+
+    /// As large as suits the products of a large minibatch.
+    pub fn square<'a>(products: impl IntoIterator<Item = &'a MatMul>) -> Tiles {
+        let wide = if Tile::fill(products) { 2 } else { 1 };
+        Tiles { height: ALONG * wide, lanes: ALONG * wide, wide }
+    }
+
+    /// Blocks of a weight beside columns of an input.
+    pub fn block() -> Tiles {
+        Tiles { height: BLOCK, lanes: BLOCK, wide: 1 }
+    }
+
+    /// vec4s of rows and of columns.
+    pub fn sides(self) -> [usize; 2] {
+        [self.height, self.lanes]
+    }
+
+    /// Workgroups for the rows of a minibatch, each with whole blocks.
     pub fn down(self, rows: usize) -> usize {
         rows.div_ceil(self.wide * rows_of_block(rows))
     }
 
     /// Workgroups for so many columns.
     pub fn across(self, columns: usize) -> usize {
-        columns.div_ceil(4 * self.side())
+        columns.div_ceil(4 * self.lanes)
     }
 
-    /// vec4s of shared memory of all slices' tiles of both factors, staged so deep.
-    fn tiles(self, depth: usize) -> usize {
-        INVOCATIONS / (ALONG * ALONG) * depth * 2 * self.side()
+    /// vec4s of shared memory that a sum takes: both factors of all slices, staged so deep, then four rows of all
+    /// invocations of a slice, which it hands over at a time.
+    fn staged(self, depth: usize) -> usize {
+        let lanes = self.height * self.lanes / (self.wide * self.wide);
+        let slices = INVOCATIONS / lanes;
+        (slices * depth * (self.height + self.lanes)).max(4 * self.wide * lanes)
     }
 
     /// vec4s for what takes so many columns through batch normalization, `each` for a vec4-column: those of all columns, or
     /// of a piece of them that there is room for, beside a sum's tiles and what is merged.
     pub fn cache(self, columns: usize, each: usize) -> usize {
-        let room = SHARED - self.tiles(DEPTH) - INVOCATIONS;
+        let room = SHARED - self.staged(DEPTH) - INVOCATIONS;
         each * columns.div_ceil(4).min(room / each)
     }
 
-    /// Constants of `shaders/stage.wgsl` and `shaders/columns.wgsl`, with so many vec4s of shared memory for batch
-    /// normalization.
+    /// Constants of `shaders/stage.wgsl`, `shaders/loaded.wgsl` and `shaders/columns.wgsl`, for sums in these tiles and
+    /// in such blocks of a weight, with so many vec4s of shared memory for batch normalization.
     pub fn constants(
         self,
-        gather: Option<&Gather>,
+        block: Tiles,
+        x: &Loaded,
         dropout: Option<&Dropout>,
         norm: f64,
         cache: usize,
     ) -> Vec<(&'static str, f64)> {
+        let tiles = |depth| self.staged(depth).max(block.staged(depth));
         // As deep as there is room for.
-        let fits = self.tiles(2 * DEPTH) + INVOCATIONS + cache <= SHARED;
+        let fits = tiles(2 * DEPTH) + INVOCATIONS + cache <= SHARED;
         let depth = if fits { 2 * DEPTH } else { DEPTH };
-        // A slice hands over four rows of all its invocations at a time.
-        let tiles = self.tiles(depth).max(4 * self.wide * ALONG * ALONG);
-        let side = self.side();
-        let mut constants = given(gather, dropout, norm);
-        constants.extend(sizes([("HEIGHT", side), ("DEPTH", depth), ("TILES", tiles)]));
-        constants.extend(sizes([("LANES", side), ("SPLITS", INVOCATIONS / side), ("CACHE", cache)]));
-        constants.extend(sizes([("BLOCK_ROWS", side), ("BLOCK", side), ("WIDE", self.wide)]));
+        let sizes = [
+            ("HEIGHT", self.height),
+            ("LANES", self.lanes),
+            ("SPLITS", INVOCATIONS / self.lanes),
+            ("WIDE", self.wide),
+            ("BLOCK_ROWS", block.height),
+            ("BLOCK", block.lanes),
+            ("DEPTH", depth),
+            ("TILES", tiles(depth)),
+            ("CACHE", cache),
+        ];
+        let mut constants = x.constants().to_vec();
+        constants.extend([("NORM", norm), ("DROPOUT", f64::from(dropout.is_some()))]);
+        constants.extend(sizes.map(|(name, size)| (name, size as f64)));
         constants
     }
 }
@@ -124,34 +204,11 @@ impl Square {
 /// Blocks of rows at the most: every workgroup merges the statistics of all.
 const BLOCKS: usize = 64;
 
-/// Rows of a block of a large minibatch: whole tiles of the smaller kind.
+/// Rows of a block: all of a small minibatch; of a large one whole tiles of the smaller kind.
 pub(super) fn rows_of_block(rows: usize) -> usize {
     let tile = 4 * ALONG;
-    rows.div_ceil(tile).div_ceil(BLOCKS) * tile
+    if rows <= ROWS_IN_STAGES { rows } else { rows.div_ceil(tile).div_ceil(BLOCKS) * tile }
 }
 
 /// vec4s of shared memory that WebGPU promises.
 const SHARED: usize = 1024;
-
-fn sizes<const N: usize>(sizes: [(&'static str, usize); N]) -> [(&'static str, f64); N] {
-    sizes.map(|(name, size)| (name, size as f64))
-}
-
-/// Constants that follow from what is done.
-fn given(gather: Option<&Gather>, dropout: Option<&Dropout>, norm: f64) -> Vec<(&'static str, f64)> {
-    let gathers = gather.map_or(0.0, |gather| if gather.inputs.space == Space::Bytes { 2.0 } else { 1.0 });
-    let dropout = f64::from(dropout.is_some());
-    vec![("GATHER", gathers), ("NORM", norm), ("DROPOUT", dropout)]
-}
-
-/// What the kernels of a layer forward bind.
-pub(super) fn forward_bindings(gather: Option<&Gather>) -> Vec<(Space, Access)> {
-    let own = [(Space::Joint, Access::Write), (Space::Log, Access::Write), (Space::Params, Access::Read)];
-    let given = sources(gather).into_iter().chain([Space::Hyper]).map(|space| (space, Access::Read));
-    own.into_iter().chain(given).collect()
-}
-
-/// Where x and the order lie.
-pub(super) fn x_and_order(gather: Option<&Gather>, x: Tensor) -> [Tensor; 2] {
-    gather.map_or([x; 2], |gather| [gather.inputs, gather.order])
-}

@@ -16,10 +16,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::model::Spec;
 use crate::ops::{Access, Op, Rule, Space, Tensor};
 
+pub use crate::ops::ROWS_IN_STAGES;
 pub(crate) use fit::available_memory;
 pub use fit::{Limits, bytes};
 pub use layout::Layout;
-pub use stages::ROWS_IN_STAGES;
 
 /// What a program is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

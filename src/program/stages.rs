@@ -13,10 +13,6 @@ use super::stages_in_blocks::in_blocks;
 use super::{Mode, Program, fuse};
 use crate::ops::*;
 
-/// Workgroups of a stage own columns with all their rows up to this many of them, so that a layer is normalized within
-/// one stage; of larger minibatches they own blocks of rows, as a large GPU would be left short of workgroups.
-pub const ROWS_IN_STAGES: usize = 256;
-
 /// Workgroups that take a gradient through their columns of a weight then update those, where a column takes no more
 /// multiply-adds than so many: the eight of a workgroup then take as many as a block of a weight (32 × 32) at 128 rows. That
 /// saves a stage, and bytes, but the gradient of the layer before waits for the update.
@@ -29,24 +25,23 @@ pub(super) const ELEMENTS: usize = 1 << 30;
 /// Elements between tensors, which nothing reads or writes.
 pub(super) const GAP: usize = 16;
 
+/// An operation, and the places of those that give it its label.
+pub(super) type Staged = (Op, Vec<usize>);
+
 /// A training program in stages, those of more than [`ROWS_IN_STAGES`] rows by blocks of them; it stays as it was if its
-/// operations are in an order that no stage has, if in large minibatches its layers differ in how they are normalized, or
-/// if all scratch is too much.
+/// operations are in an order that no stage has, if its layers differ in how they are normalized, or if all scratch is too
+/// much.
 pub fn stage(program: Program) -> Program {
     if program.mode != Mode::Train {
         return program;
     }
     let large = program.rows > ROWS_IN_STAGES;
     let whole = if large { fuse::whole_columns(program.clone()) } else { program.clone() };
-    let staged = |ops: &[Op], end| {
-        stages(ops, large).and_then(|ops| if large { in_blocks(ops, end) } else { Some(ops) })
-    };
-    let operands = |(op, _): &(Op, _)| op.describe().operands();
-    let used =
-        |ops: Vec<(Op, _)>| ops.iter().flat_map(operands).map(|operand| operand.tensor.space).collect();
-    let used = staged(&whole.ops, 0).map(used);
+    let operands = |(op, _): &Staged| op.describe().operands();
+    let used = |ops: Vec<Staged>| ops.iter().flat_map(operands).map(|operand| operand.tensor.space).collect();
+    let used = stages(&whole.ops, large, 0).map(used);
     let joined = used.and_then(|used| joined(whole.ops, &used));
-    let Some(staged) = joined.and_then(|(ops, end)| staged(&ops, end)) else { return program };
+    let Some(staged) = joined.and_then(|(ops, end)| stages(&ops, large, end)) else { return program };
     let label = |at: &Vec<usize>| {
         let mut labels: Vec<_> = at.iter().map(|&at| whole.labels[at].as_str()).collect();
         labels.dedup();
@@ -109,57 +104,127 @@ fn tensors(op: &mut Op) -> Option<Vec<&mut Tensor>> {
     })
 }
 
-/// Takes the operations from the front, stage by stage, with the places of those that give a stage its label;
-/// none if they are in another order.
-fn stages(all: &[Op], large: bool) -> Option<Vec<(Op, Vec<usize>)>> {
-    let mut ops = all;
-    let at = |ops: &[Op]| all.len() - ops.len();
-    let mut staged: Vec<(Op, Vec<usize>)> = vec![];
-    let [Op::Gather(gather), rest @ ..] = ops else { return None };
-    ops = rest;
+/// Places in the scratch, one behind the other.
+pub(super) struct Places {
+    end: usize,
+}
+
+impl Places {
+    /// So many rows for the columns of a matrix.
+    pub fn take(&mut self, of: Tensor, rows: usize) -> Tensor {
+        let tensor = Tensor { offset: self.end, ..Tensor::alone(of.space, of.models, rows, of.cols) };
+        self.end = tensor.end(1).saturating_add(GAP);
+        tensor
+    }
+}
+
+/// A layer forward, and the place of its first operation.
+struct Layer {
+    product: MatMul,
+    norm: Option<BatchNormTrain>,
+    dropout: Option<Dropout>,
+    at: usize,
+}
+
+impl Layer {
+    /// Function, normalization and the function after that.
+    fn form(&self) -> (Option<Function>, Option<Option<Function>>) {
+        (self.product.function, self.norm.as_ref().map(|norm| norm.norm.function))
+    }
+}
+
+/// Takes the operations from the front, stage by stage. What stages leave of normalization lies from the place `end` of
+/// the scratch on. None if the operations are in another order, or if a kernel would need two functions.
+fn stages(all: &[Op], large: bool, end: usize) -> Option<Vec<Staged>> {
+    let [Op::Gather(gather), ops @ ..] = all else { return None };
+    let (layers, ops) = layers(ops);
+    let [Op::LossTotal(loss), ops @ .., Op::Optimizer(optimizer)] = ops else { return None };
+    let [hidden @ .., last] = &layers[..] else { return None };
+    let alike = hidden.windows(2).all(|pair| pair[0].form() == pair[1].form());
+    let two = |layer: &Layer| matches!(layer.form(), (Some(_), Some(Some(_))));
+    if !alike || hidden.iter().any(two) || last.form() != (None, None) || last.dropout.is_some() {
+        return None;
+    }
+    let mut places = Places { end };
+    let norm_of = |layer: &Layer| {
+        let norm = layer.norm.clone()?;
+        let z = layer.product.out;
+        let [moments, scales] = NormOnLoad::rows(z.rows).map(|rows| places.take(z, rows));
+        Some(NormOnLoad { norm, moments, scales })
+    };
+    let norms: Vec<Option<NormOnLoad>> = layers.iter().map(norm_of).collect();
+    // What each layer is passed.
+    let of_hidden = |(layer, norm): (&Layer, &Option<NormOnLoad>)| {
+        let (norm, dropout) = (norm.clone(), layer.dropout.clone());
+        Loaded { gather: None, norm, dropout }
+    };
+    let mut passed = vec![Loaded { gather: Some(gather.clone()), ..Loaded::default() }];
+    passed.extend(hidden.iter().zip(&norms).map(of_hidden));
+    let forward = |((layer, x), norm): ((&Layer, &Loaded), &Option<NormOnLoad>)| {
+        let (x, product) = (x.clone(), layer.product.clone());
+        let moments = norm.as_ref().map(|norm| norm.moments);
+        (Forward { x, product, moments }.into(), vec![layer.at])
+    };
+    let mut staged: Vec<Staged> = layers.iter().zip(&passed).zip(&norms).map(forward).collect();
+    let at = |ops: &[Op]| all.len() - 1 - ops.len();
+    staged.push((loss.clone().into(), vec![at(ops) - 1]));
+    let backward = backward(ops, at, !large && narrow(ops), passed, optimizer)?;
+    staged.extend(if large { in_blocks(backward, &mut places) } else { of_columns(backward) });
+    (places.end <= ELEMENTS).then_some(staged)
+}
+
+/// The layers forward, and the operations after them.
+fn layers(all: &[Op]) -> (Vec<Layer>, &[Op]) {
+    let (mut ops, mut layers) = (all, vec![]);
     while let [Op::MatMul(product), rest @ ..] = ops {
         let (norm, rest) = match rest {
             [Op::BatchNormTrain(norm), rest @ ..] => (Some(norm.clone()), rest),
             _ => (None, rest),
         };
-        // A kernel has one function.
-        if product.function.is_some() && norm.as_ref().is_some_and(|norm| norm.norm.function.is_some()) {
-            return None;
-        }
         let (dropout, rest) = dropout(rest);
-        let gather = staged.is_empty().then(|| gather.clone());
-        staged.push((Forward { gather, product: product.clone(), norm, dropout }.into(), vec![at(ops)]));
+        let at = 1 + all.len() - ops.len();
+        layers.push(Layer { product: product.clone(), norm, dropout, at });
         ops = rest;
     }
-    let [Op::LossTotal(loss), backward @ .., Op::Optimizer(optimizer)] = ops else { return None };
-    staged.push((loss.clone().into(), vec![at(ops)]));
-    // Without the optimizer at the end.
-    let at = |ops: &[Op]| all.len() - 1 - ops.len();
-    ops = backward;
-    let together = !large && narrow(backward);
+    (layers, ops)
+}
+
+/// Updates and gradients, stage by stage, with what each layer was passed: none if operations are in another order.
+fn backward(
+    mut ops: &[Op],
+    at: impl Fn(&[Op]) -> usize,
+    together: bool,
+    mut passed: Vec<Loaded>,
+    optimizer: &Optimizer,
+) -> Option<Vec<(Backward, Vec<usize>)>> {
+    let mut staged = vec![];
     let mut waiting: Option<(WeightUpdate, usize)> = None;
     let mut push = |weight: Option<(WeightUpdate, usize)>, input: Option<(InputGradient, usize)>| {
         let places: Vec<usize> = weight.iter().map(|w| w.1).chain(input.iter().map(|i| i.1)).collect();
         let (weight, input) = (weight.map(|w| w.0), input.map(|i| i.0));
         if weight.is_some() || input.is_some() {
-            staged.push((Backward { weight, input, optimizer: optimizer.clone() }.into(), places));
+            staged.push((Backward { weight, input, optimizer: optimizer.clone() }, places));
         }
     };
     while !ops.is_empty() {
         let place = at(ops);
-        let (mut weight, rest) = weight(ops)?;
+        let x = passed.pop()?;
+        let scales = x.norm.as_ref().map(|norm| norm.scales);
+        let (weight, rest) = weight(ops, x)?;
         let of_input = at(rest);
-        let (input, rest) = input(rest);
+        let (input, rest) = input(rest, scales);
         ops = rest;
-        if ops.is_empty() {
-            weight.gather = Some(gather.clone());
-        }
         let (weight, input) = ((weight, place), input.map(|input| (input, of_input)));
         let update = if together { Some(weight) } else { waiting.replace(weight) };
         push(update, input);
     }
     push(waiting, None);
     Some(staged)
+}
+
+/// Small minibatches have them as they are.
+fn of_columns(backward: Vec<(Backward, Vec<usize>)>) -> Vec<Staged> {
+    backward.into_iter().map(|(stage, at)| (stage.into(), at)).collect()
 }
 
 /// Whether the updates of all layers that a gradient goes through are small.
@@ -182,18 +247,19 @@ fn dropout(ops: &[Op]) -> (Option<Dropout>, &[Op]) {
     }
 }
 
-/// The gradients of a weight and its bias.
-fn weight(ops: &[Op]) -> Option<(WeightUpdate, &[Op])> {
+/// The gradients of a weight, which was passed x, and its bias.
+fn weight(ops: &[Op], x: Loaded) -> Option<(WeightUpdate, &[Op])> {
     let [Op::MatMul(product @ MatMul { product: Product::AtB, .. }), rest @ ..] = ops else { return None };
     let (bias, rest) = match rest {
         [Op::ColumnSum(bias), rest @ ..] => (Some(bias.clone()), rest),
         _ => (None, rest),
     };
-    Some((WeightUpdate { gather: None, product: product.clone(), bias }, rest))
+    Some((WeightUpdate { x, product: product.clone(), bias }, rest))
 }
 
-/// The gradient of a layer's input, and of what the input came from; none for the first layer.
-fn input(ops: &[Op]) -> (Option<InputGradient>, &[Op]) {
+/// The gradient of a layer's input, and of what the input came from; none for the first layer. Of the scales see
+/// [`NormOnLoad`].
+fn input(ops: &[Op], scales: Option<Tensor>) -> (Option<InputGradient>, &[Op]) {
     let [Op::MatMul(product @ MatMul { product: Product::AB, .. }), rest @ ..] = ops else {
         return (None, ops);
     };
@@ -208,5 +274,5 @@ fn input(ops: &[Op]) -> (Option<InputGradient>, &[Op]) {
         }
         _ => (None, rest),
     };
-    (Some(InputGradient { product: product.clone(), dropout, norm, slope }), rest)
+    (Some(InputGradient { product: product.clone(), dropout, norm, scales, slope }), rest)
 }

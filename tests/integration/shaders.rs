@@ -132,14 +132,13 @@ fn files_and_list_agree_and_validate() {
         "blocks",
         "columns",
         "common",
-        "forward_stage",
         "function",
         "gradients",
+        "loaded",
         "mask",
         "moments",
         "product",
         "stage",
-        "stage_blocks",
         "update",
     ];
     listed.extend(preludes.map(String::from));

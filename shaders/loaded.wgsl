@@ -1,4 +1,5 @@
-// Before the kernels of large minibatches, after stage.wgsl.
+// Before the kernels of stages, after stage.wgsl: what a layer passed on, which it left before its batch normalization and
+// dropout, and which goes through them as it is loaded.
 
 override NORM_X: u32;    // as NORM, of the layer before, whose output x is,
 override NORM_OUT: u32;  // and of what an updated weight passed on
@@ -11,14 +12,12 @@ override CACHE: u32;     // vec4s of shared memory for what takes columns throug
 //   gamma * xhat + beta = (x - high) * scale + shift.
 var<workgroup> norms: array<vec4f, CACHE>;
 
-fn keep_norm(of_column: Moments, m: u32, c: u32, first: u32) {
-    let scale = params[at(p.x_gamma, m, 0u, c)] / sqrt(of_column.variance + p.x_eps);
-    norms[first] = of_column.high;
+fn keep_norm(first: u32, high: vec4f, scale: vec4f, shift: vec4f) {
+    norms[first] = high;
     norms[first + 1u] = scale;
-    norms[first + 2u] = params[at(p.x_beta, m, 0u, c)] - of_column.low * scale;
+    norms[first + 2u] = shift;
 }
 
-// What the layer before passed on, normalized and dropped as it is loaded.
 fn row_of_layer(m: u32, r: u32, c: u32, first: u32) -> vec4f {
     var x = row_of_x(m, r, c);
     if NORM_X != 0u {
