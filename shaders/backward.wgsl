@@ -30,13 +30,8 @@ fn update_weight(m: u32, block: u32, lane: u32) {
         read_norm(m, min(col + lane, p.x.ld - 1u), 3u * lane);
     }
     update_block(m, row, col, lane);
-    let c = row + lane;
-    if p.biased == 1u && col == 0u && lane < BLOCK_ROWS && c < p.of_out.ld {
-        var of_bias = vec4f();
-        for (var r = 0u; r < p.rows; r++) {
-            of_bias += scratch[at(p.of_out, m, r, c)];
-        }
-        update(m, at(p.bias, m, 0u, c), of_bias, false);
+    if col == 0u {
+        update_bias(m, row, lane);
     }
 }
 

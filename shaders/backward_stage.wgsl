@@ -12,30 +12,6 @@
 
 var<workgroup> tiles: array<vec4f, TILES>;
 
-fn statistics(v: View, m: u32, c: u32) -> Moments {
-    return Moments(scratch[at(v, m, 0u, c)], scratch[at(v, m, 1u, c)], scratch[at(v, m, 2u, c)]);
-}
-
-// What normalizes a column of x: see loaded.wgsl.
-fn read_norm(m: u32, c: u32, first: u32) {
-    let scale = scratch[at(p.x_scales, m, 0u, c)];
-    keep_norm(first, scratch[at(p.stats, m, 0u, c)], scale, scratch[at(p.x_scales, m, 1u, c)]);
-}
-
-// Batch normalization of z, as forward.
-fn applied(stats: View, scales: View, m: u32, c: u32, z: vec4f) -> vec4f {
-    return (z - scratch[at(stats, m, 0u, c)]) * scratch[at(scales, m, 0u, c)] + scratch[at(scales, m, 1u, c)];
-}
-
-// What batch normalization's backward pass reads.
-fn x_of(m: u32, r: u32, c: u32) -> vec4f {
-    return scratch[at(p.z, m, r, c)];
-}
-
-fn dy_of(m: u32, r: u32, c: u32) -> vec4f {
-    return scratch[at(p.dx, m, r, c)];
-}
-
 fn store_weight(m: u32, r: u32, c: u32, gradient: vec4f) {
     if r < p.outputs && c < p.theta.ld {
         update(m, at(p.theta, m, r, c), gradient, true);
@@ -52,5 +28,17 @@ fn update_block(m: u32, row: u32, col: u32, lane: u32) {
             let r = 4u * row + row_of(shape, lane, i / WIDE);
             store_weight(m, r, col + column_of(shape, lane, i % WIDE), sum[i / WIDE][i % WIDE]);
         }
+    }
+}
+
+// A bias, of the columns of dy that a block of the weight has.
+fn update_bias(m: u32, row: u32, lane: u32) {
+    let c = row + lane;
+    if p.biased == 1u && lane < BLOCK_ROWS && c < p.of_out.ld {
+        var of_bias = vec4f();
+        for (var r = 0u; r < p.rows; r++) {
+            of_bias += scratch[at(p.of_out, m, r, c)];
+        }
+        update(m, at(p.bias, m, 0u, c), of_bias, false);
     }
 }

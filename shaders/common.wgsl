@@ -8,7 +8,8 @@ struct Step {
     slot: u32,         // record of the log
     number: u32,       // number of this update, from 1
     lr_factor: f32,    // of the schedule
-    corrections: vec2f // Adam: 1 - beta^number
+    corrections: vec2f, // Adam: 1 - beta^number
+    next: u32          // as first, of the step after it in a chunk
 }
 
 @group(0) @binding(0) var<uniform> current: Step;

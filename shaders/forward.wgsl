@@ -5,7 +5,7 @@
 struct Params {
     x: View, order: View, weight: View, bias: View, z: View, moments: View,
     parts: View, stats: View, log: View, x_gamma: View, x_beta: View, x_scales: View, // of x
-    rows: u32, features: u32, cols: u32, biased: u32, block: u32,
+    rows: u32, features: u32, outputs: u32, biased: u32, block: u32,
     x_eps: f32, x_layer: u32, x_threshold: u32, x_scale: f32,
 }
 
@@ -19,11 +19,6 @@ struct Params {
 @group(1) @binding(7) var<storage, read> hyper: array<vec4f>;
 
 var<workgroup> tiles: array<vec4f, TILES>;
-
-// What the statistics are of.
-fn x_of(m: u32, r: u32, c: u32) -> vec4f {
-    return scratch[at(p.z, m, r, c)];
-}
 
 fn factor(number: u32, m: u32, r: u32, c: u32) -> vec4f {
     if number == 0u {
@@ -59,20 +54,6 @@ fn merge_x(m: u32, lane: u32, start: u32, end: u32, keeps: bool) {
     }
 }
 
-fn store(m: u32, r: u32, c: u32, end: u32, sum: vec4f) {
-    if r >= end || c >= p.z.ld {
-        return;
-    }
-    var z = sum;
-    if p.biased == 1u {
-        z += params[at(p.bias, m, 0u, c)];
-    }
-    if VALUE == 1u {
-        z = value(z);
-    }
-    scratch[at(p.z, m, r, c)] = pad(z, c, p.cols);
-}
-
 @compute @workgroup_size(LANES * SPLITS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
     let m = group.z;
@@ -83,7 +64,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     let shape = shape_of(HEIGHT, LANES);
     for (var row = first; row < end; row += 4u * HEIGHT) {
         let left = Factor(0u, false, row / 4u, HEIGHT, p.rows - 1u);
-        let right = Factor(1u, false, col, LANES, p.cols - 1u);
+        let right = Factor(1u, false, col, LANES, p.outputs - 1u);
         var sum: Tile;
         for (var c = 0u; c < p.x.ld; c += piece) {
             let end_of_piece = min(c + piece, p.x.ld);
@@ -94,25 +75,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
             multiply(&sum, m, lane, shape, left, right, 4u * c, min(4u * end_of_piece, p.features));
         }
         add_slices(&sum, lane, shape, p.features);
-        if lane < shape.down * shape.across {
-            for (var i = 0u; i < 4u * WIDE * WIDE; i++) {
-                let r = row + row_of(shape, lane, i / WIDE);
-                store(m, r, col + column_of(shape, lane, i % WIDE), end, sum[i / WIDE][i % WIDE]);
-            }
-        }
+        store_tile(m, lane, shape, row, col, end, &sum);
     }
     if NORM == 0u {
         return;
     }
     storageBarrier();
-    let c = min(col + lane % LANES, p.z.ld - 1u);
     for (var start = first; start < end; start += p.block) {
-        let of_column = moments(m, lane % LANES, lane / LANES, c, start, min(start + p.block, end));
-        if lane < LANES && col + lane < p.z.ld {
-            let row = 3u * (start / p.block);
-            scratch[at(p.moments, m, row, c)] = of_column.high;
-            scratch[at(p.moments, m, row + 1u, c)] = of_column.low;
-            scratch[at(p.moments, m, row + 2u, c)] = of_column.variance;
-        }
+        keep_moments(m, col, lane, start, min(start + p.block, end), 3u * (start / p.block));
     }
 }

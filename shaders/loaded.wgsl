@@ -4,7 +4,6 @@
 override NORM_X: u32;    // as NORM, of the layer before, whose output x is,
 override NORM_OUT: u32;  // and of what an updated weight passed on
 override DROPOUT_X: u32; // 1 where x is dropped
-override VALUE: u32;     // 1 where the value of the function is stored
 override CACHE: u32;     // vec4s of shared memory for what takes columns through batch normalization
 
 // What takes columns through batch normalization, of so many vec4-columns at a time as there is room for. Of one of x,
@@ -19,7 +18,10 @@ fn keep_norm(first: u32, high: vec4f, scale: vec4f, shift: vec4f) {
 }
 
 fn row_of_layer(m: u32, r: u32, c: u32, first: u32) -> vec4f {
-    var x = row_of_x(m, r, c);
+    if GATHER != 0u {
+        return row_of_data(m, current.first, r, c);
+    }
+    var x = scratch[at(p.x, m, r, c)];
     if NORM_X != 0u {
         x = (x - norms[first]) * norms[first + 1u] + norms[first + 2u];
         if NORM_X == 1u {

@@ -6,6 +6,7 @@
 override GATHER: u32; // x is 0: an activation, 1: rows of the data set, 2: rows of it that are bytes
 override NORM: u32;   // batch normalization 0: none, 1: before the function, 2: after it
 override DROPOUT: u32; // 1 where there is
+override VALUE: u32;  // 1 where the value of the function is stored
 override WIDE: u32;   // fours of rows and of columns of a lane, 1 or 2
 override HEIGHT: u32; // of a tile in vec4s, where a workgroup owns LANES vec4-columns
 override BLOCK_ROWS: u32; // of a tile in vec4s, where it owns a block of a weight,
@@ -123,12 +124,9 @@ fn product(m: u32, lane: u32, shape: Shape, left: Factor, right: Factor, depth: 
     return sum;
 }
 
-// Row r of the minibatch, which may still lie in the data set.
-fn row_of_x(m: u32, r: u32, c: u32) -> vec4f {
-    if GATHER == 0u {
-        return scratch[at(p.x, m, r, c)];
-    }
-    let source = order[4u * (p.order.offset + m * p.order.stride) + current.first + r];
+// Row r of the minibatch whose first row has this place in the order.
+fn row_of_data(m: u32, first: u32, r: u32, c: u32) -> vec4f {
+    let source = order[4u * (p.order.offset + m * p.order.stride) + first + r];
     let i = p.x.offset + source * p.x.ld + c;
     if GATHER == 1u {
         return bitcast<vec4f>(vec4u(inputs[4u * i], inputs[4u * i + 1u], inputs[4u * i + 2u], inputs[4u * i + 3u]));

@@ -70,12 +70,12 @@ impl Peak {
     /// A bound and no measurement: a kernel that is too small to fill the device takes longer, and what stays
     /// in a cache may be moved faster.
     pub fn seconds(&self, program: &Program) -> f64 {
-        let of_op = |op: &Op| {
+        let of_op = |(op, _): (&Op, &str)| {
             let cost = op.cost();
             let bytes = cost.bytes_read + cost.bytes_written;
             (cost.flops as f64 / self.flops).max(bytes as f64 / self.bandwidth) + self.dispatch
         };
-        program.ops.iter().map(of_op).sum()
+        program.step().map(of_op).sum()
     }
 }
 

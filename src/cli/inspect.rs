@@ -191,7 +191,7 @@ fn network(model: &Model) -> String {
 fn plan_json(plan: &Plan) -> Value {
     let program = |program: &Program| {
         let cost = program.cost();
-        let ops = program.ops.iter().zip(&program.labels).map(|(op, label)| {
+        let ops = program.step().map(|(op, label)| {
             let cost = op.cost();
             json!({
                 "label": label, "name": op.name(), "shapes": op.describe().shapes(), "flops": cost.flops,
@@ -200,7 +200,7 @@ fn plan_json(plan: &Plan) -> Value {
         });
         json!({
             "mode": format!("{:?}", program.mode).to_lowercase(), "rows": program.rows,
-            "dispatches": program.ops.len(), "flops": cost.flops, "bytes_read": cost.bytes_read,
+            "dispatches": program.dispatches(), "flops": cost.flops, "bytes_read": cost.bytes_read,
             "bytes_written": cost.bytes_written, "ops": ops.collect::<Vec<_>>(),
         })
     };

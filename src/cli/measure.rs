@@ -185,7 +185,7 @@ impl Run<'_> {
             examples_per_second: rate * net.batch as f64,
             gflops: rate * program.cost().flops as f64 / 1e9,
             percent_of_limit: 100.0 * rate * self.peak.seconds(program),
-            dispatches: program.ops.len(),
+            dispatches: program.dispatches(),
             host_us_per_dispatch: each(
                 recording(after) - recording(before),
                 after.dispatches - before.dispatches,

@@ -47,7 +47,7 @@ impl Projection {
         let program = trains.max_by_key(|program| program.rows)?;
         let Cost { flops, bytes_read, bytes_written } = program.cost();
         let (bytes, least_bytes) = (bytes_read + bytes_written, plan.least_bytes(program.rows));
-        let dispatches = program.ops.len();
+        let dispatches = program.dispatches();
         let on_device = |&(device, peak): &(_, Peak)| OnDevice {
             device,
             seconds: peak.seconds(program),

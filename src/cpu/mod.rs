@@ -16,7 +16,7 @@ use std::sync::Arc;
 use num_traits::{Float, NumAssign};
 
 use crate::ops::{Op, Operand, Space, Step, Tensor};
-use crate::program::Plan;
+use crate::program::{Plan, Program};
 use aligned::Aligned;
 pub use columns::{Columnwise, Down, Part, Strip, Wide};
 pub use models::Models;
@@ -147,7 +147,7 @@ impl<T: Real> Memory<T> {
         let mut spaces = plan.spaces.clone();
         spaces.retain(|space, _| !space.is_shared());
         // The parts of a stage pass on what a GPU's kernel keeps to itself.
-        let stages = plan.programs.iter().flat_map(|program| &program.ops).filter(|op| op.joint());
+        let stages = plan.programs.iter().flat_map(Program::kernels).filter(|op| op.joint());
         for part in stages.flat_map(Op::parts) {
             let operands = part.describe().operands();
             for Operand { tensor, .. } in operands.iter().filter(|operand| !operand.tensor.space.is_shared())

@@ -26,7 +26,7 @@ pub const EXAMPLES: usize = 50;
 
 /// The step that all cases run as.
 pub const STEP: Step =
-    Step { first: 5, slot: 1, number: 3, lr_factor: 0.5, corrections: [0.271, 0.002997001] };
+    Step { first: 5, slot: 1, number: 3, lr_factor: 0.5, corrections: [0.271, 0.002997001], next: 0 };
 
 /// What an output is compared by.
 #[derive(Clone, Copy, Debug)]
@@ -310,7 +310,7 @@ pub fn normal(random: &mut ChaCha8Rng) -> f64 {
 /// A session of a single program of these operations.
 pub fn plan(ops: Vec<Op>, spaces: BTreeMap<Space, usize>) -> Plan {
     let labels = vec![String::new(); ops.len()];
-    let programs = vec![Program { mode: Mode::Train, rows: 1, ops, labels }];
+    let programs = vec![Program::new(Mode::Train, 1, ops, labels)];
     let spec = Spec { task: Task::Regression, layers: vec![] };
     let layout = Layout::new(&spec, 1);
     let data = DataShape { examples: 1, features: 1, bytes: false, places: 1 };

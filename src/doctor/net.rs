@@ -11,6 +11,9 @@ use crate::{Device, Engine, Result, Task};
 /// Columns of the data set.
 pub const FEATURES: usize = 7;
 
+/// Minibatches that begin at places of their own in the order.
+const SHIFTS: usize = 3;
+
 /// A network with minibatches of so many rows out of a data set of as many; training, statistics and an
 /// evaluation of at most 5 rows.
 pub struct Net {
@@ -26,13 +29,15 @@ pub struct Net {
     pub rule: Rule,
     /// Training steps.
     pub steps: u32,
+    /// Of which so many run at a time.
+    pub chunk: usize,
 }
 
 impl Net {
     /// A classification into 3 classes, by SGD, of 12 rows in 4 steps.
     pub fn new(hidden: &[usize], function: Function, norm: Norm, dropout: f64) -> Net {
         let spec = Spec::mlp(Task::Classification, FEATURES, hidden, 3, function, norm, dropout);
-        Net { spec, models: 1, rows: 12, bytes: false, rule: Rule::Sgd, steps: 4 }
+        Net { spec, models: 1, rows: 12, bytes: false, rule: Rule::Sgd, steps: 4, chunk: 64 }
     }
 
     fn modes(&self) -> [(Mode, usize); 3] {
@@ -42,7 +47,7 @@ impl Net {
     /// Its programs, every operation by itself.
     pub fn plan(&self) -> Plan {
         let features = self.spec.inputs();
-        let data = DataShape { examples: self.rows, features, bytes: self.bytes, places: self.rows };
+        let data = DataShape { examples: self.rows, features, bytes: self.bytes, places: self.rows + SHIFTS };
         Plan::new(&self.spec, self.models, data, self.rule, &self.modes().into(), self.steps as usize)
     }
 
@@ -65,21 +70,26 @@ impl Net {
         }
         engine.write(Space::Targets, &(0..self.rows).map(|row| (row % 3) as f64).collect::<Vec<_>>());
         engine.write(Space::Hyper, &[0.1, 0.01, 0.02, 5.0].repeat(self.models));
-        let order: Vec<u32> = (0..self.rows as u32).rev().collect();
+        let rows = self.rows as u32;
+        let order: Vec<u32> = (0..rows + SHIFTS as u32).rev().map(|place| place % rows).collect();
         engine.write_order([&order[..]].repeat(self.models));
         engine.write_parameters([&initialize(&self.spec, Init::He, 3)[..]].repeat(self.models));
         let start = |(_, n): (usize, usize)| Statistics { mean: vec![0.1; n], variance: vec![0.7; n] };
         let running: Vec<_> = self.spec.batch_norms().map(start).collect();
         engine.write_statistics([&running[..]].repeat(self.models));
-        let step = |slot| Step {
-            slot,
-            number: slot + 1,
+        let step = |before: u32| Step {
+            slot: before % self.chunk as u32,
+            number: before + 1,
+            first: before % SHIFTS as u32,
             lr_factor: 1.0,
-            corrections: [0.9f64, 0.999].map(|beta| 1.0 - beta.powi(slot as i32 + 1)),
+            corrections: [0.9f64, 0.999].map(|beta| 1.0 - beta.powi(before as i32 + 1)),
             ..Step::default()
         };
-        let steps: Vec<_> = (0..self.steps).map(|slot| (train, step(slot))).collect();
-        let mut all = engine.run(&steps).await?;
+        let steps: Vec<_> = (0..self.steps).map(|before| (train, step(before))).collect();
+        let mut all = vec![];
+        for chunk in steps.chunks(self.chunk) {
+            all.extend(engine.run(chunk).await?);
+        }
         for program in [statistics, evaluate] {
             all.extend(engine.run(&[(program, step(0))]).await?);
         }
@@ -123,7 +133,13 @@ pub fn staged() -> Vec<Net> {
     }
     // Inputs of more than a slice's depth, and of several blocks.
     let spec = Spec::mlp(Task::Classification, 301, &[20, 20], 3, Function::Relu, Norm::Before, 0.0);
-    nets.push(Net { spec, models: 2, rows: 60, bytes: true, rule: Rule::Sgd, steps: 4 });
+    nets.push(Net {
+        spec,
+        models: 2,
+        rows: 60,
+        bytes: true,
+        ..Net::new(&[], Function::Relu, Norm::Before, 0.0)
+    });
     // By blocks of rows: the last one of a single row or not whole, or blocks of several tiles; layers wider than
     // shared memory has room for; and models enough for the largest tiles.
     for (i, (rows, norm, models, hidden)) in [

@@ -1,5 +1,6 @@
 //! The GPU backend, and the only place that names wgpu.
 
+mod bound;
 mod compiled;
 mod device;
 mod limits;

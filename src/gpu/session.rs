@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 use bytemuck::Pod;
 use futures_intrusive::channel::shared::oneshot_channel;
 
+use super::bound::{Bound, Kernels, kernels_of};
 use super::device::GpuDevice;
 use super::pipelines::Pipelines;
 use super::sentinel::{SIGN, sign};
 use crate::ops::{Access, Op, Space, Step};
-use crate::program::{PARAMETERS, Plan, UNIFORM};
+use crate::program::{PARAMETERS, Plan, Program, UNIFORM};
 use crate::{Error, Result};
 
 /// Steps that take longer are submitted one dispatch at a time, since drivers of desktops reset a device that
@@ -38,28 +39,12 @@ pub struct Counts {
     pub submitting: Duration,
 }
 
-/// A kernel with everything that it binds.
-struct Bound {
-    pipeline: wgpu::ComputePipeline,
-    group: wgpu::BindGroup,
-    workgroups: [u32; 3],
-}
-
-impl Bound {
-    fn record(&self, pass: &mut wgpu::ComputePass) {
-        pass.set_pipeline(&self.pipeline);
-        pass.set_bind_group(1, &self.group, &[]);
-        let [x, y, z] = self.workgroups;
-        pass.dispatch_workgroups(x, y, z);
-    }
-}
-
 /// A session on a GPU: a plan's buffers, pipelines and bind groups, all made before the first step.
 pub struct Gpu {
     gpu: GpuDevice,
     plan: Plan,
     spaces: BTreeMap<Space, wgpu::Buffer>,
-    programs: Vec<Vec<Bound>>,
+    programs: Vec<Kernels>,
     /// The steps of a chunk, one every [`UNIFORM`] bytes, then the sign of the read-back; and where the host writes them.
     steps: wgpu::Buffer,
     upload: wgpu::Buffer,
@@ -116,7 +101,7 @@ impl Gpu {
             .collect();
         let uniform = Usage::UNIFORM | Usage::COPY_DST;
         let signed = uniform | Usage::COPY_SRC;
-        let ops: usize = plan.programs.iter().map(|program| program.ops.len()).sum();
+        let ops: usize = plan.programs.iter().map(|program| program.kernels().count()).sum();
         let table = (plan.slots as u64 + 1) * UNIFORM;
         let steps = buffer(&gpu, &mut counts, "steps", table, signed);
         let upload = buffer(&gpu, &mut counts, "upload", table, Usage::MAP_WRITE | Usage::COPY_SRC);
@@ -143,7 +128,7 @@ impl Gpu {
             let op = op.describe();
             (op.dispatch(gpu.variant), op.bindings().iter().map(|(_, access)| *access).collect())
         };
-        let ops = plan.programs.iter().flat_map(|program| &program.ops);
+        let ops = plan.programs.iter().flat_map(Program::kernels);
         pipelines.compile(&gpu, &ops.map(kernel).collect::<Vec<_>>()).await?;
         let note = gpu.compiled.as_ref().and_then(|compiled| compiled.save().err());
         let note = note.map(|error| format!("compiled kernels are not kept: {error}"));
@@ -151,7 +136,7 @@ impl Gpu {
         let mut place = 0;
         for program in &plan.programs {
             let mut bound = vec![];
-            for op in &program.ops {
+            for op in program.kernels() {
                 let bindings = op.describe().bindings();
                 let access: Vec<Access> = bindings.iter().map(|(_, access)| *access).collect();
                 let dispatch = op.describe().dispatch(gpu.variant);
@@ -181,7 +166,8 @@ impl Gpu {
                 bound.push(Bound { pipeline, group, workgroups: dispatch.workgroups });
                 place += 1;
             }
-            programs.push(bound);
+            let link = bound.split_off(program.ops.len()).pop();
+            programs.push(Kernels { ops: bound, link });
         }
         let size = wgpu::BufferSize::new(size_of_val(&Step::default().words()) as u64);
         let step = wgpu::BufferBinding { buffer: &steps, offset: 0, size };
@@ -262,7 +248,8 @@ impl Gpu {
             let mut upload = range.map_err(|error| self.gpu.failed(error))?;
             for (i, (_, step)) in steps.iter().enumerate() {
                 let start = i * UNIFORM as usize;
-                let words = step.words();
+                let next = steps.get(i + 1).map_or(0, |(_, next)| next.first);
+                let words = Step { next, ..*step }.words();
                 let bytes = bytemuck::bytes_of(&words);
                 upload.slice(start..start + bytes.len()).copy_from_slice(bytes);
             }
@@ -274,13 +261,13 @@ impl Gpu {
         encoder.copy_buffer_to_buffer(&self.upload, 0, &self.steps, 0, table);
         if self.seconds_per_step.is_some_and(|seconds| seconds <= SUBMISSION_SECONDS) {
             let mut pass = encoder.begin_compute_pass(&Default::default());
-            for (i, (program, _)) in steps.iter().enumerate() {
+            for i in 0..steps.len() {
                 self.begin_step(&mut pass, i);
-                self.programs[*program].iter().for_each(|bound| bound.record(&mut pass));
+                kernels_of(&self.programs, steps, i).for_each(|bound| bound.record(&mut pass));
             }
         } else {
-            for (i, (program, _)) in steps.iter().enumerate() {
-                for bound in &self.programs[*program] {
+            for i in 0..steps.len() {
+                for bound in kernels_of(&self.programs, steps, i) {
                     let mut pass = encoder.begin_compute_pass(&Default::default());
                     self.begin_step(&mut pass, i);
                     bound.record(&mut pass);
@@ -292,7 +279,7 @@ impl Gpu {
             }
         }
         self.counts.dispatches +=
-            steps.iter().map(|(program, _)| self.programs[*program].len()).sum::<usize>();
+            (0..steps.len()).map(|i| kernels_of(&self.programs, steps, i).count()).sum::<usize>();
         let records = (steps.len() * self.plan.models * self.plan.record * 4) as u64;
         let log = self.submit(encoder, Space::Log, records, started).await?;
         self.seconds_per_step = Some(started.elapsed().as_secs_f64() / steps.len() as f64);

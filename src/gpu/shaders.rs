@@ -4,9 +4,11 @@
 
 const COMMON: &str = include_str!("../../shaders/common.wgsl");
 const BACKWARD_STAGE: &str = include_str!("../../shaders/backward_stage.wgsl");
+const BACKWARD_NORM: &str = include_str!("../../shaders/backward_norm.wgsl");
 const BLOCKS: &str = include_str!("../../shaders/blocks.wgsl");
 const COLUMNS: &str = include_str!("../../shaders/columns.wgsl");
 const GRADIENTS: &str = include_str!("../../shaders/gradients.wgsl");
+const FORWARD_STAGE: &str = include_str!("../../shaders/forward_stage.wgsl");
 const FUNCTION: &str = include_str!("../../shaders/function.wgsl");
 const NO_SUBGROUPS: &str = include_str!("../../shaders/no_subgroups.wgsl");
 const SUBGROUPS: &str = include_str!("../../shaders/subgroups.wgsl");
@@ -31,15 +33,16 @@ macro_rules! shaders {
 shaders! {
     "activation": FUNCTION;
     "batch_norm": FUNCTION COLUMNS MOMENTS BLOCKS;
-    "backward": FUNCTION MASK UPDATE STAGE LOADED COLUMNS MOMENTS GRADIENTS BACKWARD_STAGE;
-    "backward_blocks": FUNCTION MASK UPDATE STAGE LOADED COLUMNS MOMENTS GRADIENTS BACKWARD_STAGE;
+    "backward": FUNCTION MASK UPDATE STAGE LOADED COLUMNS MOMENTS GRADIENTS BACKWARD_STAGE BACKWARD_NORM;
+    "backward_blocks": FUNCTION MASK UPDATE STAGE LOADED COLUMNS MOMENTS GRADIENTS BACKWARD_STAGE BACKWARD_NORM;
     "batch_norm_backward": FUNCTION COLUMNS MOMENTS GRADIENTS;
     "column_stats": COLUMNS MOMENTS;
     "column_sum": COLUMNS;
     "dropout": MASK;
-    "forward": FUNCTION MASK STAGE LOADED COLUMNS MOMENTS BLOCKS;
+    "forward": FUNCTION MASK STAGE LOADED COLUMNS MOMENTS BLOCKS FORWARD_STAGE;
     "gather": ;
     "limits": ;
+    "link": FUNCTION UPDATE STAGE COLUMNS MOMENTS FORWARD_STAGE BACKWARD_STAGE;
     "loss": COLUMNS;
     "matmul": FUNCTION PRODUCT;
     "matmul_direct": FUNCTION PRODUCT;

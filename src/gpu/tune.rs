@@ -246,12 +246,7 @@ impl GpuDevice {
                 let [a, b, out] = [(0, product.a), (1, product.b), (2, product.out)]
                     .map(|(i, tensor)| Tensor { space: Space::Scratch(i), offset: 0, slot: 0, ..tensor });
                 let op = MatMul { tile: Some(tile), ..MatMul::new(product.product, a, b, out) };
-                Program {
-                    mode: Mode::Train,
-                    rows: out.rows,
-                    ops: vec![op.into()],
-                    labels: vec![String::new()],
-                }
+                Program::new(Mode::Train, out.rows, vec![op.into()], vec![String::new()])
             }));
             trials.push(tiles);
         }

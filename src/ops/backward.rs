@@ -243,7 +243,8 @@ impl Describe for Backward {
         numbers.extend([dropout, x.dropout.as_ref()].into_iter().flat_map(of_dropout));
         // What normalizes x in a block's columns.
         let cache = if x.norm.is_some() { 3 * block.lanes } else { 1 };
-        let mut constants = tiles.constants(block, x, dropout, form.0, cache);
+        let mut constants = tiles.constants(block, dropout, form.0, cache);
+        constants.extend(x.constants(cache));
         constants.extend([("NORM_OUT", 0.0), ("VALUE", 0.0), form.1]);
         constants.extend(rule_constants(self.optimizer.rule));
         let columns = if self.input.is_some() { tiles.across(dx.cols) } else { 0 };

@@ -246,7 +246,8 @@ impl Describe for BackwardBlocks {
         let columns_of_dy = self.of_x.as_ref().map_or(0, |norm| norm.dy.cols);
         let cache = tiles.cache(columns_of_dy, 4).max(7 * tiles.lanes);
         let (norm, form) = self.form();
-        let mut constants = tiles.constants(tiles, x, dropout, norm, cache);
+        let mut constants = tiles.constants(tiles, dropout, norm, cache);
+        constants.extend(x.constants(cache));
         constants.extend(form);
         constants.extend(rule_constants(optimizer.rule));
         Dispatch {

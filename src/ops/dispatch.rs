@@ -24,7 +24,7 @@ impl Dispatch {
         let size = |name| self.constant(name).unwrap_or(1);
         match self.shader {
             "matmul" | "matmul_direct" => ["ACROSS", "DOWN", "SLICES"].map(size),
-            "forward" | "backward" | "backward_blocks" => [size("LANES") * size("SPLITS"), 1, 1],
+            "forward" | "backward" | "backward_blocks" | "link" => [size("LANES") * size("SPLITS"), 1, 1],
             "loss" => [size("SPLITS"), 1, 1],
             "matmul_lanes" => [8, 1, 1],
             _ => [size("LANES"), size("SPLITS"), 1],

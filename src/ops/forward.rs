@@ -75,7 +75,8 @@ impl Describe for Forward {
         let tiles = Tiles::of(z.rows, [&self.product]);
         // High, scale and shift; of one column where there is no normalization.
         let cache = tiles.cache(if norm.is_some() { a.cols } else { 1 }, 3);
-        let mut constants = tiles.constants(tiles, &self.x, None, f64::from(self.moments.is_some()), cache);
+        let mut constants = tiles.constants(tiles, None, f64::from(self.moments.is_some()), cache);
+        constants.extend(self.x.constants(cache));
         constants.extend([
             ("NORM_OUT", 0.0),
             ("VALUE", f64::from(function.is_some())),

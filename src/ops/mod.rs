@@ -19,6 +19,7 @@ mod dispatch;
 mod dropout;
 mod forward;
 mod gather;
+mod link;
 mod loss;
 mod matmul;
 mod optimizer;
@@ -38,6 +39,7 @@ pub use dispatch::Dispatch;
 pub use dropout::{Dropout, keep};
 pub use forward::Forward;
 pub use gather::Gather;
+pub use link::Link;
 pub use loss::{Loss, LossKind, LossTotal};
 pub use matmul::{MatMul, Product};
 pub use optimizer::{Optimizer, Rule};
@@ -296,7 +298,7 @@ ops!(
     twins: MatMul, Activation, ActivationBackward, Dropout, Loss, LossTotal, ColumnSum, Optimizer;
     columnwise: ColumnStats, BatchNorm, BatchNormTrain, BatchNormReduce, BatchNormBackward, BatchNormGradient;
     // These say themselves how they run: all but the first as their parts, one after the other.
-    running: Gather, MatMulMoments, BatchNormMerged, Forward, Backward, BackwardBlocks;
+    running: Gather, MatMulMoments, BatchNormMerged, Forward, Backward, BackwardBlocks, Link;
 );
 
 /// FLOPs of operations that are one dispatch; the most that there are, if they are more.
@@ -323,7 +325,7 @@ impl Op {
         let minibatch = match self {
             Op::Gather(gather) => examples(gather.out),
             Op::Loss(loss) | Op::LossTotal(LossTotal { loss, .. }) => examples(loss.logits),
-            Op::Forward(forward) => examples(forward.product.out),
+            Op::Forward(forward) | Op::Link(Link { forward, .. }) => examples(forward.product.out),
             Op::Backward(Backward { weight: Some(weight), .. })
             | Op::BackwardBlocks(BackwardBlocks { stage: Backward { weight: Some(weight), .. }, .. }) => {
                 examples(weight.product.a)
@@ -350,6 +352,7 @@ impl Op {
             Op::Forward(forward) => forward.parts(),
             Op::Backward(backward) => backward.parts(),
             Op::BackwardBlocks(backward) => backward.parts(),
+            Op::Link(link) => link.parts(),
             _ => vec![self.clone()],
         }
     }

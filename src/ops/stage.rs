@@ -84,13 +84,18 @@ impl Loaded {
         [Space::Order, gather.inputs.space, affine]
     }
 
-    /// Constants of `shaders/stage.wgsl` and `shaders/loaded.wgsl`.
-    fn constants(&self) -> [(&'static str, f64); 3] {
+    /// `GATHER` of `shaders/stage.wgsl`.
+    pub(super) fn gathers(&self) -> (&'static str, f64) {
         let bytes = |gather: &Gather| gather.inputs.space == Space::Bytes;
-        let gather = self.gather.as_ref().map_or(0.0, |gather| if bytes(gather) { 2.0 } else { 1.0 });
+        ("GATHER", self.gather.as_ref().map_or(0.0, |gather| if bytes(gather) { 2.0 } else { 1.0 }))
+    }
+
+    /// Constants of `shaders/loaded.wgsl`, with so many vec4s of shared memory for batch normalization.
+    pub(super) fn constants(&self, cache: usize) -> [(&'static str, f64); 4] {
         let before = |norm: &NormOnLoad| norm.norm.norm.function.is_some();
         let norm = self.norm.as_ref().map_or(0.0, |norm| if before(norm) { 1.0 } else { 2.0 });
-        [("GATHER", gather), ("NORM_X", norm), ("DROPOUT_X", f64::from(self.dropout.is_some()))]
+        let dropout = f64::from(self.dropout.is_some());
+        [self.gathers(), ("NORM_X", norm), ("DROPOUT_X", dropout), ("CACHE", cache as f64)]
     }
 
     /// As [`Op::shapes`] has it.
@@ -139,6 +144,12 @@ impl Tiles {
         Tiles { height: BLOCK, lanes: BLOCK, wide: 1 }
     }
 
+    /// Rows of a weight that make these columns, of so many features or of some at a time.
+    pub fn of_weight(self, features: usize) -> Tiles {
+        let lanes = features.div_ceil(4).next_power_of_two().clamp(8, 32);
+        Tiles { height: self.lanes, lanes, wide: 1 }
+    }
+
     /// vec4s of rows and of columns.
     pub fn sides(self) -> [usize; 2] {
         [self.height, self.lanes]
@@ -169,19 +180,18 @@ impl Tiles {
         each * columns.div_ceil(4).min(room / each)
     }
 
-    /// Constants of `shaders/stage.wgsl`, `shaders/loaded.wgsl` and `shaders/columns.wgsl`, for sums in these tiles and
-    /// in such blocks of a weight, with so many vec4s of shared memory for batch normalization.
+    /// Constants of `shaders/stage.wgsl` and `shaders/columns.wgsl`, for sums in these tiles and in such blocks of a weight,
+    /// beside so many vec4s of shared memory.
     pub fn constants(
         self,
         block: Tiles,
-        x: &Loaded,
         dropout: Option<&Dropout>,
         norm: f64,
-        cache: usize,
+        beside: usize,
     ) -> Vec<(&'static str, f64)> {
         let tiles = |depth| self.staged(depth).max(block.staged(depth));
         // As deep as there is room for.
-        let fits = tiles(2 * DEPTH) + INVOCATIONS + cache <= SHARED;
+        let fits = tiles(2 * DEPTH) + INVOCATIONS + beside <= SHARED;
         let depth = if fits { 2 * DEPTH } else { DEPTH };
         let sizes = [
             ("HEIGHT", self.height),
@@ -192,10 +202,8 @@ impl Tiles {
             ("BLOCK", block.lanes),
             ("DEPTH", depth),
             ("TILES", tiles(depth)),
-            ("CACHE", cache),
         ];
-        let mut constants = x.constants().to_vec();
-        constants.extend([("NORM", norm), ("DROPOUT", f64::from(dropout.is_some()))]);
+        let mut constants = vec![("NORM", norm), ("DROPOUT", f64::from(dropout.is_some()))];
         constants.extend(sizes.map(|(name, size)| (name, size as f64)));
         constants
     }

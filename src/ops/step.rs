@@ -3,6 +3,8 @@
 pub struct Step {
     /// Place in [`super::Space::Order`] of the minibatch's first row.
     pub first: u32,
+    /// That of the step after it in a chunk: the session's to say.
+    pub next: u32,
     /// The record of the log that the step writes.
     pub slot: u32,
     /// Number of this update, from 1.
@@ -18,7 +20,7 @@ impl Step {
     pub(crate) fn words(&self) -> [u32; 8] {
         let [correction1, correction2] = self.corrections.map(|correction| (correction as f32).to_bits());
         let lr_factor = (self.lr_factor as f32).to_bits();
-        [self.first, self.slot, self.number, lr_factor, correction1, correction2, 0, 0]
+        [self.first, self.slot, self.number, lr_factor, correction1, correction2, self.next, 0]
     }
 
     /// The number as the loss writes it into the record, for a sign that the step ran: its last 24 bits, which an f32

@@ -10,11 +10,11 @@ pub fn in_blocks(program: Program) -> Program {
     if program.mode != Mode::Train || program.rows <= ROWS_IN_STAGES {
         return program;
     }
-    let Program { mode, rows, ops, labels } = program;
+    let Program { mode, rows, ops, labels, .. } = program;
     let spaces = ops.iter().flat_map(|op| op.describe().operands()).map(|operand| operand.tensor.space);
     let mut scratch =
         spaces.filter_map(|space| if let Space::Scratch(n) = space { Some(n + 1) } else { None }).max();
-    let mut blocked = Program { mode, rows, ops: vec![], labels: vec![] };
+    let mut blocked = Program::new(mode, rows, vec![], vec![]);
     let mut at = 0;
     while at < ops.len() {
         let (new, count) = match &ops[at..] {

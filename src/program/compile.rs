@@ -172,5 +172,5 @@ pub fn compile(
             weights: layout.weights(),
         });
     }
-    Program { mode, rows, ops: build.ops, labels: build.labels }
+    Program::new(mode, rows, build.ops, build.labels)
 }

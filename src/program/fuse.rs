@@ -22,8 +22,8 @@ pub fn whole_columns(program: Program) -> Program {
 }
 
 fn up_to(rows_of_a_column: usize, program: Program) -> Program {
-    let Program { mode, rows, ops, labels } = program;
-    let mut fused = Program { mode, rows, ops: vec![], labels: vec![] };
+    let Program { mode, rows, ops, labels, .. } = program;
+    let mut fused = Program::new(mode, rows, vec![], vec![]);
     let mut at = 0;
     while at < ops.len() {
         let (op, count) = rewrite(&ops[at..], rows_of_a_column);

@@ -46,9 +46,35 @@ pub struct Program {
     pub ops: Vec<Op>,
     /// What each operation belongs to.
     pub labels: Vec<String>,
+    /// Where a step of the same program follows in a chunk: what runs in place of this one's last operation and that one's
+    /// first. See [`crate::ops::Link`].
+    pub link: Option<Op>,
 }
 
 impl Program {
+    /// Operations, each with what it belongs to.
+    pub fn new(mode: Mode, rows: usize, ops: Vec<Op>, labels: Vec<String>) -> Program {
+        Program { mode, rows, ops, labels, link: None }
+    }
+
+    /// All that it may run.
+    pub fn kernels(&self) -> impl Iterator<Item = &Op> {
+        self.ops.iter().chain(&self.link)
+    }
+
+    /// What a step runs that is neither the first nor the last of its chunk, with what it belongs to.
+    pub fn step(&self) -> impl Iterator<Item = (&Op, &str)> {
+        let ends = self.link.as_ref().map(|_| [0, self.ops.len() - 1]);
+        let all = self.kernels().zip(self.labels.iter().chain(self.labels.first()));
+        let within = move |(i, _): &(usize, _)| ends.is_none_or(|ends| !ends.contains(i));
+        all.enumerate().filter(within).map(|(_, (op, label))| (op, label.as_str()))
+    }
+
+    /// Dispatches of such a step.
+    pub fn dispatches(&self) -> usize {
+        self.step().count()
+    }
+
     /// Whether its kernels bind all scratch as one.
     pub fn joint(&self) -> bool {
         self.ops.iter().any(Op::joint)
@@ -194,7 +220,7 @@ impl Plan {
             *size = elements.max(*size);
         };
         for program in &self.programs {
-            for op in &program.ops {
+            for op in program.kernels() {
                 for operand in op.describe().operands() {
                     need(program.place(operand.tensor.space), operand.tensor.end(self.slots));
                 }
@@ -231,7 +257,7 @@ impl Plan {
     pub fn memory(&self) -> u64 {
         let size =
             |&space: &Space| self.bytes(space).max(16).checked_next_multiple_of(16).unwrap_or(u64::MAX);
-        let ops: usize = self.programs.iter().map(|program| program.ops.len()).sum();
+        let ops: usize = self.programs.iter().map(|program| program.kernels().count()).sum();
         let beside = 2 * (self.slots as u64 + 1) * UNIFORM + ops as u64 * PARAMETERS;
         let read_back = self.download_bytes() + 16;
         self.spaces.keys().map(size).chain([beside, read_back]).fold(0, u64::saturating_add)

@@ -16,7 +16,7 @@ impl fmt::Display for Program {
             f,
             "{mode}, {} rows: {} dispatches, {:.2} MFLOP, {} read, {} written",
             self.rows,
-            self.ops.len(),
+            self.dispatches(),
             cost.flops as f64 / 1e6,
             bytes(cost.bytes_read),
             bytes(cost.bytes_written)
@@ -25,8 +25,8 @@ impl fmt::Display for Program {
             texts.map(|text| text.chars().count()).max().unwrap_or(0)
         };
         let of_label = width(&mut self.labels.iter().cloned());
-        let of_shapes = width(&mut self.ops.iter().map(|op| op.describe().shapes()));
-        for (op, label) in self.ops.iter().zip(&self.labels) {
+        let of_shapes = width(&mut self.step().map(|(op, _)| op.describe().shapes()));
+        for (op, label) in self.step() {
             let cost = op.cost();
             writeln!(
                 f,
@@ -36,6 +36,12 @@ impl fmt::Display for Program {
                 cost.flops,
                 bytes(cost.bytes_read),
                 bytes(cost.bytes_written)
+            )?;
+        }
+        if self.link.is_some() {
+            writeln!(
+                f,
+                "  a chunk of steps begins with the pass forward of its last dispatch and ends with the update"
             )?;
         }
         Ok(())

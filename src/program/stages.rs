@@ -5,6 +5,7 @@
 //! ```text
 //! L × Forward, LossTotal, L + 1 × Backward:  (gradient L), (update L, gradient L − 1), …, (update 2), (update 1)
 //! narrow layers           L × Backward:      (gradient L, update L), …, (gradient 2, update 2), (update 1)
+//! linked                  the last and the next step's first in one: (update 1, Forward 1)
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +18,10 @@ use crate::ops::*;
 /// multiply-adds than so many: the eight of a workgroup then take as many as a block of a weight (32 × 32) at 128 rows. That
 /// saves a stage, and bytes, but the gradient of the layer before waits for the update.
 const NARROW: usize = 128 * 128;
+
+/// A first layer is linked from step to step where a unit takes no more multiply-adds than so many for its update: in 784
+/// columns those of 83 rows. Wider ones would wait longer for the few workgroups of a pass forward than a dispatch takes.
+const LINKED: usize = 1 << 16;
 
 /// Elements that all scratch may take, which is bound as one: 4 GiB. A device may bind less, see
 /// [`crate::gpu::GpuDevice::rewrite`].
@@ -41,7 +46,8 @@ pub fn stage(program: Program) -> Program {
     let used = |ops: Vec<Staged>| ops.iter().flat_map(operands).map(|operand| operand.tensor.space).collect();
     let used = stages(&whole.ops, large, 0).map(used);
     let joined = used.and_then(|used| joined(whole.ops, &used));
-    let Some(staged) = joined.and_then(|(ops, end)| stages(&ops, large, end)) else { return program };
+    let Some(mut staged) = joined.and_then(|(ops, end)| stages(&ops, large, end)) else { return program };
+    let link = if !large && narrow(&program.ops) { link(&mut staged) } else { None };
     let label = |at: &Vec<usize>| {
         let mut labels: Vec<_> = at.iter().map(|&at| whole.labels[at].as_str()).collect();
         labels.dedup();
@@ -49,7 +55,21 @@ pub fn stage(program: Program) -> Program {
     };
     let labels = staged.iter().map(|(_, at)| label(at)).collect();
     let ops = staged.into_iter().map(|(op, _)| op).collect();
-    Program { ops, labels, ..program }
+    Program { ops, labels, link, ..program }
+}
+
+/// Makes the first layer's pass and its update halves of a link, and returns the whole of it; none if the layer is large.
+fn link(staged: &mut [Staged]) -> Option<Op> {
+    let [(first @ Op::Forward(_), _), .., (last @ Op::Backward(_), _)] = staged else { return None };
+    let (Op::Forward(forward), Op::Backward(update)) = (&*first, &*last) else { return None };
+    let [_, rows, features] = update.weight.as_ref()?.product.sizes();
+    if update.input.is_some() || features * rows > LINKED {
+        return None;
+    }
+    let link = Link { update: update.clone(), forward: forward.clone(), updates: true, passes: true };
+    *first = Link { updates: false, ..link.clone() }.into();
+    *last = Link { passes: false, ..link.clone() }.into();
+    Some(link.into())
 }
 
 /// The operations with all scratch side by side, and where that of the given spaces ends, which the others lie behind;

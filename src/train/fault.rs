@@ -74,7 +74,7 @@ impl Group {
         let plan = Plan::new(&member.spec, 1, shape, member.config.rule(), &requests, 1);
         let Program { ops, labels, .. } = plan.programs[0].clone();
         let count = ops.iter().position(|op| matches!(op, Op::Loss(_))).map_or(0, |loss| loss + 1);
-        let alone = |(op, label)| Program { mode: Mode::Train, rows, ops: vec![op], labels: vec![label] };
+        let alone = |(op, label)| Program::new(Mode::Train, rows, vec![op], vec![label]);
         let programs: Vec<Program> = ops.into_iter().zip(labels).take(count).map(alone).collect();
         let plan = plan.with_programs(programs.clone());
         let device = if let Engine::Twin(_) = self.engine { Device::Twin } else { Device::Cpu };

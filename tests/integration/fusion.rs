@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use minilote::Device;
+use minilote::cpu::Cpu;
 use minilote::doctor::{FEATURES, Net, difference, staged};
 use minilote::gpu::{Autotune, Gpu, GpuDevice};
 use minilote::model::{Layer, Norm, Spec};
@@ -64,8 +65,7 @@ fn staged_and_unfused_programs_agree_and_keep_to_their_tensors() {
         let name = || format!("net {i}, {} rows, {:?}, {:?}", net.rows, net.spec.layers, net.rule);
         let exact = results(net, net.plan(), &Device::Twin);
         let plan = net.plan().staged();
-        let backward = if net.rows > ROWS_IN_STAGES { "BackwardBlocks" } else { "Backward" };
-        assert!(net.train(&plan).contains(&backward), "{}", name());
+        assert!(plan.programs.iter().any(Program::joint), "{}", name());
         let off = difference(&results(net, plan.clone(), &Device::Twin), &exact);
         assert!(off <= 1e-13, "f64 twin, {}: {off:.1e}", name());
         let Some(gpu) = crate::gpu() else { continue };
@@ -88,7 +88,7 @@ fn keeps_to_its_tensors(net: &Net, gpu: GpuDevice) {
     plan.spaces.insert(Space::Log, log);
     let program = plan.program(Mode::Train, net.rows);
     let mut inside = vec![false; plan.spaces[&Space::Joint]];
-    for op in &plan.programs[program].ops {
+    for op in plan.programs[program].kernels() {
         for operand in op.describe().operands() {
             if let Space::Scratch(_) = operand.tensor.space {
                 inside[operand.tensor.offset..operand.tensor.end(1)].fill(true);
@@ -106,13 +106,67 @@ fn keeps_to_its_tensors(net: &Net, gpu: GpuDevice) {
         );
     }
     let step = Step { lr_factor: 1.0, corrections: [0.1, 0.001], ..Step::default() };
-    let log = block_on(session.run(&[(program, step)])).unwrap();
+    let log = block_on(session.run(&[(program, step), (program, Step { slot: 1, ..step })])).unwrap();
     assert!(log.iter().all(|value| value.is_finite()), "{} rows, {:?}", net.rows, net.spec.layers);
     let after = block_on(session.read(Space::Joint)).unwrap();
     let parameters = block_on(session.read(Space::Params)).unwrap();
     assert!(parameters.iter().all(|value| value.is_finite()), "{} rows, {:?}", net.rows, net.spec.layers);
     let written = after.iter().zip(&inside).filter(|(value, inside)| !**inside && value.to_bits() != nan);
     assert_eq!(written.count(), 0, "{} rows, {:?}", net.rows, net.spec.layers);
+}
+
+/// Steps that are linked within a chunk and those that are not: the same bits, whatever the chunks.
+#[test]
+fn chunks_change_no_bit() {
+    let Some(gpu) = crate::gpu().map(|gpu| gpu.with_variant(Variant::Gpu)) else { return };
+    let links = |net: &Net| net.plan().staged().programs.iter().any(|program| program.link.is_some());
+    let [linked, alone]: [Vec<Net>; 2] = [true, false].map(|linked| {
+        staged().into_iter().filter(|net| net.rows <= ROWS_IN_STAGES && links(net) == linked).collect()
+    });
+    assert!(linked.len() > 10 && !alone.is_empty(), "{} and {} nets", linked.len(), alone.len());
+    for net in linked {
+        let device = Device::Gpu(gpu.clone());
+        let results = [64, 3, 1].map(|chunk| {
+            let net = Net { chunk, spec: net.spec.clone(), ..net };
+            let plan = net.plan().staged();
+            let record = plan.models * plan.record;
+            let mut results = results(&net, plan, &device);
+            // The statistics pass leaves metrics of whichever step ran in its place of the log.
+            results.drain(net.steps as usize * record..(net.steps as usize + 1) * record);
+            results.into_iter().map(f64::to_bits).collect::<Vec<_>>()
+        });
+        let [whole, parts, single] = results;
+        assert!(whole == parts && whole == single, "{} rows, {:?}", net.rows, net.spec.layers);
+    }
+}
+
+/// The twin of a link is that of the two steps that it links.
+#[test]
+fn a_link_does_the_end_of_one_step_and_the_beginning_of_the_next() {
+    let plan = Net::new(&[9, 6], Function::Tanh, Norm::Before, 0.3).plan().staged();
+    let program = plan.programs[plan.program(Mode::Train, 12)].clone();
+    let [first, second] =
+        [0, 2].map(|first| Step { first, number: 1 + first, lr_factor: 1.0, ..Step::default() });
+    let (link, ops) = (program.link.unwrap(), program.ops);
+    let last = ops.len() - 1;
+    let alone: Vec<(&Op, Step)> =
+        [first, second].into_iter().flat_map(|step| ops.iter().map(move |op| (op, step))).collect();
+    let of_first = ops[..last].iter().map(|op| (op, first));
+    let of_second = ops[1..].iter().map(|op| (op, second));
+    let linked: Vec<(&Op, Step)> =
+        of_first.chain([(&link, Step { next: second.first, ..first })]).chain(of_second).collect();
+    let [alone, linked] = [alone, linked].map(|steps| {
+        let mut memory = Cpu::<f64>::new(plan.clone()).memory;
+        let values = |n: usize| (0..n).map(|i| ((i * 37) % 19) as f64 / 19.0 - 0.4).collect::<Vec<_>>();
+        for space in [Space::Inputs, Space::Params] {
+            memory.load(space, 0, &values(plan.spaces[&space]));
+        }
+        memory.load(Space::Hyper, 0, &[0.1, 0.01, 0.02, 5.0]);
+        memory.load_order(&(0..12).chain(0..3).rev().collect::<Vec<u32>>());
+        steps.into_iter().for_each(|(op, step)| op.run(&mut memory, &step));
+        memory.get(Space::Params).to_vec()
+    });
+    assert_eq!(alone, linked);
 }
 
 /// A kernel has one function: where layers have two, or differ, a program is not put into stages.
@@ -151,10 +205,10 @@ fn stages_of_any_width_fit_shared_memory() {
         let data = DataShape { examples: 300, features: 7, bytes: false, places: 300 };
         let requests = [(Mode::Train, 44), (Mode::Train, 300)];
         let plan = Plan::new(&spec, models, data, Rule::Sgd, &requests.into(), 1).staged();
-        for (program, last) in plan.programs.iter().zip(["Backward", "BackwardBlocks"]) {
-            assert_eq!(program.ops.last().map(Op::name), Some(last));
+        for program in &plan.programs {
+            assert!(program.joint());
             assert_eq!(has_large_tiles(program), large && program.rows == 300, "{models} of {width} columns");
-            for op in &program.ops {
+            for op in program.kernels() {
                 let shared = op.describe().dispatch(Variant::Gpu).shared();
                 assert!(shared <= 16 << 10, "{models} of {width} columns, {}: {shared} bytes", op.name());
             }
@@ -212,8 +266,8 @@ fn reference_nets_have_these_dispatches() {
          MatMul ColumnSum MatMul Dropout BatchNormGradient ActivationBackward \
          MatMul ColumnSum MatMul Dropout BatchNormGradient ActivationBackward MatMul ColumnSum Optimizer";
     assert_eq!(fused(Norm::After, 0.2), with_dropout);
-    // 2 L + 2 for L layers, 2 L + 1 where narrow ones take gradients through weights that they then update; with batch
-    // normalization and without, with dropout and without.
+    // 2 L + 2 for L layers, 2 L where narrow ones take gradients through weights that they then update, and steps are linked
+    // by the first layer; with batch normalization and without, with dropout and without.
     for hidden in [&[][..], &[9], &[9, 6], &[9, 6, 9], &[1366, 1365], &[9, 1366]] {
         for (norm, dropout) in
             [Norm::None, Norm::Before, Norm::After].into_iter().flat_map(|n| [(n, 0.0), (n, 0.2)])
@@ -224,8 +278,15 @@ fn reference_nets_have_these_dispatches() {
                 // The first layer passes no gradient on.
                 let narrow = rows == 12 && hidden.iter().skip(1).all(|&width| width < 1366);
                 let stages = if layers == 1 || narrow { layers } else { layers + 1 };
-                let expected = [vec!["Forward"; layers], vec!["LossTotal"], vec![backward; stages]].concat();
-                assert_eq!(net.train(&net.plan().staged()), expected);
+                let mut expected =
+                    [vec!["Forward"; layers], vec!["LossTotal"], vec![backward; stages]].concat();
+                if narrow {
+                    (expected[0], expected[2 * layers]) = ("Link", "Link");
+                }
+                let plan = net.plan().staged();
+                assert_eq!(net.train(&plan), expected);
+                let step = &plan.programs[plan.program(Mode::Train, rows)];
+                assert_eq!(step.dispatches(), layers + 1 + stages - usize::from(narrow));
             }
         }
     }

@@ -128,10 +128,12 @@ fn files_and_list_agree_and_validate() {
         .collect();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     let preludes = [
+        "backward_norm",
         "backward_stage",
         "blocks",
         "columns",
         "common",
+        "forward_stage",
         "function",
         "gradients",
         "loaded",
