@@ -186,7 +186,8 @@ async fn stages(gpu: &GpuDevice, quick: bool) -> Result<Vec<Check>> {
     }
     let check = |(gpu, worst): (&GpuDevice, f64)| {
         let subgroups = if gpu.has_subgroups() { ", subgroups" } else { "" };
-        let ran = format!("Forward, Backward, by blocks of rows too{subgroups}, {} networks", nets.len());
+        let ran =
+            format!("Forward, Backward, Link, by blocks of rows too{subgroups}, {} networks", nets.len());
         Check::compared("staged steps", ran, worst, TRAINED)
     };
     Ok(devices.iter().zip(worst).map(check).collect())

@@ -60,7 +60,7 @@ pub fn stage(program: Program) -> Program {
 
 /// Makes the first layer's pass and its update halves of a link, and returns the whole of it; none if the layer is large.
 fn link(staged: &mut [Staged]) -> Option<Op> {
-    let [(first @ Op::Forward(_), _), .., (last @ Op::Backward(_), _)] = staged else { return None };
+    let [(first, _), .., (last, _)] = staged else { return None };
     let (Op::Forward(forward), Op::Backward(update)) = (&*first, &*last) else { return None };
     let [_, rows, features] = update.weight.as_ref()?.product.sizes();
     if update.input.is_some() || features * rows > LINKED {
@@ -189,7 +189,11 @@ fn stages(all: &[Op], large: bool, end: usize) -> Option<Vec<Staged>> {
     let at = |ops: &[Op]| all.len() - 1 - ops.len();
     staged.push((loss.clone().into(), vec![at(ops) - 1]));
     let backward = backward(ops, at, !large && narrow(ops), passed, optimizer)?;
-    staged.extend(if large { in_blocks(backward, &mut places) } else { of_columns(backward) });
+    if large {
+        staged.extend(in_blocks(backward, &mut places));
+    } else {
+        staged.extend(backward.into_iter().map(|(stage, at)| (stage.into(), at)));
+    }
     (places.end <= ELEMENTS).then_some(staged)
 }
 
@@ -240,11 +244,6 @@ fn backward(
     }
     push(waiting, None);
     Some(staged)
-}
-
-/// Small minibatches have them as they are.
-fn of_columns(backward: Vec<(Backward, Vec<usize>)>) -> Vec<Staged> {
-    backward.into_iter().map(|(stage, at)| (stage.into(), at)).collect()
 }
 
 /// Whether the updates of all layers that a gradient goes through are small.
