@@ -262,9 +262,12 @@ fn many_models_are_as_many_dispatches_as_one() {
         let device = Device::Gpu(gpu.clone().with_variant(variant));
         let dispatches = [1, 64].map(|models| {
             let configs = tiny_nets(models, &[32, 32]);
-            let mut group = block_on(Group::new(data.clone(), configs, &[32, 32], &device)).unwrap();
-            block_on(group.epoch(|_| ControlFlow::Continue(()))).unwrap();
-            group.engine().counts().dispatches
+            let plan = device.rewrite(Group::plan(&data, &configs, &[32, 32]).unwrap());
+            let train = plan.programs.iter().position(|program| program.mode == Mode::Train).unwrap();
+            let mut engine = block_on(Engine::new(&device, plan)).unwrap();
+            let step = |slot| (train, Step { slot, number: slot + 1, ..Step::default() });
+            block_on(engine.run(&[0, 1, 2].map(step))).unwrap();
+            engine.counts().dispatches
         });
         assert!(dispatches[0] > 0);
         assert_eq!(dispatches[0], dispatches[1], "{variant:?}");
