@@ -4,12 +4,12 @@
 struct View { offset: u32, stride: u32, ld: u32, slot: u32 }
 
 struct Step {
-    first: u32,        // place in the order of the minibatch's first row
-    slot: u32,         // record of the log
-    number: u32,       // number of this update, from 1
-    lr_factor: f32,    // of the schedule
+    first: u32,         // place in the order of the minibatch's first row
+    slot: u32,          // record of the log
+    number: u32,        // number of this update, from 1
+    lr_factor: f32,     // of the schedule
     corrections: vec2f, // Adam: 1 - beta^number
-    next: u32          // as first, of the step after it in a chunk
+    next: u32           // as first, of the step after it in a chunk
 }
 
 @group(0) @binding(0) var<uniform> current: Step;

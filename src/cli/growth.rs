@@ -158,7 +158,10 @@ impl Run {
             let number = self.updates + slot;
             let first = number * self.size.batch % EXAMPLES;
             let (first, slot, number) = (first as u32, slot as u32, number as u32 + 1);
-            (self.program, Step { first, slot, number, lr_factor: 1.0, corrections: [1.0; 2], next: 0 })
+            (
+                self.program,
+                Step { first, slot, number, lr_factor: 1.0, corrections: [1.0; 2], ..Step::default() },
+            )
         };
         let steps: Vec<_> = (0..self.chunk).map(step).collect();
         let started = Instant::now();

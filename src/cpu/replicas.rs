@@ -309,7 +309,7 @@ mod tests {
             number: from + i,
             lr_factor: 1.0,
             corrections: [0.9, 0.8],
-            next: 0,
+            ..Step::default()
         };
         (0..STEPS as u32).map(|i| (1, step(i))).collect()
     }

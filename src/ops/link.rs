@@ -15,7 +15,9 @@ pub struct Link {
     /// Of a weight alone.
     pub update: Backward,
     pub forward: Forward,
+    /// Whether it does the former half.
     pub updates: bool,
+    /// Whether it does the latter: of the next step where it updates, else of its own.
     pub passes: bool,
 }
 

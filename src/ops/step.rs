@@ -3,7 +3,7 @@
 pub struct Step {
     /// Place in [`super::Space::Order`] of the minibatch's first row.
     pub first: u32,
-    /// That of the step after it in a chunk: the session's to say.
+    /// That of the step after it in a chunk: the session sets it.
     pub next: u32,
     /// The record of the log that the step writes.
     pub slot: u32,

@@ -1,4 +1,4 @@
-use super::Plan;
+use super::{Plan, Program};
 use crate::ops::{Op, Variant};
 use crate::{Error, Result};
 
@@ -94,11 +94,7 @@ impl Plan {
             let of = largest.map_or(String::new(), |space| format!(", most of it {}", self.user_of(*space)));
             return refuse(format!("the program{of},"), bytes(needed), bytes(limit), "memory");
         }
-        let lines = self.programs.iter().flat_map(|program| {
-            // A link belongs to the first layer.
-            program.kernels().zip(program.labels.iter().chain(program.labels.first()))
-        });
-        for (op, label) in lines {
+        for (op, label) in self.programs.iter().flat_map(Program::labeled) {
             if let Some((needed, limit, rule)) = limits.exceeded(op, variant) {
                 return refuse(format!("{label} {}", op.name()), needed, limit, rule);
             }

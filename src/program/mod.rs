@@ -62,12 +62,16 @@ impl Program {
         self.ops.iter().chain(&self.link)
     }
 
+    /// The same, each with what it belongs to: a link to the first layer.
+    pub fn labeled(&self) -> impl Iterator<Item = (&Op, &str)> {
+        self.kernels().zip(self.labels.iter().chain(self.labels.first()).map(String::as_str))
+    }
+
     /// What a step runs that is neither the first nor the last of its chunk, with what it belongs to.
     pub fn step(&self) -> impl Iterator<Item = (&Op, &str)> {
         let ends = self.link.as_ref().map(|_| [0, self.ops.len() - 1]);
-        let all = self.kernels().zip(self.labels.iter().chain(self.labels.first()));
         let within = move |(i, _): &(usize, _)| ends.is_none_or(|ends| !ends.contains(i));
-        all.enumerate().filter(within).map(|(_, (op, label))| (op, label.as_str()))
+        self.labeled().enumerate().filter(within).map(|(_, kernel)| kernel)
     }
 
     /// Dispatches of such a step.

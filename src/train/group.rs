@@ -261,7 +261,7 @@ impl Group {
             number: number as u32,
             lr_factor,
             corrections: [decayed(betas.0), decayed(betas.1)],
-            next: 0,
+            ..Step::default()
         };
         (self.engine.plan().program(mode, size.min(rows - first)), step)
     }

@@ -246,7 +246,8 @@ impl Net {
         self.hyper.chunks_mut(4).for_each(|hyper| hyper[0] = lr);
         self.engine.write(Space::Hyper, &self.hyper);
         self.engine.write(Space::Params, parameters);
-        let step = Step { first: 2, slot: 0, number: 5, lr_factor: 1.0, corrections: [1.0; 2], next: 0 };
+        let step =
+            Step { first: 2, slot: 0, number: 5, lr_factor: 1.0, corrections: [1.0; 2], ..Step::default() };
         let log = pollster::block_on(self.engine.run(&[(0, step)])).unwrap();
         let plan = self.engine.plan();
         (0..plan.models).map(|model| log[model * plan.record] / ROWS as f64).collect()

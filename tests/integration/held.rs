@@ -53,7 +53,14 @@ impl Pair<'_> {
         let mut steps = (0..STEPS).map(|step| {
             let number = step as u32 + 1;
             let corrections = [0.9f64, 0.999].map(|beta| 1.0 - beta.powi(number as i32));
-            Step { first: (step * BATCH) as u32, slot: 0, number, lr_factor: 1.0, corrections, next: 0 }
+            Step {
+                first: (step * BATCH) as u32,
+                slot: 0,
+                number,
+                lr_factor: 1.0,
+                corrections,
+                ..Step::default()
+            }
         });
         let mut states = vec![];
         for &count in chunks {

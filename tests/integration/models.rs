@@ -62,7 +62,7 @@ fn results(
         number: slot + 1,
         lr_factor: 1.0,
         corrections: [0.9, 0.999].map(|beta: f64| 1.0 - beta.powi(slot as i32 + 1)),
-        next: 0,
+        ..Step::default()
     };
     let mut log = vec![];
     for steps in [0..3, 3..6] {

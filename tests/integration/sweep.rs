@@ -152,7 +152,7 @@ fn units_that_a_model_lacks_stay_zero() {
                 number: slot + 1,
                 lr_factor: 1.0,
                 corrections: [0.9f64, 0.999].map(|beta| 1.0 - beta.powi(slot as i32 + 1)),
-                next: 0,
+                ..Step::default()
             };
             let steps: Vec<_> = (0..20).map(|slot| (train, step(slot))).collect();
             block_on(engine.run(&steps)).unwrap();
