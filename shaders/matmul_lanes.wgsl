@@ -1,91 +1,111 @@
 // out = a b, a b^T or a^T b, for software adapters whose subgroups are vectors of eight lanes: a workgroup is one
-// and has 32 by 32 values of out, a lane four columns of them. A lane's load of four values takes as long as many
-// multiplications, so those of a are loaded by one lane each, and the others have them from it.
+// and has 32 or 64 rows by 32 columns of out, a lane four columns of them. Such adapters load one value after the other,
+// which takes as long as several multiplications of vectors. So a value of a is loaded by one lane, and the others have it
+// from that, and a value of b by the lane whose columns it makes.
 
-// [row]
+// 64 rows in place of 32, which load b half as often but take twice as long to compile.
+override DOUBLE: bool;
+
+// Half of 64 rows: more sums than 32 to a loop are not unrolled. [row]
 alias Tile = array<vec4f, 32>;
 
-fn store(group: vec3u, lane: u32, sum: ptr<function, Tile>) {
+fn store(group: vec3u, lane: u32, first: u32, sum: ptr<function, Tile>) {
     let c = 8u * group.x + lane;
     if c >= p.out.ld {
         return;
     }
     let bias = bias(group.z, c);
     for (var r = 0u; r < 32u; r++) {
-        let row = 32u * group.y + r;
+        let row = first + r;
         if row < p.rows {
             out[at(p.out, group.z, row, c)] = finish((*sum)[r], bias, group.z, row, c);
         }
     }
 }
 
-// Four k of each row of a.
-fn load_a(m: u32, first: u32, k: u32) -> Tile {
-    var x: Tile;
-    for (var r = 0u; r < 32u; r++) {
-        x[r] = a[at(p.a, m, min(first + r, p.rows - 1u), min(k, p.a.ld - 1u))];
+// Adds four k of a's rows from first on, times those of b, [k].
+fn add(sum: ptr<function, Tile>, m: u32, first: u32, lane: u32, k: u32, y: mat4x4f) {
+    var x: array<vec4f, 4>;
+    for (var q = 0u; q < 4u; q++) {
+        x[q] = a[at(p.a, m, min(first + 8u * q + lane, p.rows - 1u), k)];
     }
-    return x;
-}
-
-// Adds the four k of a that lane j has, times those of b, [k].
-fn add(sum: ptr<function, Tile>, x: ptr<function, Tile>, lane: u32, j: u32, y: mat4x4f) {
     for (var r = 0u; r < 32u; r++) {
-        (*sum)[r] += y * from_lane((*x)[r], lane, j);
+        (*sum)[r] += y * from_lane(x[r / 8u], lane, r % 8u);
     }
 }
 
-// Four k of b, [k][column], where its rows are the sum's index or its columns are. Its rows are clamped where a's padding
-// columns are zero, and columns past the last are not stored.
-fn load_b(straight: bool, m: u32, c: u32, k: u32) -> mat4x4f {
+// The same where a's columns are the rows of out.
+fn add_columns(sum: ptr<function, Tile>, m: u32, first: u32, lane: u32, k: u32, y: mat4x4f) {
+    var x: mat4x4f;
+    for (var i = 0u; i < 4u; i++) {
+        x[i] = a[at(p.a, m, min(k + i, p.depth - 1u), min(first / 4u + lane, p.a.ld - 1u))];
+    }
+    x = transpose(x);
+    for (var r = 0u; r < 32u; r++) {
+        (*sum)[r] += y * from_lane(x[r % 4u], lane, r / 4u);
+    }
+}
+
+// Four k of b, [k][column], where its rows are the sum's index. Columns past the last are not stored.
+fn load_b(m: u32, c: u32, k: u32) -> mat4x4f {
     var y: mat4x4f;
     for (var i = 0u; i < 4u; i++) {
-        if straight {
-            y[i] = b[at(p.b, m, min(4u * k + i, p.depth - 1u), min(c, p.b.ld - 1u))];
-        } else {
-            y[i] = b[at(p.b, m, min(4u * c + i, p.cols - 1u), k)];
-        }
+        let row = b[at(p.b, m, min(k + i, p.depth - 1u), min(c, p.b.ld - 1u))];
+        y[i] = select(vec4f(), row, k + i < p.depth);
     }
-    if straight {
-        return y;
+    return y;
+}
+
+// The same where its columns are.
+fn load_bt(m: u32, c: u32, k: u32) -> mat4x4f {
+    var y: mat4x4f;
+    for (var i = 0u; i < 4u; i++) {
+        y[i] = b[at(p.b, m, min(4u * c + i, p.cols - 1u), k)];
     }
     return transpose(y);
 }
 
-fn along_rows_of_a(group: vec3u, lane: u32, straight: bool) {
-    var sum: Tile;
-    for (var k = 0u; k < p.a.ld; k += 8u) {
-        var x = load_a(group.z, 32u * group.y, k + lane);
-        for (var j = 0u; j < min(8u, p.a.ld - k); j++) {
-            add(&sum, &x, lane, j, load_b(straight, group.z, 8u * group.x + lane, k + j));
-        }
-    }
-    store(group, lane, &sum);
-}
-
 @compute @workgroup_size(8)
 fn ab(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-    along_rows_of_a(group, lane, true);
+    product(group, lane, false, false);
 }
 
 @compute @workgroup_size(8)
 fn abt(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-    along_rows_of_a(group, lane, false);
+    product(group, lane, false, true);
 }
 
 @compute @workgroup_size(8)
 fn atb(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-    let c = min(8u * group.x + lane, p.b.ld - 1u);
-    var sum: Tile;
-    for (var k = 0u; k < p.depth; k++) {
-        let x = a[at(p.a, group.z, k, min(8u * group.y + lane, p.a.ld - 1u))];
-        let y = b[at(p.b, group.z, k, c)];
-        for (var j = 0u; j < 8u; j++) {
-            let of_j = from_lane(x, lane, j);
-            for (var i = 0u; i < 4u; i++) {
-                sum[4u * j + i] += of_j[i] * y;
+    product(group, lane, true, false);
+}
+
+fn product(group: vec3u, lane: u32, a_turned: bool, b_turned: bool) {
+    let first = select(32u, 64u, DOUBLE) * group.y;
+    let c = 8u * group.x + lane;
+    var low: Tile;
+    var high: Tile;
+    for (var k = 0u; k < p.depth; k += 4u) {
+        var y: mat4x4f;
+        if b_turned {
+            y = load_bt(group.z, c, k / 4u);
+        } else {
+            y = load_b(group.z, c, k);
+        }
+        if a_turned {
+            add_columns(&low, group.z, first, lane, k, y);
+            if DOUBLE {
+                add_columns(&high, group.z, first + 32u, lane, k, y);
+            }
+        } else {
+            add(&low, group.z, first, lane, k / 4u, y);
+            if DOUBLE {
+                add(&high, group.z, first + 32u, lane, k / 4u, y);
             }
         }
     }
-    store(group, lane, &sum);
+    store(group, lane, first, &low);
+    if DOUBLE {
+        store(group, lane, first + 32u, &high);
+    }
 }

@@ -29,9 +29,12 @@ pub enum Tile {
         /// Along the rows; eight in all run as one vector on a software adapter.
         down: usize,
     },
-    /// `matmul_lanes.wgsl`: workgroups of eight invocations and 32 rows by 32 columns of the output, which pass on to each
-    /// other what they load.
-    Lanes,
+    /// `matmul_lanes.wgsl`: workgroups of eight invocations and 32 columns of the output, which pass on to each other what
+    /// they load.
+    Lanes {
+        /// 64 rows of the output in place of 32.
+        double: bool,
+    },
 }
 
 /// The staged tile of a block of the output, by `4·wide` columns and `4·tall` rows an invocation. WebGPU
@@ -64,7 +67,8 @@ const STAGED: [Tile; 12] = [
 const SMALL: Tile = staged([32, 32], [1, 1], 16, 1);
 const SLICED: Tile = staged([32, 32], [1, 1], 16, 4);
 const LARGE: Tile = staged([64, 64], [2, 2], 8, 1);
-const SOFTWARE: [Tile; 5] = [direct(1), direct(2), direct(4), direct(8), Tile::Lanes];
+const SOFTWARE: [Tile; 6] =
+    [direct(1), direct(2), direct(4), direct(8), Tile::Lanes { double: false }, Tile::Lanes { double: true }];
 
 /// Below so many workgroups a GPU has nothing to do while they wait for memory: then sums are sliced.
 const FEW: usize = 64;
@@ -72,6 +76,8 @@ const FEW: usize = 64;
 const MANY: usize = 256;
 /// Sums that are worth slicing.
 const LONG: usize = 128;
+/// Multiplications from which a larger tile of a software adapter saves more than it takes to compile.
+const MUCH: usize = 5_000_000;
 
 impl Tile {
     /// What can be tried in place of [`Tile::suited`].
@@ -93,12 +99,9 @@ impl Tile {
         }
     }
 
-    /// The tile for a product on a software adapter whose vectors are subgroups, where none was measured. A tile of
-    /// [`Tile::Lanes`] has twice the speed of others, so it may have up to twice their values past the output's end.
-    pub fn suited_to_lanes(models: usize, sizes: [usize; 3]) -> Tile {
-        let direct = Tile::suited(Variant::Software, models, sizes);
-        let values = |tile: Tile| tile.workgroups(models, sizes) * tile.block().iter().product::<usize>();
-        if values(Tile::Lanes) < 2 * values(direct) { Tile::Lanes } else { direct }
+    /// The tile for a product on a software adapter whose vectors are subgroups, where none was measured.
+    pub fn suited_to_lanes(models: usize, [rows, depth, cols]: [usize; 3]) -> Tile {
+        Tile::Lanes { double: rows > 32 && models * rows * depth * cols >= MUCH }
     }
 
     /// Workgroups of a product.
@@ -118,7 +121,7 @@ impl Tile {
         match self {
             Tile::Staged { across, down, wide, tall, .. } => [4 * tall * down, 4 * wide * across],
             Tile::Direct { across, down } => [8 * down, 16 * across],
-            Tile::Lanes => [32, 32],
+            Tile::Lanes { double } => [if double { 64 } else { 32 }, 32],
         }
     }
 
@@ -127,14 +130,14 @@ impl Tile {
         match self {
             Tile::Staged { .. } => "matmul",
             Tile::Direct { .. } => "matmul_direct",
-            Tile::Lanes => "matmul_lanes",
+            Tile::Lanes { .. } => "matmul_lanes",
         }
     }
 
     /// Values of the kernel's `override` constants that are the tile's.
     pub(super) fn constants(self) -> Vec<(&'static str, f64)> {
         let constants = match self {
-            Tile::Lanes => vec![],
+            Tile::Lanes { double } => vec![("DOUBLE", usize::from(double))],
             Tile::Direct { across, down } => vec![("ACROSS", across), ("DOWN", down)],
             Tile::Staged { across, down, wide, tall, depth, slices } => vec![
                 ("ACROSS", across),
@@ -154,7 +157,7 @@ impl fmt::Display for Tile {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let [rows, cols] = self.block();
         match self {
-            Tile::Lanes => write!(f, "{rows}x{cols} of 32x4"),
+            Tile::Lanes { .. } => write!(f, "{rows}x{cols} of {rows}x4"),
             Tile::Direct { .. } => write!(f, "{rows}x{cols} of 8x16"),
             Tile::Staged { wide, tall, depth, slices, .. } => {
                 write!(f, "{rows}x{cols} of {}x{}, depth {depth}, slices {slices}", 4 * tall, 4 * wide)

@@ -86,9 +86,11 @@ fn products_across_lanes_need_no_subgroups() {
     let Some(gpu) = crate::gpu() else { return };
     let mut arena = Arena::new();
     for (i, product_of) in [Product::AB, Product::ABt, Product::AtB].into_iter().enumerate() {
-        let op = product(&mut arena, product_of, 2, [35, 37, 33], i);
-        let out = op.out;
-        arena.case(MatMul { tile: Some(Tile::Lanes), ..op }, &[out]);
+        for double in [false, true] {
+            let op = product(&mut arena, product_of, 2, [35, 37, 33], i);
+            let out = op.out;
+            arena.case(MatMul { tile: Some(Tile::Lanes { double }), ..op }, &[out]);
+        }
     }
     for gpu in [gpu.clone(), gpu.without_subgroups()] {
         let lines = block_on(arena.check(&gpu, &[Variant::Software])).unwrap();
