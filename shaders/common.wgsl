@@ -9,14 +9,20 @@ struct Step {
     number: u32,        // number of this update, from 1
     lr_factor: f32,     // of the schedule
     corrections: vec2f, // Adam: 1 - beta^number
-    next: u32           // as first, of the step after it in a chunk
+    next: u32,          // as first, of the step after it in a chunk
+    model: u32          // the first of the models that run
 }
 
 @group(0) @binding(0) var<uniform> current: Step;
 
-// Index of the vec4 at model m, row r, vec4-column c.
+// Number of the m-th of the models that run.
+fn model(m: u32) -> u32 {
+    return current.model + m;
+}
+
+// Index of the vec4 at the m-th model, row r, vec4-column c.
 fn at(v: View, m: u32, r: u32, c: u32) -> u32 {
-    return v.offset + m * v.stride + current.slot * v.slot + r * v.ld + c;
+    return v.offset + model(m) * v.stride + current.slot * v.slot + r * v.ld + c;
 }
 
 // A float is infinite or NaN where all bits of its exponent are set; asked of the bits, since a compiler may assume

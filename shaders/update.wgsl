@@ -15,7 +15,7 @@ override EPSILON: f32; // added to the root of v
 
 // Of model m's parameters at index i. A model with a learning rate of 0 is held as it is.
 fn update(m: u32, i: u32, gradient: vec4f, decayed: bool) {
-    let h = hyper[m]; // lr, l2, decay, dropout key
+    let h = hyper[model(m)]; // lr, l2, decay, dropout key
     if h.x == 0.0 {
         return;
     }

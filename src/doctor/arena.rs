@@ -25,8 +25,15 @@ const GAP: usize = 8;
 pub const EXAMPLES: usize = 50;
 
 /// The step that all cases run as.
-pub const STEP: Step =
-    Step { first: 5, slot: 1, number: 3, lr_factor: 0.5, corrections: [0.271, 0.002997001], next: 0 };
+pub const STEP: Step = Step {
+    first: 5,
+    slot: 1,
+    number: 3,
+    lr_factor: 0.5,
+    corrections: [0.271, 0.002997001],
+    next: 0,
+    model: 0,
+};
 
 /// What an output is compared by.
 #[derive(Clone, Copy, Debug)]
@@ -315,7 +322,19 @@ pub fn plan(ops: Vec<Op>, spaces: BTreeMap<Space, usize>) -> Plan {
     let layout = Layout::new(&spec, 1);
     let data = DataShape { examples: 1, features: 1, bytes: false, places: 1 };
     let (rule, form) = (Rule::Sgd, Form::Plain);
-    Plan { spec, models: 1, data, layout, rule, form, programs, record: 4, slots: 1, spaces }
+    Plan {
+        spec,
+        models: 1,
+        at_once: usize::MAX,
+        data,
+        layout,
+        rule,
+        form,
+        programs,
+        record: 4,
+        slots: 1,
+        spaces,
+    }
 }
 
 /// Model and row of every row of a tensor.

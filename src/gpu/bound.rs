@@ -10,11 +10,13 @@ pub(super) struct Bound {
 }
 
 impl Bound {
-    pub fn record(&self, pass: &mut wgpu::ComputePass) {
+    /// For so many models at the most, from the first on.
+    pub fn record(&self, pass: &mut wgpu::ComputePass, first: usize, at_once: usize) {
         pass.set_pipeline(&self.pipeline);
         pass.set_bind_group(1, &self.group, &[]);
-        let [x, y, z] = self.workgroups;
-        pass.dispatch_workgroups(x, y, z);
+        let [x, y, models] = self.workgroups;
+        let models = (models as usize).saturating_sub(first).min(at_once);
+        pass.dispatch_workgroups(x, y, models as u32);
     }
 }
 

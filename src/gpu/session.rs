@@ -45,7 +45,8 @@ pub struct Gpu {
     plan: Plan,
     spaces: BTreeMap<Space, wgpu::Buffer>,
     programs: Vec<Kernels>,
-    /// The steps of a chunk, one every [`UNIFORM`] bytes, then the sign of the read-back; and where the host writes them.
+    /// The steps of a chunk for each block of models, one every [`UNIFORM`] bytes, then the sign of the read-back; and
+    /// where the host writes them.
     steps: wgpu::Buffer,
     upload: wgpu::Buffer,
     step_group: wgpu::BindGroup,
@@ -102,7 +103,7 @@ impl Gpu {
         let uniform = Usage::UNIFORM | Usage::COPY_DST;
         let signed = uniform | Usage::COPY_SRC;
         let ops: usize = plan.programs.iter().map(|program| program.kernels().count()).sum();
-        let table = (plan.slots as u64 + 1) * UNIFORM;
+        let table = (plan.table() as u64 + 1) * UNIFORM;
         let steps = buffer(&gpu, &mut counts, "steps", table, signed);
         let upload = buffer(&gpu, &mut counts, "upload", table, Usage::MAP_WRITE | Usage::COPY_SRC);
         let params = buffer(&gpu, &mut counts, "parameters of kernels", ops as u64 * PARAMETERS, uniform);
@@ -242,14 +243,17 @@ impl Gpu {
     pub async fn run(&mut self, steps: &[(usize, Step)]) -> Result<Vec<f32>> {
         self.gpu.check()?;
         let started = Instant::now();
-        let table = steps.len() as u64 * UNIFORM;
+        // All steps for one block of models after the other, as models don't meet.
+        let (blocks, at_once) = (self.plan.blocks(), self.plan.at_once);
+        let table = (blocks.len() * steps.len()) as u64 * UNIFORM;
+        let turns: Vec<_> = blocks.flat_map(|model| (0..steps.len()).map(move |i| (model, i))).collect();
         {
             let range = self.upload.get_mapped_range_mut(..table);
             let mut upload = range.map_err(|error| self.gpu.failed(error))?;
-            for (i, (_, step)) in steps.iter().enumerate() {
-                let start = i * UNIFORM as usize;
+            for (turn, &(model, i)) in turns.iter().enumerate() {
+                let start = turn * UNIFORM as usize;
                 let next = steps.get(i + 1).map_or(0, |(_, next)| next.first);
-                let words = Step { next, ..*step }.words();
+                let words = Step { next, model: model as u32, ..steps[i].1 }.words();
                 let bytes = bytemuck::bytes_of(&words);
                 upload.slice(start..start + bytes.len()).copy_from_slice(bytes);
             }
@@ -261,16 +265,17 @@ impl Gpu {
         encoder.copy_buffer_to_buffer(&self.upload, 0, &self.steps, 0, table);
         if self.seconds_per_step.is_some_and(|seconds| seconds <= SUBMISSION_SECONDS) {
             let mut pass = encoder.begin_compute_pass(&Default::default());
-            for i in 0..steps.len() {
-                self.begin_step(&mut pass, i);
-                kernels_of(&self.programs, steps, i).for_each(|bound| bound.record(&mut pass));
+            for (turn, &(model, i)) in turns.iter().enumerate() {
+                self.begin_step(&mut pass, turn);
+                let kernels = kernels_of(&self.programs, steps, i);
+                kernels.for_each(|bound| bound.record(&mut pass, model, at_once));
             }
         } else {
-            for i in 0..steps.len() {
+            for (turn, &(model, i)) in turns.iter().enumerate() {
                 for bound in kernels_of(&self.programs, steps, i) {
                     let mut pass = encoder.begin_compute_pass(&Default::default());
-                    self.begin_step(&mut pass, i);
-                    bound.record(&mut pass);
+                    self.begin_step(&mut pass, turn);
+                    bound.record(&mut pass, model, at_once);
                     drop(pass);
                     let next = self.gpu.device.create_command_encoder(&Default::default());
                     let commands = std::mem::replace(&mut encoder, next).finish();
@@ -279,14 +284,14 @@ impl Gpu {
             }
         }
         self.counts.dispatches +=
-            (0..steps.len()).map(|i| kernels_of(&self.programs, steps, i).count()).sum::<usize>();
+            turns.iter().map(|&(_, i)| kernels_of(&self.programs, steps, i).count()).sum::<usize>();
         let records = (steps.len() * self.plan.models * self.plan.record * 4) as u64;
         let log = self.submit(encoder, Space::Log, records, started).await?;
         self.seconds_per_step = Some(started.elapsed().as_secs_f64() / steps.len() as f64);
         Ok(log)
     }
 
-    /// Binds the step with this number in the chunk.
+    /// Binds the step with this number in the table.
     fn begin_step(&self, pass: &mut wgpu::ComputePass, number: usize) {
         pass.set_bind_group(0, &self.step_group, &[number as u32 * UNIFORM as u32]);
     }
@@ -309,7 +314,7 @@ impl Gpu {
 
     /// Where the sign of a read-back stands, after the steps.
     fn place_of_sign(&self) -> u64 {
-        self.plan.slots as u64 * UNIFORM
+        self.plan.table() as u64 * UNIFORM
     }
 
     /// Sends the sign of the next read-back to the device, and with it what else the host has written there.

@@ -52,6 +52,9 @@ const FORMS: [&str; 2] = ["operations", "stages"];
 const STEPS: usize = 64;
 const SECONDS: f64 = 0.005;
 
+/// Bytes that the processor of a software adapter keeps at hand.
+const CACHE: u64 = 8 << 20;
+
 impl Autotune {
     /// Runs of each tile, of which the median counts.
     fn rounds(self) -> usize {
@@ -103,7 +106,7 @@ impl GpuDevice {
                 products.for_each(|product| {
                     product.tile = Some(Tile::suited_to_lanes(product.out.models, product.sizes()));
                 });
-                plan
+                plan.in_cache(CACHE)
             }
         }
     }
@@ -132,6 +135,7 @@ impl GpuDevice {
             let written = cache::write(file, text.as_bytes());
             tuning.notes.extend(written.err().map(|error| format!("choices are not remembered: {error}")));
         }
+        let plan = if self.variant == Variant::Software { plan.in_cache(CACHE) } else { plan };
         Ok((plan, tuning))
     }
 

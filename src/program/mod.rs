@@ -122,6 +122,9 @@ pub struct Plan {
     pub spec: Spec,
     /// Networks trained side by side.
     pub models: usize,
+    /// How many of them a session on a GPU takes through a chunk of steps at a time, at least one. All, but on software
+    /// adapters, which reach less memory faster.
+    pub at_once: usize,
     /// The data set.
     pub data: DataShape,
     /// Where parameters and running statistics lie.
@@ -173,7 +176,8 @@ impl Plan {
         let spaces = BTreeMap::new();
         let spec = spec.clone();
         let form = Form::Plain;
-        let plan = Plan { spec, models, data, layout, rule, form, programs, record, slots, spaces };
+        let plan =
+            Plan { spec, models, at_once: models, data, layout, rule, form, programs, record, slots, spaces };
         plan.rewritten(form, |program| program)
     }
 
@@ -206,6 +210,24 @@ impl Plan {
     pub fn in_blocks(self) -> Plan {
         let form = self.form;
         self.rewritten(form, blocks::in_blocks)
+    }
+
+    /// The plan with no more models at a time than have so many bytes, or with one.
+    pub(crate) fn in_cache(self, bytes: u64) -> Plan {
+        let own = self.spaces.keys().filter(|space| !space.is_shared() && **space != Space::Log);
+        let of_model = own.map(|&space| self.bytes(space)).sum::<u64>() / self.models as u64;
+        let at_once = (bytes / of_model.max(1)).clamp(1, self.models as u64) as usize;
+        Plan { at_once, ..self }
+    }
+
+    /// The first of the models that run at a time, one block of them after the other.
+    pub(crate) fn blocks(&self) -> impl ExactSizeIterator<Item = usize> + use<> {
+        (0..self.models).step_by(self.at_once)
+    }
+
+    /// Steps that a session holds for a chunk: a chunk's, once for each block of models.
+    pub(crate) fn table(&self) -> usize {
+        self.slots * self.blocks().len()
     }
 
     /// The plan with other programs, and the spaces that they need.
@@ -262,7 +284,7 @@ impl Plan {
         let size =
             |&space: &Space| self.bytes(space).max(16).checked_next_multiple_of(16).unwrap_or(u64::MAX);
         let ops: usize = self.programs.iter().map(|program| program.kernels().count()).sum();
-        let beside = 2 * (self.slots as u64 + 1) * UNIFORM + ops as u64 * PARAMETERS;
+        let beside = 2 * (self.table() as u64 + 1) * UNIFORM + ops as u64 * PARAMETERS;
         let read_back = self.download_bytes() + 16;
         self.spaces.keys().map(size).chain([beside, read_back]).fold(0, u64::saturating_add)
     }

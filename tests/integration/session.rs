@@ -1,9 +1,11 @@
 //! What a session on a GPU allocates and does, and what does not fit.
 
+use minilote::doctor::Net;
 use minilote::gpu::wgpu;
 use minilote::gpu::{Gpu, GpuDevice};
-use minilote::ops::{Space, Step};
-use minilote::program::Mode;
+use minilote::model::Norm;
+use minilote::ops::{Function, Space, Step, Variant};
+use minilote::program::{Mode, Plan};
 use minilote::train::{Batch, Config, OptimizerKind, Part, Sizes, Trainer, TrainingData};
 use minilote::{Device, Error};
 use pollster::block_on;
@@ -62,6 +64,71 @@ fn a_chunk_of_500_steps_allocates_nothing_and_reads_back_once() {
     let linked = program.ops.len() - program.dispatches();
     assert_eq!(after.dispatches, counted.dispatches + 500 * program.dispatches() + linked);
     assert_eq!(log.len(), 500 * session.plan().record);
+}
+
+/// Models that run some after the others, in an adapter's cache, have the same bits as all at once.
+#[test]
+fn models_in_blocks_change_no_bit() {
+    let Some(gpu) = gpu() else { return };
+    // In stages: linked, of few rows, by blocks of rows.
+    for (rows, bytes, hidden) in [(12, true, &[9, 6][..]), (255, false, &[9, 65]), (300, true, &[33, 5])] {
+        let net = Net::new(hidden, Function::Tanh, Norm::Before, 0.3);
+        let net = Net { models: 5, rows, bytes, ..net };
+        let staged = (gpu.clone().with_variant(Variant::Gpu), net.plan().staged());
+        let fused = (gpu.clone().with_variant(Variant::Software), net.plan().fused());
+        for (gpu, plan) in [staged, fused] {
+            let [whole, parts] = [5, 2].map(|at_once| {
+                let plan = Plan { at_once, ..plan.clone() };
+                let steps = [0, 1, 2].map(|i| {
+                    let step = Step {
+                        slot: i,
+                        first: i,
+                        number: i + 1,
+                        lr_factor: 1.0,
+                        corrections: [0.1, 0.001],
+                        ..Step::default()
+                    };
+                    (plan.program(Mode::Train, net.rows), step)
+                });
+                bits_of_unlike_models(gpu.clone(), plan, net.rows, &steps)
+            });
+            assert!(whole == parts, "{} rows, {:?}", net.rows, net.spec.layers);
+        }
+    }
+}
+
+/// The log and the parameters of models of which each has its own order, rates and weights.
+fn bits_of_unlike_models(gpu: GpuDevice, plan: Plan, rows: usize, steps: &[(usize, Step)]) -> Vec<u32> {
+    let mut session = block_on(Gpu::new(gpu, plan.clone())).unwrap();
+    let words = |space| (0..plan.bytes(space) as usize / 4).map(|i| i as u32 * 7919 % 1009);
+    let reals = |space| words(space).map(|word| (word as f32 / 2018.0 - 0.2).to_bits()).collect::<Vec<_>>();
+    for space in [Space::Inputs, Space::Params, Space::Affine] {
+        session.write(space, bytemuck::cast_slice(&reals(space)));
+    }
+    session.write(Space::Bytes, bytemuck::cast_slice(&words(Space::Bytes).collect::<Vec<_>>()));
+    let order: Vec<u32> = words(Space::Order).map(|word| word % rows as u32).collect();
+    session.write(Space::Order, bytemuck::cast_slice(&order));
+    let targets: Vec<f32> = words(Space::Targets).map(|word| (word % 3) as f32).collect();
+    session.write(Space::Targets, bytemuck::cast_slice(&targets));
+    let hyper = |model| [0.01 * (model + 1) as f32, 0.001, 0.002, (model + 3) as f32];
+    session.write(Space::Hyper, bytemuck::cast_slice(&(0..plan.models).flat_map(hyper).collect::<Vec<_>>()));
+    let mut values = block_on(session.run(steps)).unwrap();
+    values.extend(block_on(session.read(Space::Params)).unwrap());
+    let losses: Vec<f32> = (0..plan.models).map(|model| values[model * plan.record]).collect();
+    assert!(losses.is_sorted_by(|a, b| a != b) && values.iter().all(|value| value.is_finite()), "{losses:?}");
+    values.into_iter().map(f32::to_bits).collect()
+}
+
+#[test]
+fn models_that_fill_a_cache_run_in_blocks_on_software_adapters() {
+    let Some(gpu) = gpu() else { return };
+    let plan =
+        |width| Net { models: 64, ..Net::new(&[width, width], Function::Relu, Norm::Before, 0.0) }.plan();
+    let software = gpu.clone().with_variant(Variant::Software);
+    let [small, large] = [8, 600].map(|width| software.rewrite(plan(width)));
+    assert_eq!((small.at_once, small.models), (64, 64));
+    assert!((2..8).contains(&large.at_once), "{}", large.at_once);
+    assert_eq!(gpu.with_variant(Variant::Gpu).rewrite(plan(600)).at_once, 64);
 }
 
 /// The first chunk is submitted one dispatch at a time, as its steps might be slow, the second at once.

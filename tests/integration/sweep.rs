@@ -255,22 +255,23 @@ fn tiny_nets(models: u64, hidden: &[usize]) -> Vec<Config> {
 }
 
 #[test]
-fn many_models_are_as_many_dispatches_as_one() {
+fn many_models_are_as_many_dispatches_as_one_but_for_blocks_of_a_cache() {
     let Some(gpu) = gpu() else { return };
     let data = data();
     for variant in [Variant::Software, Variant::Gpu] {
         let device = Device::Gpu(gpu.clone().with_variant(variant));
-        let dispatches = [1, 64].map(|models| {
+        let [(alone, _), (all, blocks)] = [1, 64].map(|models: u64| {
             let configs = tiny_nets(models, &[32, 32]);
             let plan = device.rewrite(Group::plan(&data, &configs, &[32, 32]).unwrap());
             let train = plan.programs.iter().position(|program| program.mode == Mode::Train).unwrap();
+            let blocks = plan.models.div_ceil(plan.at_once);
             let mut engine = block_on(Engine::new(&device, plan)).unwrap();
             let step = |slot| (train, Step { slot, number: slot + 1, ..Step::default() });
             block_on(engine.run(&[0, 1, 2].map(step))).unwrap();
-            engine.counts().dispatches
+            (engine.counts().dispatches, blocks)
         });
-        assert!(dispatches[0] > 0);
-        assert_eq!(dispatches[0], dispatches[1], "{variant:?}");
+        assert!(alone > 0 && blocks <= if variant == Variant::Gpu { 1 } else { 4 }, "{blocks} blocks");
+        assert_eq!(all, blocks * alone, "{variant:?}");
     }
 }
 
