@@ -131,15 +131,13 @@ pub fn staged() -> Vec<Net> {
             nets.push(Net { models, rows, bytes, rule, ..net });
         }
     }
-    // Inputs of more than a slice's depth, and of several blocks.
-    let spec = Spec::mlp(Task::Classification, 301, &[20, 20], 3, Function::Relu, Norm::Before, 0.0);
-    nets.push(Net {
-        spec,
-        models: 2,
-        rows: 60,
-        bytes: true,
-        ..Net::new(&[], Function::Relu, Norm::Before, 0.0)
-    });
+    // Inputs of more than a slice's depth, and of several blocks; too much for a unit to link steps, but where there are many.
+    for (rows, hidden, models, bytes) in
+        [(60, &[20, 20][..], 2, true), (255, &[20], 1, false), (220, &[515], 1, true)]
+    {
+        let spec = Spec::mlp(Task::Classification, 301, hidden, 3, Function::Relu, Norm::Before, 0.0);
+        nets.push(Net { spec, models, rows, bytes, ..Net::new(&[], Function::Relu, Norm::Before, 0.0) });
+    }
     // By blocks of rows: the last one of a single row or not whole, or blocks of several tiles; layers wider than
     // shared memory has room for; and models enough for the largest tiles.
     for (i, (rows, norm, models, hidden)) in [

@@ -127,16 +127,21 @@ mod tests {
         assert!(bytes.is_sorted_by(|more, fewer| more > fewer), "{bytes:?}");
     }
 
-    /// Bytes over the least, of the net of Ioffe and Szegedy 2015, section 4.1, in stages.
+    /// Bytes over the least in stages, of the net of Ioffe and Szegedy 2015, section 4.1, and of a wide one.
     #[test]
-    fn the_papers_net_moves_this_much() {
-        let spec = Spec::mlp(Task::Classification, 784, &[100; 3], 10, Function::Sigmoid, Norm::Before, 0.0);
-        let data = DataShape { examples: 60, features: 784, bytes: true, places: 60 };
-        for (rule, expected) in [(Rule::Sgd, 1.29), (ADAM, 1.12)] {
-            let plan = Plan::new(&spec, 1, data, rule, &BTreeSet::from([(Mode::Train, 60)]), 1);
+    fn known_nets_move_this_much() {
+        for (hidden, rows, rule, expected) in [
+            (&[100; 3][..], 60, Rule::Sgd, 1.29),
+            (&[100; 3], 60, ADAM, 1.12),
+            (&[512; 2], 128, Rule::Sgd, 1.60),
+            (&[512; 2], 128, ADAM, 1.24),
+        ] {
+            let spec = Spec::mlp(Task::Classification, 784, hidden, 10, Function::Relu, Norm::Before, 0.0);
+            let data = DataShape { examples: rows, features: 784, bytes: true, places: rows };
+            let plan = Plan::new(&spec, 1, data, rule, &BTreeSet::from([(Mode::Train, rows)]), 1);
             let Cost { bytes_read, bytes_written, .. } = plan.clone().staged().programs[0].cost();
-            let over_least = (bytes_read + bytes_written) as f64 / plan.least_bytes(60) as f64;
-            assert!((over_least - expected).abs() < 0.005, "{rule:?}: {over_least}");
+            let over_least = (bytes_read + bytes_written) as f64 / plan.least_bytes(rows) as f64;
+            assert!((over_least - expected).abs() < 0.005, "{hidden:?}, {rule:?}: {over_least}");
         }
     }
 

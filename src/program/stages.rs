@@ -20,8 +20,10 @@ use crate::ops::*;
 const NARROW: usize = 128 * 128;
 
 /// A first layer is linked from step to step where a unit takes no more multiply-adds than so many for its update: in 784
-/// columns those of 83 rows. Wider ones would wait longer for the few workgroups of a pass forward than a dispatch takes.
+/// columns those of 83 rows. Wider ones would wait longer for the few workgroups of a pass forward than a dispatch takes, if
+/// they have fewer units than so many, of which 64 workgroups have eight each.
 const LINKED: usize = 1 << 16;
+const MANY_UNITS: usize = 512;
 
 /// Elements that all scratch may take, which is bound as one: 4 GiB. A device may bind less, see
 /// [`crate::gpu::GpuDevice::rewrite`].
@@ -47,7 +49,7 @@ pub fn stage(program: Program) -> Program {
     let used = stages(&whole.ops, large, 0).map(used);
     let joined = used.and_then(|used| joined(whole.ops, &used));
     let Some(mut staged) = joined.and_then(|(ops, end)| stages(&ops, large, end)) else { return program };
-    let link = if !large && narrow(&program.ops) { link(&mut staged) } else { None };
+    let link = if large { None } else { link(&mut staged) };
     let label = |at: &Vec<usize>| {
         let mut labels: Vec<_> = at.iter().map(|&at| whole.labels[at].as_str()).collect();
         labels.dedup();
@@ -62,8 +64,8 @@ pub fn stage(program: Program) -> Program {
 fn link(staged: &mut [Staged]) -> Option<Op> {
     let [(first, _), .., (last, _)] = staged else { return None };
     let (Op::Forward(forward), Op::Backward(update)) = (&*first, &*last) else { return None };
-    let [_, rows, features] = update.weight.as_ref()?.product.sizes();
-    if update.input.is_some() || features * rows > LINKED {
+    let [units, rows, features] = update.weight.as_ref()?.product.sizes();
+    if update.input.is_some() || features * rows > LINKED && units < MANY_UNITS {
         return None;
     }
     let link = Link { update: update.clone(), forward: forward.clone(), updates: true, passes: true };
