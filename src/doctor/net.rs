@@ -124,7 +124,7 @@ pub fn staged() -> Vec<Net> {
     for (i, norm) in [Norm::None, Norm::Before, Norm::After].into_iter().enumerate() {
         for (j, rows) in [2, 3, 12, 63, 65, 255].into_iter().enumerate() {
             // At 255 rows too wide to take gradients through weights that are then updated.
-            let hidden = [&[9, 65][..], &[1, 65], &[65, 4, 31], &[130], &[], &[8, 65]][(i + j) % 6];
+            let hidden = [&[9, 65][..], &[1, 65], &[65, 4, 31], &[130], &[], &[8, 258]][(i + j) % 6];
             let net = Net::new(hidden, functions[(i + j) % 3], norm, [0.0, 0.0, 0.3][(i + j / 2) % 3]);
             let rule = [Rule::Sgd, adam, momentum, nesterov][j % 4];
             let (models, bytes) = ([1, 3][j % 2], (i + j) % 2 == 0);
@@ -133,9 +133,9 @@ pub fn staged() -> Vec<Net> {
     }
     // Inputs of more than a slice's depth, and of several blocks; too much for a unit to link steps, but where there are many.
     for (rows, hidden, models, bytes) in
-        [(60, &[20, 20][..], 2, true), (255, &[20], 1, false), (220, &[515], 1, true)]
+        [(60, &[20, 20][..], 2, true), (255, &[20], 1, false), (255, &[515], 1, true)]
     {
-        let spec = Spec::mlp(Task::Classification, 301, hidden, 3, Function::Relu, Norm::Before, 0.0);
+        let spec = Spec::mlp(Task::Classification, 520, hidden, 3, Function::Relu, Norm::Before, 0.0);
         nets.push(Net { spec, models, rows, bytes, ..Net::new(&[], Function::Relu, Norm::Before, 0.0) });
     }
     // By blocks of rows: the last one of a single row or not whole, or blocks of several tiles; layers wider than

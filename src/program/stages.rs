@@ -15,14 +15,15 @@ use super::{Mode, Program, fuse};
 use crate::ops::*;
 
 /// Workgroups that take a gradient through their columns of a weight then update those, where a column takes no more
-/// multiply-adds than so many: the eight of a workgroup then take as many as a block of a weight (32 × 32) at 128 rows. That
-/// saves a stage, and bytes, but the gradient of the layer before waits for the update.
-const NARROW: usize = 128 * 128;
+/// multiply-adds than so many: 512 units at 128 rows. That saves a stage, and bytes, but the gradient of the layer before waits
+/// for the update: the eight columns of a workgroup, by the 128 multiply-adds a clock that a core of a GPU does at the most, for
+/// 4,096 clocks, about as long as a dispatch takes.
+const NARROW: usize = 1 << 16;
 
 /// A first layer is linked from step to step where a unit takes no more multiply-adds than so many for its update: in 784
-/// columns those of 83 rows. Wider ones would wait longer for the few workgroups of a pass forward than a dispatch takes, if
-/// they have fewer units than so many, of which 64 workgroups have eight each.
-const LINKED: usize = 1 << 16;
+/// columns those of 167 rows. There is one for a step. Wider ones would wait longer for the few workgroups of a pass forward
+/// than a dispatch and the bytes take, if they have fewer units than so many, of which 64 workgroups have eight each.
+const LINKED: usize = 1 << 17;
 const MANY_UNITS: usize = 512;
 
 /// Elements that all scratch may take, which is bound as one: 4 GiB. A device may bind less, see
