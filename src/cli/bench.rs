@@ -27,8 +27,8 @@ its FLOPs at the rate of pure arithmetic and its bytes at the rate of a copy in 
 stays in a cache may be faster than that), and each dispatch adds what an empty one takes.
 
 With --growth a network is timed at sizes of minibatch, width, depth and number of models side by
-side: growth / limit's is the growth of its time over the growth of that limit, which is meant to stay
-within a factor of 1.2. Where it does not, the share of the limit that a step reaches changes.";
+side: growth / limit's is the growth of its time over the growth of that limit, which is meant to be
+1.2 at the most. Where it is more, a larger step reaches less of the limit.";
 
 /// What a saved measurement says it is.
 const FORMAT: &str = "minilote bench 1";
