@@ -101,7 +101,8 @@ impl Tile {
 
     /// The tile for a product on a software adapter whose vectors are subgroups, where none was measured.
     pub fn suited_to_lanes(models: usize, [rows, depth, cols]: [usize; 3]) -> Tile {
-        Tile::Lanes { double: rows > 32 && models * rows * depth * cols >= MUCH }
+        let multiplications = [models, rows, depth, cols].into_iter().fold(1, usize::saturating_mul);
+        Tile::Lanes { double: rows > 32 && multiplications >= MUCH }
     }
 
     /// Workgroups of a product.

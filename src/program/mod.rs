@@ -215,7 +215,8 @@ impl Plan {
     /// The plan with no more models at a time than have so many bytes, or with one.
     pub(crate) fn in_cache(self, bytes: u64) -> Plan {
         let own = self.spaces.keys().filter(|space| !space.is_shared() && **space != Space::Log);
-        let of_model = own.map(|&space| self.bytes(space)).sum::<u64>() / self.models as u64;
+        let all = own.map(|&space| self.bytes(space)).fold(0, u64::saturating_add);
+        let of_model = all / self.models as u64;
         let at_once = (bytes / of_model.max(1)).clamp(1, self.models as u64) as usize;
         Plan { at_once, ..self }
     }

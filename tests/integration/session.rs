@@ -129,6 +129,9 @@ fn models_that_fill_a_cache_run_in_blocks_on_software_adapters() {
     assert_eq!((small.at_once, small.models), (64, 64));
     assert!((2..8).contains(&large.at_once), "{}", large.at_once);
     assert_eq!(gpu.with_variant(Variant::Gpu).rewrite(plan(600)).at_once, 64);
+    // Before it is refused, a plan may have sizes whose products are beyond 64 bits.
+    let huge = Net { rows: 1 << 17, ..Net::new(&[1 << 24, 1 << 24], Function::Relu, Norm::Before, 0.0) };
+    assert_eq!(software.rewrite(huge.plan()).at_once, 1);
 }
 
 /// The first chunk is submitted one dispatch at a time, as its steps might be slow, the second at once.
