@@ -1,6 +1,7 @@
 // Before every kernel: how a tensor is addressed, and what a step brings.
 
-// Offset, stride from model to model, row to row and log record to log record, in vec4s.
+// Offset in the first of the models that run, stride from model to model, row to row and log record to log record, in
+// vec4s.
 struct View { offset: u32, stride: u32, ld: u32, slot: u32 }
 
 struct Step {
@@ -15,14 +16,14 @@ struct Step {
 
 @group(0) @binding(0) var<uniform> current: Step;
 
-// Number of the m-th of the models that run.
+// Number of the m-th of the models that run, among all.
 fn model(m: u32) -> u32 {
     return current.model + m;
 }
 
-// Index of the vec4 at the m-th model, row r, vec4-column c.
+// Index of the vec4 at the m-th of the models that run, row r, vec4-column c.
 fn at(v: View, m: u32, r: u32, c: u32) -> u32 {
-    return v.offset + model(m) * v.stride + current.slot * v.slot + r * v.ld + c;
+    return v.offset + m * v.stride + current.slot * v.slot + r * v.ld + c;
 }
 
 // A float is infinite or NaN where all bits of its exponent are set; asked of the bits, since a compiler may assume

@@ -12,7 +12,7 @@ struct Params { inputs: View, order: View, out: View, rows: u32, cols: u32 }
 @group(1) @binding(4) var<storage, read> affine: array<vec4f>; // center, then scale
 
 fn source(m: u32, r: u32) -> u32 {
-    return order[4u * (p.order.offset + model(m) * p.order.stride) + current.first + r];
+    return order[4u * (p.order.offset + m * p.order.stride) + current.first + r];
 }
 
 @compute @workgroup_size(LANES)

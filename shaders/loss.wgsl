@@ -18,7 +18,7 @@ struct Params {
 @group(1) @binding(5) var<storage, read_write> hyper: array<atomic<u32>>; // several rows may set a rate to 0
 
 fn wanted(m: u32, r: u32) -> f32 {
-    let source = order[4u * (p.order.offset + model(m) * p.order.stride) + current.first + r];
+    let source = order[4u * (p.order.offset + m * p.order.stride) + current.first + r];
     return targets[4u * p.targets.offset + source];
 }
 

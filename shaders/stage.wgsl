@@ -126,7 +126,7 @@ fn product(m: u32, lane: u32, shape: Shape, left: Factor, right: Factor, depth: 
 
 // Row r of the minibatch whose first row has this place in the order.
 fn row_of_data(m: u32, first: u32, r: u32, c: u32) -> vec4f {
-    let source = order[4u * (p.order.offset + model(m) * p.order.stride) + first + r];
+    let source = order[4u * (p.order.offset + m * p.order.stride) + first + r];
     let i = p.x.offset + source * p.x.ld + c;
     if GATHER == 1u {
         return bitcast<vec4f>(vec4u(inputs[4u * i], inputs[4u * i + 1u], inputs[4u * i + 2u], inputs[4u * i + 3u]));

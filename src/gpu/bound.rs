@@ -6,16 +6,19 @@ use crate::ops::Step;
 pub(super) struct Bound {
     pub pipeline: wgpu::ComputePipeline,
     pub group: wgpu::BindGroup,
+    /// Where its parameters for the first block of models stand, and how far it is from one block's to the next.
+    pub parameters: [u32; 2],
     pub workgroups: [u32; 3],
 }
 
 impl Bound {
-    /// For so many models at the most, from the first on.
-    pub fn record(&self, pass: &mut wgpu::ComputePass, first: usize, at_once: usize) {
+    /// For the block of that number, of so many models or what is left of them.
+    pub fn record(&self, pass: &mut wgpu::ComputePass, block: usize, at_once: usize) {
         pass.set_pipeline(&self.pipeline);
-        pass.set_bind_group(1, &self.group, &[]);
+        let [first, next] = self.parameters;
+        pass.set_bind_group(1, &self.group, &[first + block as u32 * next]);
         let [x, y, models] = self.workgroups;
-        let models = (models as usize).saturating_sub(first).min(at_once);
+        let models = (models as usize).saturating_sub(block.saturating_mul(at_once)).min(at_once);
         pass.dispatch_workgroups(x, y, models as u32);
     }
 }

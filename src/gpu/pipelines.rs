@@ -42,7 +42,7 @@ impl Pipelines {
     /// Group 1 of a kernel: its parameters, then its operands.
     pub fn layout(&mut self, gpu: &GpuDevice, operands: &[Access]) -> wgpu::BindGroupLayout {
         let make = || {
-            let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, false)];
+            let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, true)];
             for (i, access) in operands.iter().enumerate() {
                 let read_only = *access == Access::Read;
                 entries.push(entry(i as u32 + 1, wgpu::BufferBindingType::Storage { read_only }, false));

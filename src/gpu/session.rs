@@ -102,11 +102,12 @@ impl Gpu {
             .collect();
         let uniform = Usage::UNIFORM | Usage::COPY_DST;
         let signed = uniform | Usage::COPY_SRC;
-        let ops: usize = plan.programs.iter().map(|program| program.kernels().count()).sum();
         let table = (plan.table() as u64 + 1) * UNIFORM;
         let steps = buffer(&gpu, &mut counts, "steps", table, signed);
         let upload = buffer(&gpu, &mut counts, "upload", table, Usage::MAP_WRITE | Usage::COPY_SRC);
-        let params = buffer(&gpu, &mut counts, "parameters of kernels", ops as u64 * PARAMETERS, uniform);
+        let params = plan.kernels_parameters();
+        let of_block = params / plan.blocks().len() as u64;
+        let params = buffer(&gpu, &mut counts, "parameters of kernels", params, uniform);
         let download = buffer(
             &gpu,
             &mut counts,
@@ -142,15 +143,16 @@ impl Gpu {
                 let access: Vec<Access> = bindings.iter().map(|(_, access)| *access).collect();
                 let dispatch = op.describe().dispatch(gpu.variant);
                 let pipeline = pipelines.pipeline(&dispatch);
-                let offset = place * PARAMETERS;
-                assert!(
-                    4 * dispatch.params.len() as u64 <= PARAMETERS,
-                    "{} has too many parameters",
-                    op.name()
-                );
-                gpu.queue.write_buffer(&params, offset, bytemuck::cast_slice(&dispatch.params));
-                let size = wgpu::BufferSize::new(dispatch.params.len().next_multiple_of(4) as u64 * 4);
-                let uniform = wgpu::BufferBinding { buffer: &params, offset, size };
+                let mut size = 0;
+                for (block, model) in plan.blocks().enumerate() {
+                    let words = dispatch.params.words(model);
+                    let offset = place * PARAMETERS + block as u64 * of_block;
+                    gpu.queue.write_buffer(&params, offset, bytemuck::cast_slice(&words));
+                    size = 4 * words.len().next_multiple_of(4) as u64;
+                }
+                assert!(size <= PARAMETERS, "{} has too many parameters", op.name());
+                let size = wgpu::BufferSize::new(size);
+                let uniform = wgpu::BufferBinding { buffer: &params, offset: 0, size };
                 let mut entries = vec![wgpu::BindGroupEntry {
                     binding: 0,
                     resource: wgpu::BindingResource::Buffer(uniform),
@@ -164,7 +166,8 @@ impl Gpu {
                 let descriptor = wgpu::BindGroupDescriptor { label, layout: &layout, entries: &entries };
                 let group = gpu.device.create_bind_group(&descriptor);
                 counts.bind_groups += 1;
-                bound.push(Bound { pipeline, group, workgroups: dispatch.workgroups });
+                let parameters = [place * PARAMETERS, of_block].map(|bytes| bytes as u32);
+                bound.push(Bound { pipeline, group, parameters, workgroups: dispatch.workgroups });
                 place += 1;
             }
             let link = bound.split_off(program.ops.len()).pop();
@@ -246,14 +249,15 @@ impl Gpu {
         // All steps for one block of models after the other, as models don't meet.
         let (blocks, at_once) = (self.plan.blocks(), self.plan.at_once);
         let table = (blocks.len() * steps.len()) as u64 * UNIFORM;
-        let turns: Vec<_> = blocks.flat_map(|model| (0..steps.len()).map(move |i| (model, i))).collect();
+        let turns: Vec<_> =
+            (0..blocks.len()).flat_map(|block| (0..steps.len()).map(move |i| (block, i))).collect();
         {
             let range = self.upload.get_mapped_range_mut(..table);
             let mut upload = range.map_err(|error| self.gpu.failed(error))?;
-            for (turn, &(model, i)) in turns.iter().enumerate() {
+            for (turn, &(block, i)) in turns.iter().enumerate() {
                 let start = turn * UNIFORM as usize;
                 let next = steps.get(i + 1).map_or(0, |(_, next)| next.first);
-                let words = Step { next, model: model as u32, ..steps[i].1 }.words();
+                let words = Step { next, model: (block * at_once) as u32, ..steps[i].1 }.words();
                 let bytes = bytemuck::bytes_of(&words);
                 upload.slice(start..start + bytes.len()).copy_from_slice(bytes);
             }
@@ -265,17 +269,17 @@ impl Gpu {
         encoder.copy_buffer_to_buffer(&self.upload, 0, &self.steps, 0, table);
         if self.seconds_per_step.is_some_and(|seconds| seconds <= SUBMISSION_SECONDS) {
             let mut pass = encoder.begin_compute_pass(&Default::default());
-            for (turn, &(model, i)) in turns.iter().enumerate() {
+            for (turn, &(block, i)) in turns.iter().enumerate() {
                 self.begin_step(&mut pass, turn);
                 let kernels = kernels_of(&self.programs, steps, i);
-                kernels.for_each(|bound| bound.record(&mut pass, model, at_once));
+                kernels.for_each(|bound| bound.record(&mut pass, block, at_once));
             }
         } else {
-            for (turn, &(model, i)) in turns.iter().enumerate() {
+            for (turn, &(block, i)) in turns.iter().enumerate() {
                 for bound in kernels_of(&self.programs, steps, i) {
                     let mut pass = encoder.begin_compute_pass(&Default::default());
                     self.begin_step(&mut pass, turn);
-                    bound.record(&mut pass, model, at_once);
+                    bound.record(&mut pass, block, at_once);
                     drop(pass);
                     let next = self.gpu.device.create_command_encoder(&Default::default());
                     let commands = std::mem::replace(&mut encoder, next).finish();

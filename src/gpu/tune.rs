@@ -53,7 +53,7 @@ const STEPS: usize = 64;
 const SECONDS: f64 = 0.005;
 
 /// Bytes that the processor of a software adapter keeps at hand.
-const CACHE: u64 = 8 << 20;
+const CACHE: u64 = 10 << 20;
 
 impl Autotune {
     /// Runs of each tile, of which the median counts.

@@ -2,7 +2,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Describe, Dispatch, Operand, Step, Tensor, Variant, elementwise, read, words, write};
+use super::{Describe, Dispatch, Operand, Params, Step, Tensor, Variant, elementwise, read, write};
 use crate::cpu::{Memory, Real, Rowwise, rows_of};
 
 /// A function applied to every unit of a layer.
@@ -110,7 +110,7 @@ pub struct ActivationBackward {
 }
 
 fn dispatch(function: Function, entry: &'static str, [a, b, out]: [Tensor; 3]) -> Dispatch {
-    let params = words(&[a, b, out], &[out.rows as u32, out.cols as u32]);
+    let params = Params::new(&[a, b, out], &[out.rows as u32, out.cols as u32]);
     let mut dispatch = elementwise("activation", entry, params, out);
     dispatch.constants.push(code(Some(function)));
     dispatch

@@ -6,7 +6,7 @@ use super::optimizer::rule_constants;
 use super::stage::{Loaded, Tiles};
 use super::{
     Access, ActivationBackward, BatchNormBackward, BatchNormGradient, ColumnSum, Describe, Dispatch, Dropout,
-    Function, MatMul, Op, Operand, Optimizer, Space, Step, Tensor, Variant, flops_of, read, words, write,
+    Function, MatMul, Op, Operand, Optimizer, Params, Space, Step, Tensor, Variant, flops_of, read, write,
 };
 use crate::cpu::{Memory, Real};
 
@@ -252,7 +252,7 @@ impl Describe for Backward {
             shader: "backward",
             entry: "main",
             constants,
-            params: words(&views, &numbers),
+            params: Params::new(&views, &numbers),
             workgroups: [(beside + columns) as u32, 1, self.optimizer.theta.models as u32],
         }
     }

@@ -4,7 +4,7 @@ use super::optimizer::rule_constants;
 use super::stage::{NormOnLoad, Tiles, rows_of_block};
 use super::{
     Access, ActivationBackward, Backward, BatchNormGradient, Describe, Dispatch, Function, InputGradient, Op,
-    Operand, Space, Step, Tensor, Variant, flops_of, read, words, write,
+    Operand, Params, Space, Step, Tensor, Variant, flops_of, read, write,
 };
 use crate::cpu::{Memory, Real};
 
@@ -254,7 +254,7 @@ impl Describe for BackwardBlocks {
             shader: "backward_blocks",
             entry: "main",
             constants,
-            params: words(&views.all, &numbers),
+            params: Params::new(&views.all, &numbers),
             workgroups: [(blocks + of_input) as u32, 1, optimizer.theta.models as u32],
         }
     }

@@ -3,7 +3,7 @@ use pulp::Simd;
 use super::activation::code;
 use super::column_stats::{ColumnStats, Moments};
 use super::{
-    Describe, Dispatch, Function, Operand, Step, Tensor, Variant, along, columnwise, read, words, write,
+    Describe, Dispatch, Function, Operand, Params, Step, Tensor, Variant, along, columnwise, read, write,
 };
 use crate::cpu::{Columnwise, Memory, Part, Real, Strip, Wide};
 
@@ -145,7 +145,7 @@ impl BatchNorm {
         let (moments, block) = blocks.unwrap_or((self.x, 1));
         let numbers = [self.x.rows as u32, self.x.cols as u32, (self.eps as f32).to_bits(), block as u32];
         let views = [self.x, self.stats, self.gamma, self.beta, self.out, log, moments];
-        let mut dispatch = columnwise("batch_norm", entry, words(&views, &numbers), self.x, variant);
+        let mut dispatch = columnwise("batch_norm", entry, Params::new(&views, &numbers), self.x, variant);
         dispatch.constants.push(code(self.function));
         dispatch
     }

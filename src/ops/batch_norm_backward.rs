@@ -4,7 +4,7 @@ use super::activation::code;
 use super::batch_norm::Normalizer;
 use super::column_stats::Moments;
 use super::{
-    Describe, Dispatch, Function, Operand, Step, Tensor, Variant, along, columnwise, read, words, write,
+    Describe, Dispatch, Function, Operand, Params, Step, Tensor, Variant, along, columnwise, read, write,
 };
 use crate::cpu::{Columnwise, Memory, Part, Real, Strip, Wide};
 
@@ -214,7 +214,7 @@ impl BatchNormReduce {
         let [.., y] = self.given();
         let views = [self.x, self.dy, self.stats, y.tensor, gamma, self.dgamma, self.dbeta, dx];
         let numbers = [self.x.rows as u32, self.x.cols as u32, (self.eps as f32).to_bits()];
-        let params = words(&views, &numbers);
+        let params = Params::new(&views, &numbers);
         let mut dispatch = columnwise("batch_norm_backward", entry, params, self.x, variant);
         dispatch.constants.push(code(self.slope.map(|(function, _)| function)));
         dispatch

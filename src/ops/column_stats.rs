@@ -1,6 +1,6 @@
 use pulp::Simd;
 
-use super::{Describe, Dispatch, Operand, Step, Tensor, Variant, columnwise, read, words, write};
+use super::{Describe, Dispatch, Operand, Params, Step, Tensor, Variant, columnwise, read, write};
 use crate::cpu::{Columnwise, Memory, Part, Real, Strip, Wide};
 
 /// Mean and biased variance of each column of a minibatch, for batch normalization and the log.
@@ -127,7 +127,13 @@ impl Describe for ColumnStats {
 
     fn dispatch(&self, variant: Variant) -> Dispatch {
         let size = [self.x.rows as u32, self.x.cols as u32];
-        columnwise("column_stats", "main", words(&[self.x, self.stats, self.log], &size), self.x, variant)
+        columnwise(
+            "column_stats",
+            "main",
+            Params::new(&[self.x, self.stats, self.log], &size),
+            self.x,
+            variant,
+        )
     }
 
     fn shapes(&self) -> String {

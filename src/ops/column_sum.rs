@@ -1,4 +1,4 @@
-use super::{Describe, Dispatch, Operand, Step, Tensor, Variant, columnwise, read, words, write};
+use super::{Describe, Dispatch, Operand, Params, Step, Tensor, Variant, columnwise, read, write};
 use crate::cpu::{Memory, Real, Twin};
 
 /// The sum of each column: the gradient of a bias, and what a minibatch's metrics come to.
@@ -39,7 +39,7 @@ impl Describe for ColumnSum {
     }
 
     fn dispatch(&self, variant: Variant) -> Dispatch {
-        let params = words(&[self.x, self.out], &[self.x.rows as u32]);
+        let params = Params::new(&[self.x, self.out], &[self.x.rows as u32]);
         columnwise("column_sum", "main", params, self.x, variant)
     }
 

@@ -8,9 +8,27 @@ pub struct Dispatch {
     pub entry: &'static str,
     /// Values of the shader's `override` constants.
     pub constants: Vec<(&'static str, f64)>,
-    /// The shader's `Params` struct, word by word.
-    pub params: Vec<u32>,
+    pub params: Params,
     pub workgroups: [u32; 3],
+}
+
+/// A shader's `Params` struct: views of tensors first, then numbers.
+#[derive(Clone, Debug)]
+pub struct Params {
+    views: Vec<Tensor>,
+    numbers: Vec<u32>,
+}
+
+impl Params {
+    pub(super) fn new(views: &[Tensor], numbers: &[u32]) -> Params {
+        Params { views: views.to_vec(), numbers: numbers.to_vec() }
+    }
+
+    /// Word by word, as the first of the models that run is this one.
+    pub fn words(&self, model: usize) -> Vec<u32> {
+        let views = self.views.iter().flat_map(|tensor| tensor.view(model));
+        views.chain(self.numbers.iter().copied()).collect()
+    }
 }
 
 impl Dispatch {
@@ -50,18 +68,11 @@ impl Dispatch {
     }
 }
 
-/// The words of a `Params` struct: the views first, then numbers.
-pub(super) fn words(views: &[Tensor], numbers: &[u32]) -> Vec<u32> {
-    let mut words: Vec<u32> = views.iter().flat_map(Tensor::view).collect();
-    words.extend_from_slice(numbers);
-    words
-}
-
 /// A kernel over every `vec4` of a matrix: lanes stride over the matrix, so any size fits.
 pub(super) fn elementwise(
     shader: &'static str,
     entry: &'static str,
-    params: Vec<u32>,
+    params: Params,
     over: Tensor,
 ) -> Dispatch {
     const LANES: usize = 64;
@@ -80,7 +91,7 @@ pub(super) fn elementwise(
 pub(super) fn columnwise(
     shader: &'static str,
     entry: &'static str,
-    params: Vec<u32>,
+    params: Params,
     over: Tensor,
     variant: Variant,
 ) -> Dispatch {

@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-use super::{Describe, Dispatch, Operand, Space, Step, Tensor, Variant, elementwise, read, words, write};
+use super::{Describe, Dispatch, Operand, Params, Space, Step, Tensor, Variant, elementwise, read, write};
 use crate::cpu::{Memory, Real, Rowwise, rows_of};
 
 /// Inverted dropout (Srivastava et al. 2014, scaled in training as PyTorch does).
@@ -91,7 +91,7 @@ impl Describe for Dropout {
     fn dispatch(&self, _: Variant) -> Dispatch {
         let [layer, threshold, scale] = numbers(Some(self));
         let numbers = [self.out.rows as u32, self.out.cols as u32, layer, threshold, scale];
-        elementwise("dropout", "main", words(&[self.x, self.hyper(), self.out], &numbers), self.out)
+        elementwise("dropout", "main", Params::new(&[self.x, self.hyper(), self.out], &numbers), self.out)
     }
 
     fn shapes(&self) -> String {

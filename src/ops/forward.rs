@@ -2,7 +2,7 @@ use super::activation::code;
 use super::dropout::numbers;
 use super::stage::{Loaded, Tiles, rows_of_block};
 use super::{
-    Access, Describe, Dispatch, MatMul, Op, Operand, Space, Step, Tensor, Variant, flops_of, read, words,
+    Access, Describe, Dispatch, MatMul, Op, Operand, Params, Space, Step, Tensor, Variant, flops_of, read,
     write,
 };
 use crate::cpu::{Memory, Real};
@@ -69,9 +69,9 @@ impl Describe for Forward {
         let views: Vec<_> = own.into_iter().chain(of_norm).collect();
         let eps = norm.map_or(0.0, |norm| norm.norm.norm.eps as f32);
         let sizes = [z.rows, a.cols, z.cols, bias.is_some().into(), rows_of_block(z.rows)];
-        let mut words_of = sizes.map(|size| size as u32).to_vec();
-        words_of.push(eps.to_bits());
-        words_of.extend(numbers(self.x.dropout.as_ref()));
+        let mut numbers_of = sizes.map(|size| size as u32).to_vec();
+        numbers_of.push(eps.to_bits());
+        numbers_of.extend(numbers(self.x.dropout.as_ref()));
         let tiles = Tiles::of(z.rows, [&self.product]);
         // High, scale and shift; of one column where there is no normalization.
         let cache = tiles.cache(if norm.is_some() { a.cols } else { 1 }, 3);
@@ -86,7 +86,7 @@ impl Describe for Forward {
             shader: "forward",
             entry: "main",
             constants,
-            params: words(&views, &words_of),
+            params: Params::new(&views, &numbers_of),
             workgroups: [tiles.across(z.cols) as u32, tiles.down(z.rows) as u32, z.models as u32],
         }
     }

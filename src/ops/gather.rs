@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-use super::{Describe, Dispatch, Operand, Space, Step, Tensor, Variant, elementwise, read, words, write};
+use super::{Describe, Dispatch, Operand, Params, Space, Step, Tensor, Variant, elementwise, read, write};
 use crate::cpu::{Memory, Real, Rowwise, rows_of};
 
 /// Rows of a minibatch, taken from the data set that lies in the session's memory.
@@ -78,7 +78,7 @@ impl Describe for Gather {
     fn dispatch(&self, _: Variant) -> Dispatch {
         let size = [self.out.rows as u32, self.out.cols as u32];
         let entry = if self.inputs.space == Space::Bytes { "from_bytes" } else { "from_reals" };
-        elementwise("gather", entry, words(&[self.inputs, self.order, self.out], &size), self.out)
+        elementwise("gather", entry, Params::new(&[self.inputs, self.order, self.out], &size), self.out)
     }
 
     fn shapes(&self) -> String {

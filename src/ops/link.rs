@@ -2,7 +2,8 @@ use super::activation::code;
 use super::optimizer::rule_constants;
 use super::stage::Tiles;
 use super::{
-    Access, Backward, Describe, Dispatch, Forward, MatMul, Op, Operand, Space, Step, Variant, flops_of, words,
+    Access, Backward, Describe, Dispatch, Forward, MatMul, Op, Operand, Params, Space, Step, Variant,
+    flops_of,
 };
 use crate::cpu::{Memory, Real};
 
@@ -83,7 +84,7 @@ impl Describe for Link {
             shader: "link",
             entry: "main",
             constants,
-            params: words(&views, &numbers),
+            params: Params::new(&views, &numbers),
             workgroups: [tiles.across(z.cols) as u32, 1, z.models as u32],
         }
     }

@@ -1,6 +1,6 @@
 use super::column_sum::ColumnSum;
 use super::{
-    Access, Describe, Dispatch, Operand, Space, Step, Tensor, Variant, elementwise, read, update, words,
+    Access, Describe, Dispatch, Operand, Params, Space, Step, Tensor, Variant, elementwise, read, update,
     write,
 };
 use crate::cpu::{Memory, Real, Twin, rows_mut};
@@ -188,7 +188,7 @@ impl Loss {
         };
         let views = [self.logits, self.order, self.targets, metrics, self.rates()];
         let (rows, cols) = (self.logits.rows as u32, self.logits.cols as u32);
-        let params = words(&views, &[rows, cols, total.into(), self.hyper.is_some().into()]);
+        let params = Params::new(&views, &[rows, cols, total.into(), self.hyper.is_some().into()]);
         let mut dispatch = elementwise("loss", entry, params, self.metrics);
         let lanes = if total && self.logits.rows > 1024 { 256.0 } else { 64.0 };
         dispatch.constants = vec![("LANES", 1.0), ("SPLITS", lanes)];

@@ -1,5 +1,7 @@
 use super::activation::code;
-use super::{Describe, Dispatch, Function, Operand, PartOf, Step, Tensor, Tile, Variant, read, words, write};
+use super::{
+    Describe, Dispatch, Function, Operand, Params, PartOf, Step, Tensor, Tile, Variant, read, write,
+};
 use crate::cpu::{Memory, Real, Twin, product_of, rows_mut};
 
 /// Which of the two factors of a product is transposed.
@@ -75,7 +77,7 @@ impl MatMul {
                 Product::AtB => "atb",
             },
             constants,
-            params: words(&views, &self.sizes().map(|size| size as u32)),
+            params: Params::new(&views, &self.sizes().map(|size| size as u32)),
             workgroups: [
                 self.out.cols.div_ceil(block_cols) as u32,
                 self.out.rows.div_ceil(block_rows) as u32,

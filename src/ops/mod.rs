@@ -35,7 +35,7 @@ pub use batch_norm::{BatchNorm, BatchNormTrain};
 pub use batch_norm_backward::{BatchNormBackward, BatchNormGradient, BatchNormReduce};
 pub use column_stats::ColumnStats;
 pub use column_sum::ColumnSum;
-pub use dispatch::Dispatch;
+pub use dispatch::{Dispatch, Params};
 pub use dropout::{Dropout, keep};
 pub use forward::Forward;
 pub use gather::Gather;
@@ -49,7 +49,7 @@ pub use step::Step;
 pub use tile::Tile;
 
 use crate::cpu::{Down, Memory, Real, Share, is_large};
-use dispatch::{along, columnwise, elementwise, words};
+use dispatch::{along, columnwise, elementwise};
 
 /// The buffers of a session. All programs of a session share them; only one program runs at a
 /// time, so they share `Scratch` too.
@@ -89,6 +89,11 @@ impl Space {
     /// Whether it is of the data set, which all models share.
     pub fn is_shared(self) -> bool {
         matches!(self, Space::Inputs | Space::Bytes | Space::Affine | Space::Targets)
+    }
+
+    /// Whether it is kept from step to step. What is not, the models that run next write over.
+    pub(crate) fn is_kept(self) -> bool {
+        !matches!(self, Space::Joint | Space::Scratch(_))
     }
 
     /// A small number of its own.
@@ -178,10 +183,11 @@ impl Tensor {
         places.into_iter().fold(self.offset, usize::saturating_add)
     }
 
-    /// What a kernel knows of a tensor: offset, model stride, row stride and slot stride, in
-    /// `vec4`s.
-    fn view(&self) -> [u32; 4] {
-        [self.offset, self.stride, self.ld(), self.slot].map(|elements| (elements / 4) as u32)
+    /// What a kernel knows of a tensor as the first of the models that run is this one: offset, model stride, row stride
+    /// and slot stride, in `vec4`s.
+    fn view(&self, model: usize) -> [u32; 4] {
+        let before = if self.space.is_kept() { model * self.stride } else { 0 };
+        [self.offset + before, self.stride, self.ld(), self.slot].map(|elements| (elements / 4) as u32)
     }
 }
 

@@ -1,8 +1,8 @@
 use std::ops::Range;
 
 use super::{
-    Access, Describe, Dispatch, Operand, PartOf, Space, Step, Tensor, Variant, elementwise, read, update,
-    words,
+    Access, Describe, Dispatch, Operand, Params, PartOf, Space, Step, Tensor, Variant, elementwise, read,
+    update,
 };
 use crate::cpu::{LINE, Memory, Real, Share, Twin, part_of, parts, share_items, side_by_side};
 
@@ -268,8 +268,8 @@ impl Describe for Optimizer {
     }
 
     fn dispatch(&self, _: Variant) -> Dispatch {
-        let words = words(&[self.theta], &[self.decayed as u32 / 4]);
-        let mut dispatch = elementwise("optimizer", "main", words, self.theta);
+        let params = Params::new(&[self.theta], &[self.decayed as u32 / 4]);
+        let mut dispatch = elementwise("optimizer", "main", params, self.theta);
         dispatch.constants.extend(rule_constants(self.rule));
         dispatch
     }

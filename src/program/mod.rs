@@ -14,7 +14,7 @@ mod stages_in_blocks;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::Spec;
-use crate::ops::{Access, Op, Rule, Space, Tensor};
+use crate::ops::{Access, Op, Operand, Rule, Space, Tensor};
 
 pub use crate::ops::ROWS_IN_STAGES;
 pub(crate) use fit::available_memory;
@@ -212,13 +212,19 @@ impl Plan {
         self.rewritten(form, blocks::in_blocks)
     }
 
+    /// The plan with so many models at a time, which share their scratch with those that run after them.
+    pub fn with_at_once(self, models: usize) -> Plan {
+        let form = self.form;
+        Plan { at_once: models, ..self }.rewritten(form, |program| program)
+    }
+
     /// The plan with no more models at a time than have so many bytes, or with one.
     pub(crate) fn in_cache(self, bytes: u64) -> Plan {
         let own = self.spaces.keys().filter(|space| !space.is_shared() && **space != Space::Log);
         let all = own.map(|&space| self.bytes(space)).fold(0, u64::saturating_add);
         let of_model = all / self.models as u64;
         let at_once = (bytes / of_model.max(1)).clamp(1, self.models as u64) as usize;
-        Plan { at_once, ..self }
+        self.with_at_once(at_once)
     }
 
     /// The first of the models that run at a time, one block of them after the other.
@@ -248,8 +254,10 @@ impl Plan {
         };
         for program in &self.programs {
             for op in program.kernels() {
-                for operand in op.describe().operands() {
-                    need(program.place(operand.tensor.space), operand.tensor.end(self.slots));
+                for Operand { tensor, .. } in op.describe().operands() {
+                    let models = if tensor.space.is_kept() { usize::MAX } else { self.at_once };
+                    let tensor = Tensor { models: tensor.models.min(models), ..tensor };
+                    need(program.place(tensor.space), tensor.end(self.slots));
                 }
                 // What a kernel binds exists, used or not.
                 op.describe().bindings().into_iter().for_each(|(space, _)| need(program.place(space), 4));
@@ -284,10 +292,15 @@ impl Plan {
     pub fn memory(&self) -> u64 {
         let size =
             |&space: &Space| self.bytes(space).max(16).checked_next_multiple_of(16).unwrap_or(u64::MAX);
-        let ops: usize = self.programs.iter().map(|program| program.kernels().count()).sum();
-        let beside = 2 * (self.table() as u64 + 1) * UNIFORM + ops as u64 * PARAMETERS;
+        let beside = 2 * (self.table() as u64 + 1) * UNIFORM + self.kernels_parameters();
         let read_back = self.download_bytes() + 16;
         self.spaces.keys().map(size).chain([beside, read_back]).fold(0, u64::saturating_add)
+    }
+
+    /// Bytes of the kernels' parameters, for each block of models.
+    pub(crate) fn kernels_parameters(&self) -> u64 {
+        let kernels: usize = self.programs.iter().map(|program| program.kernels().count()).sum();
+        (self.blocks().len() * kernels) as u64 * PARAMETERS
     }
 
     /// Bytes of the largest space that is read back.

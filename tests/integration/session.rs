@@ -78,7 +78,7 @@ fn models_in_blocks_change_no_bit() {
         let fused = (gpu.clone().with_variant(Variant::Software), net.plan().fused());
         for (gpu, plan) in [staged, fused] {
             let [whole, parts] = [5, 2].map(|at_once| {
-                let plan = Plan { at_once, ..plan.clone() };
+                let plan = plan.clone().with_at_once(at_once);
                 let steps = [0, 1, 2].map(|i| {
                     let step = Step {
                         slot: i,
@@ -129,6 +129,12 @@ fn models_that_fill_a_cache_run_in_blocks_on_software_adapters() {
     assert_eq!((small.at_once, small.models), (64, 64));
     assert!((2..8).contains(&large.at_once), "{}", large.at_once);
     assert_eq!(gpu.with_variant(Variant::Gpu).rewrite(plan(600)).at_once, 64);
+    // What is not kept between steps has room for a block.
+    let whole = plan(600).fused();
+    for space in whole.spaces.keys() {
+        let share = if matches!(space, Space::Scratch(_)) { large.at_once as u64 } else { 64 };
+        assert_eq!(64 * large.bytes(*space), share * whole.bytes(*space), "{space:?}");
+    }
     // Before it is refused, a plan may have sizes whose products are beyond 64 bits.
     let huge = Net { rows: 1 << 17, ..Net::new(&[1 << 24, 1 << 24], Function::Relu, Norm::Before, 0.0) };
     assert_eq!(software.rewrite(huge.plan()).at_once, 1);

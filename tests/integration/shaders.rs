@@ -273,7 +273,7 @@ fn mismatches(op: &Op, variant: Variant, subgroup: u32) -> Result<(), String> {
             let naga::TypeInner::Struct { span, .. } = module.types[global.ty].inner else {
                 return Err("parameters that are no struct".into());
             };
-            let bytes = 4 * dispatch.params.len() as u32;
+            let bytes = 4 * dispatch.params.words(0).len() as u32;
             if span.next_multiple_of(16) != bytes.next_multiple_of(16) {
                 return Err(format!("{bytes} bytes of parameters for a struct of {span}"));
             }
