@@ -131,9 +131,10 @@ pub fn staged() -> Vec<Net> {
             nets.push(Net { models, rows, bytes, rule, ..net });
         }
     }
-    // Inputs of more than a slice's depth, and of several blocks; too much for a unit to link steps, but where there are many.
+    // Inputs of more than a slice's depth, and of several blocks; too much for a unit to link steps, or for a
+    // gradient through columns that are then updated, but where there are many.
     for (rows, hidden, models, bytes) in
-        [(60, &[20, 20][..], 2, true), (255, &[20], 1, false), (255, &[515], 1, true)]
+        [(60, &[20, 20][..], 2, true), (255, &[20], 1, false), (255, &[515, 258], 1, true)]
     {
         let spec = Spec::mlp(Task::Classification, 520, hidden, 3, Function::Relu, Norm::Before, 0.0);
         nets.push(Net { spec, models, rows, bytes, ..Net::new(&[], Function::Relu, Norm::Before, 0.0) });

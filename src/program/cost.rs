@@ -135,6 +135,10 @@ mod tests {
             (&[100; 3], 60, ADAM, 1.12),
             (&[512; 2], 128, Rule::Sgd, 1.33),
             (&[512; 2], 128, ADAM, 1.13),
+            (&[512; 2], 256, Rule::Sgd, 1.40),
+            (&[512; 2], 256, ADAM, 1.18),
+            (&[1024; 2], 128, Rule::Sgd, 1.36),
+            (&[1024; 2], 128, ADAM, 1.14),
         ] {
             let spec = Spec::mlp(Task::Classification, 784, hidden, 10, Function::Relu, Norm::Before, 0.0);
             let data = DataShape { examples: rows, features: 784, bytes: true, places: rows };

@@ -15,14 +15,15 @@ use super::{Mode, Program, fuse};
 use crate::ops::*;
 
 /// Workgroups that take a gradient through their columns of a weight then update those, where a column takes no more
-/// multiply-adds than so many: 512 units at 128 rows. That saves a stage, and bytes, but the gradient of the layer before waits
-/// for the update: the eight columns of a workgroup, by the 128 multiply-adds a clock that a core of a GPU does at the most, for
-/// 4,096 clocks, about as long as a dispatch takes.
+/// multiply-adds than so many, 512 units at 128 rows, or twice as many if there are at least [`MANY_UNITS`] columns. That saves
+/// a stage, and bytes, but the gradient of the layer before waits for the update: the eight columns of a workgroup, by the 128
+/// multiply-adds a clock that a core of a GPU does at the most, for 4,096 clocks, about as long as a dispatch takes.
 const NARROW: usize = 1 << 16;
 
 /// A first layer is linked from step to step where a unit takes no more multiply-adds than so many for its update: in 784
 /// columns those of 167 rows. There is one for a step. Wider ones would wait longer for the few workgroups of a pass forward
-/// than a dispatch and the bytes take, if they have fewer units than so many, of which 64 workgroups have eight each.
+/// than a dispatch and the bytes take, if they have fewer units than so many, of which 64 workgroups have eight each: those
+/// keep most GPUs busy.
 const LINKED: usize = 1 << 17;
 const MANY_UNITS: usize = 512;
 
@@ -256,9 +257,11 @@ fn narrow(backward: &[Op]) -> bool {
         _ => None,
     };
     let sizes: Vec<_> = backward.iter().filter_map(of_weight).collect();
-    sizes
-        .split_last()
-        .is_some_and(|(_, others)| others.iter().all(|[outputs, rows, _]| outputs * rows <= NARROW))
+    let is_small = |[outputs, rows, inputs]: &[usize; 3]| {
+        let most = if *inputs >= MANY_UNITS { 2 * NARROW } else { NARROW };
+        outputs * rows <= most
+    };
+    sizes.split_last().is_some_and(|(_, others)| others.iter().all(is_small))
 }
 
 /// Dropout, where it comes first.
