@@ -77,8 +77,9 @@ fn gradient_of_input(m: u32, col: u32, lane: u32) {
     let gamma = params[at(p.gamma, m, 0u, c)];
     let sums = column_sums(of_column, m, lane % LANES, split, c, 0u, p.rows);
     if col + lane % LANES < p.dx.ld {
+        let column = of_all_rows(of_column, sums, gamma);
         for (var r = split; r < p.rows; r += SPLITS) {
-            var dx = gradient(of_column, sums, gamma, m, r, c);
+            var dx = gradient(column, m, r, c);
             if NORM == 2u && FUNCTION != 3u {
                 dx *= slope(scratch[at(p.z, m, r, c)]);
             }

@@ -20,10 +20,17 @@ fn x_of(m: u32, r: u32, c: u32) -> vec4f {
     return x[at(p.x, m, r, c)];
 }
 
-fn normalize(of_column: Moments, m: u32, r: u32, c: u32) {
-    let xhat = normalized(of_column, x_of(m, r, c), p.eps);
-    let y = params[at(p.gamma, m, 0u, c)] * xhat + params[at(p.beta, m, 0u, c)];
-    out[at(p.out, m, r, c)] = pad(value(y), c, p.cols);
+// What a column's rows have in common.
+struct Common { moments: Moments, deviation: vec4f, gamma: vec4f, beta: vec4f }
+
+fn of_all_rows(moments: Moments, m: u32, c: u32) -> Common {
+    let gamma = params[at(p.gamma, m, 0u, c)];
+    return Common(moments, deviation_of(moments, p.eps), gamma, params[at(p.beta, m, 0u, c)]);
+}
+
+fn normalize(column: Common, m: u32, r: u32, c: u32) {
+    let xhat = normalized(column.moments, column.deviation, x_of(m, r, c));
+    out[at(p.out, m, r, c)] = pad(value(column.gamma * xhat + column.beta), c, p.cols);
 }
 
 fn store_moments(of_column: Moments, m: u32, c: u32) {
@@ -52,7 +59,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     for (var i = group.x * LANES * SPLITS + lane; i < p.rows * p.out.ld; i += groups.x * LANES * SPLITS) {
         let c = i % p.out.ld;
         let of_column = Moments(given[at(p.stats, m, 0u, c)], given[at(p.stats, m, 1u, c)], given[at(p.stats, m, 2u, c)]);
-        normalize(of_column, m, i / p.out.ld, c);
+        normalize(of_all_rows(of_column, m, c), m, i / p.out.ld, c);
     }
 }
 
@@ -67,8 +74,9 @@ fn train(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_id)
     if local.y == 0u {
         store_moments(of_column, m, c);
     }
+    let column = of_all_rows(of_column, m, c);
     for (var r = local.y; r < p.rows; r += SPLITS) {
-        normalize(of_column, m, r, c);
+        normalize(column, m, r, c);
     }
 }
 
@@ -84,7 +92,8 @@ fn merged(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) loc
     if group.y == 0u && local.y == 0u {
         store_moments(of_column, m, c);
     }
+    let column = of_all_rows(of_column, m, c);
     for (var r = group.y * SPLITS + local.y; r < p.rows; r += groups.y * SPLITS) {
-        normalize(of_column, m, r, c);
+        normalize(column, m, r, c);
     }
 }

@@ -33,9 +33,12 @@ fn store_sums(sums: Sums, m: u32, c: u32) {
     grads[at(p.dbeta, m, 0u, c)] = sums.dbeta;
 }
 
-fn store_dx(of_column: Moments, sums: Sums, m: u32, r: u32, c: u32) {
-    let dx_of_row = gradient(of_column, sums, params[at(p.gamma, m, 0u, c)], m, r, c);
-    dx[at(p.dx, m, r, c)] = pad(dx_of_row, c, p.cols);
+fn store_dx(column: Common, m: u32, r: u32, c: u32) {
+    dx[at(p.dx, m, r, c)] = pad(gradient(column, m, r, c), c, p.cols);
+}
+
+fn gamma_of(m: u32, c: u32) -> vec4f {
+    return params[at(p.gamma, m, 0u, c)];
 }
 
 @compute @workgroup_size(LANES, SPLITS)
@@ -53,7 +56,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     let m = group.z;
     for (var i = group.x * LANES * SPLITS + lane; i < p.rows * p.dx.ld; i += groups.x * LANES * SPLITS) {
         let c = i % p.dx.ld;
-        store_dx(statistics(m, c), Sums(given[at(p.dgamma, m, 0u, c)], given[at(p.dbeta, m, 0u, c)]), m, i / p.dx.ld, c);
+        let sums = Sums(given[at(p.dgamma, m, 0u, c)], given[at(p.dbeta, m, 0u, c)]);
+        store_dx(of_all_rows(statistics(m, c), sums, gamma_of(m, c)), m, i / p.dx.ld, c);
     }
 }
 
@@ -69,7 +73,8 @@ fn both(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_id) 
     if local.y == 0u {
         store_sums(sums, id.z, c);
     }
+    let column = of_all_rows(of_column, sums, gamma_of(id.z, c));
     for (var r = local.y; r < p.rows; r += SPLITS) {
-        store_dx(of_column, sums, id.z, r, c);
+        store_dx(column, id.z, r, c);
     }
 }

@@ -7,9 +7,14 @@
 
 struct Moments { high: vec4f, low: vec4f, variance: vec4f }
 
-// xhat = (x - mean) / sqrt(variance + eps)
-fn normalized(of_column: Moments, x: vec4f, eps: f32) -> vec4f {
-    return ((x - of_column.high) - of_column.low) / sqrt(of_column.variance + eps);
+// sqrt(variance + eps)
+fn deviation_of(of_column: Moments, eps: f32) -> vec4f {
+    return sqrt(of_column.variance + eps);
+}
+
+// xhat = (x - mean) / deviation
+fn normalized(of_column: Moments, deviation: vec4f, x: vec4f) -> vec4f {
+    return ((x - of_column.high) - of_column.low) / deviation;
 }
 
 // Of vec4-column c in the rows from `first` to before `end`; every slice of them gets the same.
