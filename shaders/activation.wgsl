@@ -10,19 +10,27 @@ struct Params { a: View, b: View, out: View, rows: u32, cols: u32 }
 @group(1) @binding(3) var<storage, read> b: array<vec4f>; // dy, backward
 
 @compute @workgroup_size(LANES)
-fn forward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    for (var i = id.x; i < p.rows * p.out.ld; i += groups.x * LANES) {
-        let r = i / p.out.ld;
-        let c = i % p.out.ld;
-        out[at(p.out, id.z, r, c)] = pad(value(a[at(p.a, id.z, r, c)]), c, p.cols);
+fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32, @builtin(num_workgroups) groups: vec3u) {
+    let a_rows = column_rows(p.a, group.z, 0u);
+    let out_rows = column_rows(p.out, group.z, 0u);
+    let cols = p.cols;
+    let share = share(p.rows * out_rows.ld, LANES, group.x, groups.x);
+    for (var i = share.first + lane; i < share.end; i += LANES) {
+        let r = i / out_rows.ld;
+        let c = i % out_rows.ld;
+        out[nth(out_rows, r) + c] = pad(value(a[nth(a_rows, r) + c]), c, cols);
     }
 }
 
 @compute @workgroup_size(LANES)
-fn backward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    for (var i = id.x; i < p.rows * p.out.ld; i += groups.x * LANES) {
-        let r = i / p.out.ld;
-        let c = i % p.out.ld;
-        out[at(p.out, id.z, r, c)] = b[at(p.b, id.z, r, c)] * slope(a[at(p.a, id.z, r, c)]);
+fn backward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32, @builtin(num_workgroups) groups: vec3u) {
+    let a_rows = column_rows(p.a, group.z, 0u);
+    let b_rows = column_rows(p.b, group.z, 0u);
+    let out_rows = column_rows(p.out, group.z, 0u);
+    let share = share(p.rows * out_rows.ld, LANES, group.x, groups.x);
+    for (var i = share.first + lane; i < share.end; i += LANES) {
+        let r = i / out_rows.ld;
+        let c = i % out_rows.ld;
+        out[nth(out_rows, r) + c] = b[nth(b_rows, r) + c] * slope(a[nth(a_rows, r) + c]);
     }
 }

@@ -44,7 +44,7 @@ fn store_product(m: u32, r: u32, c: u32, sum: vec4f) {
         dx = dropped(dx, stream_of(hyper[model(m)].w, p.layer), r, c, p.threshold, p.scale);
     }
     if NORM != 2u && FUNCTION != 3u {
-        let z = x_of(m, r, c);
+        let z = scratch[at(p.z, m, r, c)];
         if NORM == 1u {
             dx *= slope(value(applied(p.z_stats, p.z_scales, m, c, z)));
         } else {
@@ -77,13 +77,13 @@ fn gradient_of_input(m: u32, col: u32, lane: u32) {
     let gamma = params[at(p.gamma, m, 0u, c)];
     let sums = column_sums(of_column, m, lane % LANES, split, c, 0u, p.rows);
     if col + lane % LANES < p.dx.ld {
-        let column = of_all_rows(of_column, sums, gamma);
+        let column = of_all_rows(of_column, sums, gamma, m, c);
         for (var r = split; r < p.rows; r += SPLITS) {
-            var dx = gradient(column, m, r, c);
+            var dx = gradient(column, r);
             if NORM == 2u && FUNCTION != 3u {
-                dx *= slope(scratch[at(p.z, m, r, c)]);
+                dx *= slope(x_of(nth(column.x, r)));
             }
-            scratch[at(p.dx, m, r, c)] = pad(dx, c, p.cols);
+            scratch[nth(column.dy, r)] = pad(dx, c, p.cols);
         }
     }
     // Every lane has read gamma.

@@ -132,7 +132,7 @@ fn store_product(m: u32, r: u32, c: u32, end: u32, sum: vec4f) {
     if DROPOUT == 1u {
         dx = dropped(dx, stream_of(hyper[model(m)].w, p.layer), r, c, p.threshold, p.scale);
     }
-    let z = x_of(m, r, c);
+    let z = scratch[at(p.z, m, r, c)];
     if NORM == 1u {
         dx *= slope(value(applied(p.z_stats, p.z_scales, m, c, z)));
     } else if NORM == 0u {

@@ -16,10 +16,22 @@ fn applied(stats: View, scales: View, m: u32, c: u32, z: vec4f) -> vec4f {
 }
 
 // What batch normalization's backward pass reads.
-fn x_of(m: u32, r: u32, c: u32) -> vec4f {
-    return scratch[at(p.z, m, r, c)];
+fn x_rows(m: u32, c: u32) -> Rows {
+    return column_rows(p.z, m, c);
 }
 
-fn dy_of(m: u32, r: u32, c: u32) -> vec4f {
-    return scratch[at(p.dx, m, r, c)];
+fn dy_rows(m: u32, c: u32) -> Rows {
+    return column_rows(p.dx, m, c);
+}
+
+fn y_rows(m: u32, c: u32) -> Rows {
+    return dy_rows(m, c);
+}
+
+fn x_of(place: u32) -> vec4f {
+    return scratch[place];
+}
+
+fn dy_of(place: u32, _place_of_y: u32) -> vec4f {
+    return scratch[place];
 }

@@ -16,21 +16,26 @@ struct Params {
 @group(1) @binding(5) var<storage, read_write> log: array<vec4f>;   // train, merged: the same, for the host
 @group(1) @binding(6) var<storage, read> parts: array<vec4f>;       // merged: the same of each block
 
-fn x_of(m: u32, r: u32, c: u32) -> vec4f {
-    return x[at(p.x, m, r, c)];
+fn x_rows(m: u32, c: u32) -> Rows {
+    return column_rows(p.x, m, c);
+}
+
+fn x_of(place: u32) -> vec4f {
+    return x[place];
 }
 
 // What a column's rows have in common.
-struct Common { moments: Moments, deviation: vec4f, gamma: vec4f, beta: vec4f }
+struct Common { x: Rows, out: Rows, moments: Moments, deviation: vec4f, gamma: vec4f, beta: vec4f, cols: u32 }
 
 fn of_all_rows(moments: Moments, m: u32, c: u32) -> Common {
     let gamma = params[at(p.gamma, m, 0u, c)];
-    return Common(moments, deviation_of(moments, p.eps), gamma, params[at(p.beta, m, 0u, c)]);
+    let beta = params[at(p.beta, m, 0u, c)];
+    return Common(x_rows(m, c), column_rows(p.out, m, c), moments, deviation_of(moments, p.eps), gamma, beta, p.cols);
 }
 
-fn normalize(column: Common, m: u32, r: u32, c: u32) {
-    let xhat = normalized(column.moments, column.deviation, x_of(m, r, c));
-    out[at(p.out, m, r, c)] = pad(value(column.gamma * xhat + column.beta), c, p.cols);
+fn normalize(column: Common, r: u32, c: u32) {
+    let xhat = normalized(column.moments, column.deviation, x_of(nth(column.x, r)));
+    out[nth(column.out, r)] = pad(value(column.gamma * xhat + column.beta), c, column.cols);
 }
 
 fn store_moments(of_column: Moments, m: u32, c: u32) {
@@ -59,7 +64,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     for (var i = group.x * LANES * SPLITS + lane; i < p.rows * p.out.ld; i += groups.x * LANES * SPLITS) {
         let c = i % p.out.ld;
         let of_column = Moments(given[at(p.stats, m, 0u, c)], given[at(p.stats, m, 1u, c)], given[at(p.stats, m, 2u, c)]);
-        normalize(of_all_rows(of_column, m, c), m, i / p.out.ld, c);
+        normalize(of_all_rows(of_column, m, c), i / p.out.ld, c);
     }
 }
 
@@ -76,7 +81,7 @@ fn train(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_id)
     }
     let column = of_all_rows(of_column, m, c);
     for (var r = local.y; r < p.rows; r += SPLITS) {
-        normalize(column, m, r, c);
+        normalize(column, r, c);
     }
 }
 
@@ -94,6 +99,6 @@ fn merged(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) loc
     }
     let column = of_all_rows(of_column, m, c);
     for (var r = group.y * SPLITS + local.y; r < p.rows; r += groups.y * SPLITS) {
-        normalize(column, m, r, c);
+        normalize(column, r, c);
     }
 }

@@ -13,15 +13,27 @@ struct Params { x: View, dy: View, stats: View, y: View, gamma: View, dgamma: Vi
 @group(1) @binding(6) var<storage, read> params: array<vec4f>;
 @group(1) @binding(7) var<storage, read_write> dx: array<vec4f>;
 
-fn x_of(m: u32, r: u32, c: u32) -> vec4f {
-    return x[at(p.x, m, r, c)];
+fn x_rows(m: u32, c: u32) -> Rows {
+    return column_rows(p.x, m, c);
 }
 
-fn dy_of(m: u32, r: u32, c: u32) -> vec4f {
+fn dy_rows(m: u32, c: u32) -> Rows {
+    return column_rows(p.dy, m, c);
+}
+
+fn y_rows(m: u32, c: u32) -> Rows {
+    return column_rows(p.y, m, c);
+}
+
+fn x_of(place: u32) -> vec4f {
+    return x[place];
+}
+
+fn dy_of(place: u32, place_of_y: u32) -> vec4f {
     if FUNCTION == 3u {
-        return dy[at(p.dy, m, r, c)];
+        return dy[place];
     }
-    return dy[at(p.dy, m, r, c)] * slope(y[at(p.y, m, r, c)]);
+    return dy[place] * slope(y[place_of_y]);
 }
 
 fn statistics(m: u32, c: u32) -> Moments {
@@ -31,10 +43,6 @@ fn statistics(m: u32, c: u32) -> Moments {
 fn store_sums(sums: Sums, m: u32, c: u32) {
     grads[at(p.dgamma, m, 0u, c)] = sums.dgamma;
     grads[at(p.dbeta, m, 0u, c)] = sums.dbeta;
-}
-
-fn store_dx(column: Common, m: u32, r: u32, c: u32) {
-    dx[at(p.dx, m, r, c)] = pad(gradient(column, m, r, c), c, p.cols);
 }
 
 fn gamma_of(m: u32, c: u32) -> vec4f {
@@ -57,7 +65,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     for (var i = group.x * LANES * SPLITS + lane; i < p.rows * p.dx.ld; i += groups.x * LANES * SPLITS) {
         let c = i % p.dx.ld;
         let sums = Sums(given[at(p.dgamma, m, 0u, c)], given[at(p.dbeta, m, 0u, c)]);
-        store_dx(of_all_rows(statistics(m, c), sums, gamma_of(m, c)), m, i / p.dx.ld, c);
+        let r = i / p.dx.ld;
+        let of_row = gradient(of_all_rows(statistics(m, c), sums, gamma_of(m, c), m, c), r);
+        dx[at(p.dx, m, r, c)] = pad(of_row, c, p.cols);
     }
 }
 
@@ -73,8 +83,10 @@ fn both(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_id) 
     if local.y == 0u {
         store_sums(sums, id.z, c);
     }
-    let column = of_all_rows(of_column, sums, gamma_of(id.z, c));
+    let column = of_all_rows(of_column, sums, gamma_of(id.z, c), id.z, c);
+    let out = column_rows(p.dx, id.z, c);
+    let cols = p.cols;
     for (var r = local.y; r < p.rows; r += SPLITS) {
-        store_dx(column, id.z, r, c);
+        dx[nth(out, r)] = pad(gradient(column, r), c, cols);
     }
 }

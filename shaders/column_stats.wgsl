@@ -7,8 +7,12 @@ struct Params { x: View, stats: View, log: View, rows: u32, cols: u32 }
 @group(1) @binding(2) var<storage, read_write> stats: array<vec4f>; // rows: high, low, variance
 @group(1) @binding(3) var<storage, read_write> log: array<vec4f>;   // the same, for the host
 
-fn x_of(m: u32, r: u32, c: u32) -> vec4f {
-    return x[at(p.x, m, r, c)];
+fn x_rows(m: u32, c: u32) -> Rows {
+    return column_rows(p.x, m, c);
+}
+
+fn x_of(place: u32) -> vec4f {
+    return x[place];
 }
 
 @compute @workgroup_size(LANES, SPLITS)

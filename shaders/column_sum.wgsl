@@ -9,9 +9,10 @@ struct Params { x: View, out: View, rows: u32 }
 @compute @workgroup_size(LANES, SPLITS)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_id) local: vec3u) {
     let c = min(id.x, p.x.ld - 1u);
+    let rows = column_rows(p.x, id.z, c);
     var sum = vec4f();
     for (var r = local.y; r < p.rows; r += SPLITS) {
-        sum += x[at(p.x, id.z, r, c)];
+        sum += x[nth(rows, r)];
     }
     sum = merge(local.x, local.y, sum);
     if local.y == 0u && id.x < p.x.ld {

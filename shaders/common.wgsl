@@ -26,6 +26,27 @@ fn at(v: View, m: u32, r: u32, c: u32) -> u32 {
     return v.offset + m * v.stride + current.slot * v.slot + r * v.ld + c;
 }
 
+// A vec4-column's rows: where the first lies, and how far it is from one to the next. Kernels read that of a view before
+// they loop: compilers don't move it out of a loop that stores.
+struct Rows { first: u32, ld: u32 }
+
+fn column_rows(v: View, m: u32, c: u32) -> Rows {
+    return Rows(at(v, m, 0u, c), v.ld);
+}
+
+fn nth(rows: Rows, r: u32) -> u32 {
+    return rows.first + r * rows.ld;
+}
+
+// A workgroup's share of a number of vec4s, which lie side by side: where invocations are the lanes of a processor's vector,
+// in turn, others would have them come to its cache in parts.
+struct Share { first: u32, end: u32 }
+
+fn share(all: u32, lanes: u32, group: u32, groups: u32) -> Share {
+    let each = (all + lanes * groups - 1u) / (lanes * groups) * lanes;
+    return Share(group * each, min((group + 1u) * each, all));
+}
+
 // A float is infinite or NaN where all bits of its exponent are set; asked of the bits, since a compiler may assume
 // that floats are finite.
 fn not_finite(x: vec4f) -> vec4<bool> {

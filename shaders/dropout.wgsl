@@ -10,11 +10,16 @@ struct Params { x: View, hyper: View, out: View, rows: u32, cols: u32, layer: u3
 @group(1) @binding(3) var<storage, read_write> out: array<vec4f>;
 
 @compute @workgroup_size(LANES)
-fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let stream = stream_of(hyper[at(p.hyper, id.z, 0u, 0u)].w, p.layer);
-    for (var i = id.x; i < p.rows * p.out.ld; i += groups.x * LANES) {
-        let r = i / p.out.ld;
-        let c = i % p.out.ld;
-        out[at(p.out, id.z, r, c)] = dropped(x[at(p.x, id.z, r, c)], stream, r, c, p.threshold, p.scale);
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32, @builtin(num_workgroups) groups: vec3u) {
+    let stream = stream_of(hyper[at(p.hyper, group.z, 0u, 0u)].w, p.layer);
+    let x_rows = column_rows(p.x, group.z, 0u);
+    let out_rows = column_rows(p.out, group.z, 0u);
+    let threshold = p.threshold;
+    let scale = p.scale;
+    let share = share(p.rows * out_rows.ld, LANES, group.x, groups.x);
+    for (var i = share.first + lane; i < share.end; i += LANES) {
+        let r = i / out_rows.ld;
+        let c = i % out_rows.ld;
+        out[nth(out_rows, r) + c] = dropped(x[nth(x_rows, r) + c], stream, r, c, threshold, scale);
     }
 }

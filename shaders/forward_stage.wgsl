@@ -1,8 +1,12 @@
 // Before the kernels of a layer forward: what they make of a sum, and of the columns that they own.
 
 // What the statistics are of.
-fn x_of(m: u32, r: u32, c: u32) -> vec4f {
-    return scratch[at(p.z, m, r, c)];
+fn x_rows(m: u32, c: u32) -> Rows {
+    return column_rows(p.z, m, c);
+}
+
+fn x_of(place: u32) -> vec4f {
+    return scratch[place];
 }
 
 fn store(m: u32, r: u32, c: u32, end: u32, sum: vec4f) {

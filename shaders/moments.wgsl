@@ -1,5 +1,5 @@
-// Before the kernels that need a minibatch's statistics: mean and biased variance of each column of x_of,
-// by the corrected two-pass algorithm:
+// Before the kernels that need a minibatch's statistics: mean and biased variance of each column of what x_of has at the
+// rows x_rows, by the corrected two-pass algorithm:
 //   high = sum(x) / n,  low = sum(x - high) / n,  mean = high + low,
 //   variance = sum((x - high)^2) / n - low^2.
 // A variance that overflowed is NaN: divided by an infinite one, every value would be 0 and the loss show nothing.
@@ -20,16 +20,17 @@ fn normalized(of_column: Moments, deviation: vec4f, x: vec4f) -> vec4f {
 // Of vec4-column c in the rows from `first` to before `end`; every slice of them gets the same.
 fn moments(m: u32, lane: u32, split: u32, c: u32, first: u32, end: u32) -> Moments {
     let n = f32(end - first);
+    let x = x_rows(m, c);
     var sum = vec4f();
     for (var r = first + split; r < end; r += SPLITS) {
-        sum += x_of(m, r, c);
+        sum += x_of(nth(x, r));
     }
     let high = merge(lane, split, sum) / n;
 
     var rest = vec4f();
     var squares = vec4f();
     for (var r = first + split; r < end; r += SPLITS) {
-        let d = x_of(m, r, c) - high;
+        let d = x_of(nth(x, r)) - high;
         rest += d;
         squares += d * d;
     }

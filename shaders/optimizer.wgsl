@@ -12,9 +12,13 @@ struct Params { theta: View, decayed: u32 }
 @group(1) @binding(5) var<storage, read_write> moment2: array<vec4f>;
 
 @compute @workgroup_size(LANES)
-fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    for (var i = id.x; i < p.theta.ld; i += groups.x * LANES) {
-        let place = at(p.theta, id.z, 0u, i);
-        update(id.z, place, grads[place], i < p.decayed);
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32, @builtin(num_workgroups) groups: vec3u) {
+    let theta = at(p.theta, group.z, 0u, 0u);
+    let share = share(p.theta.ld, LANES, group.x, groups.x);
+    let h = hyper[model(group.z)];
+    let lr_factor = current.lr_factor;
+    let decayed = p.decayed;
+    for (var i = share.first + lane; i < share.end; i += LANES) {
+        update_by(h, lr_factor, theta + i, grads[theta + i], i < decayed);
     }
 }

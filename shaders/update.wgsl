@@ -13,13 +13,17 @@ override KEEP2: f32;   // b2
 override TAKE2: f32;   // 1 - b2
 override EPSILON: f32; // added to the root of v
 
-// Of model m's parameters at index i. A model with a learning rate of 0 is held as it is.
+// Of model m's parameters at index i.
 fn update(m: u32, i: u32, gradient: vec4f, decayed: bool) {
-    let h = hyper[model(m)]; // lr, l2, decay, dropout key
+    update_by(hyper[model(m)], current.lr_factor, i, gradient, decayed);
+}
+
+// Of a model with lr, l2, decay and a dropout key. One with a learning rate of 0 is held as it is.
+fn update_by(h: vec4f, lr_factor: f32, i: u32, gradient: vec4f, decayed: bool) {
     if h.x == 0.0 {
         return;
     }
-    let lr = h.x * current.lr_factor;
+    let lr = h.x * lr_factor;
     var theta = params[i];
     var g = gradient;
     if decayed {

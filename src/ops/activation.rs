@@ -109,9 +109,9 @@ pub struct ActivationBackward {
     pub dx: Tensor,
 }
 
-fn dispatch(function: Function, entry: &'static str, [a, b, out]: [Tensor; 3]) -> Dispatch {
+fn dispatch(function: Function, entry: &'static str, [a, b, out]: [Tensor; 3], variant: Variant) -> Dispatch {
     let params = Params::new(&[a, b, out], &[out.rows as u32, out.cols as u32]);
-    let mut dispatch = elementwise("activation", entry, params, out);
+    let mut dispatch = elementwise("activation", entry, params, out, variant);
     dispatch.constants.push(code(Some(function)));
     dispatch
 }
@@ -146,8 +146,8 @@ impl Describe for Activation {
         self.function.flops() * self.out.elements()
     }
 
-    fn dispatch(&self, _: Variant) -> Dispatch {
-        dispatch(self.function, "forward", [self.x, self.x, self.out])
+    fn dispatch(&self, variant: Variant) -> Dispatch {
+        dispatch(self.function, "forward", [self.x, self.x, self.out], variant)
     }
 
     fn shapes(&self) -> String {
@@ -185,8 +185,8 @@ impl Describe for ActivationBackward {
         self.function.chain_flops() * self.dx.elements()
     }
 
-    fn dispatch(&self, _: Variant) -> Dispatch {
-        dispatch(self.function, "backward", [self.y, self.dy, self.dx])
+    fn dispatch(&self, variant: Variant) -> Dispatch {
+        dispatch(self.function, "backward", [self.y, self.dy, self.dx], variant)
     }
 
     fn shapes(&self) -> String {

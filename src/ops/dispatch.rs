@@ -68,19 +68,27 @@ impl Dispatch {
     }
 }
 
-/// A kernel over every `vec4` of a matrix: lanes stride over the matrix, so any size fits.
+/// A kernel over every `vec4` of a matrix, of which a workgroup takes a share, so any size fits: on a GPU as few as there are
+/// lanes, on a software adapter enough that what it does before them counts little, if there are 16 workgroups for its
+/// threads.
 pub(super) fn elementwise(
     shader: &'static str,
     entry: &'static str,
     params: Params,
     over: Tensor,
+    variant: Variant,
 ) -> Dispatch {
-    const LANES: usize = 64;
-    let groups = (over.rows * over.ld() / 4).div_ceil(LANES).clamp(1, 4096);
+    let (lanes, share) = match variant {
+        Variant::Gpu => (64, 64),
+        Variant::Software => (8, 512),
+    };
+    let all = over.rows * over.ld() / 4;
+    let at_least = all.div_ceil(lanes).min(16);
+    let groups = all.div_ceil(share).max(at_least).clamp(1, 4096);
     Dispatch {
         shader,
         entry,
-        constants: vec![("LANES", LANES as f64)],
+        constants: vec![("LANES", lanes as f64)],
         params,
         workgroups: [groups as u32, 1, over.models as u32],
     }

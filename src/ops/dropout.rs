@@ -88,10 +88,11 @@ impl Describe for Dropout {
         self.out.elements()
     }
 
-    fn dispatch(&self, _: Variant) -> Dispatch {
+    fn dispatch(&self, variant: Variant) -> Dispatch {
         let [layer, threshold, scale] = numbers(Some(self));
         let numbers = [self.out.rows as u32, self.out.cols as u32, layer, threshold, scale];
-        elementwise("dropout", "main", Params::new(&[self.x, self.hyper(), self.out], &numbers), self.out)
+        let params = Params::new(&[self.x, self.hyper(), self.out], &numbers);
+        elementwise("dropout", "main", params, self.out, variant)
     }
 
     fn shapes(&self) -> String {

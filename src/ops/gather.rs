@@ -75,10 +75,11 @@ impl Describe for Gather {
         if self.inputs.space == Space::Bytes { 2 * self.out.elements() } else { 0 }
     }
 
-    fn dispatch(&self, _: Variant) -> Dispatch {
+    fn dispatch(&self, variant: Variant) -> Dispatch {
         let size = [self.out.rows as u32, self.out.cols as u32];
         let entry = if self.inputs.space == Space::Bytes { "from_bytes" } else { "from_reals" };
-        elementwise("gather", entry, Params::new(&[self.inputs, self.order, self.out], &size), self.out)
+        let params = Params::new(&[self.inputs, self.order, self.out], &size);
+        elementwise("gather", entry, params, self.out, variant)
     }
 
     fn shapes(&self) -> String {

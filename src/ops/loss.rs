@@ -1,8 +1,5 @@
 use super::column_sum::ColumnSum;
-use super::{
-    Access, Describe, Dispatch, Operand, Params, Space, Step, Tensor, Variant, elementwise, read, update,
-    write,
-};
+use super::{Access, Describe, Dispatch, Operand, Params, Space, Step, Tensor, Variant, read, update, write};
 use crate::cpu::{Memory, Real, Twin, rows_mut};
 
 /// The error of one row with logits z and target t; a minibatch's error is the mean over its rows.
@@ -189,13 +186,15 @@ impl Loss {
         let views = [self.logits, self.order, self.targets, metrics, self.rates()];
         let (rows, cols) = (self.logits.rows as u32, self.logits.cols as u32);
         let params = Params::new(&views, &[rows, cols, total.into(), self.hyper.is_some().into()]);
-        let mut dispatch = elementwise("loss", entry, params, self.metrics);
         let lanes = if total && self.logits.rows > 1024 { 256.0 } else { 64.0 };
-        dispatch.constants = vec![("LANES", 1.0), ("SPLITS", lanes)];
-        if total {
-            dispatch.workgroups[0] = 1;
+        let groups = if total { 1 } else { self.logits.rows.div_ceil(64).clamp(1, 4096) };
+        Dispatch {
+            shader: "loss",
+            entry,
+            constants: vec![("LANES", 1.0), ("SPLITS", lanes)],
+            params,
+            workgroups: [groups as u32, 1, self.logits.models as u32],
         }
-        dispatch
     }
 }
 

@@ -267,9 +267,9 @@ impl Describe for Optimizer {
         each * self.theta.elements() + 3 * (self.theta.models * self.decayed) as u64
     }
 
-    fn dispatch(&self, _: Variant) -> Dispatch {
+    fn dispatch(&self, variant: Variant) -> Dispatch {
         let params = Params::new(&[self.theta], &[self.decayed as u32 / 4]);
-        let mut dispatch = elementwise("optimizer", "main", params, self.theta);
+        let mut dispatch = elementwise("optimizer", "main", params, self.theta, variant);
         dispatch.constants.extend(rule_constants(self.rule));
         dispatch
     }

@@ -11,9 +11,9 @@ fn broken_kernels_are_found_and_named() {
     let Some(gpu) = crate::gpu() else { return };
     let breaks = [
         // A wrong value.
-        ("dropout", "p.scale)", "1.01)"),
+        ("dropout", "p.scale", "1.01"),
         // Padding that is not zero, of sigmoids.
-        ("activation", "pad(value(a[at(p.a, id.z, r, c)]), c, p.cols)", "value(a[at(p.a, id.z, r, c)])"),
+        ("activation", "pad(value(a[nth(a_rows, r) + c]), c, cols)", "value(a[nth(a_rows, r) + c])"),
         // A source that the device refuses.
         ("column_sum", "fn main", "fn other"),
     ];
