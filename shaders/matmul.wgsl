@@ -89,7 +89,8 @@ fn store(group: vec3u, local: vec3u, sum: ptr<function, Tile>) {
         let row = 4u * ((group.y * TALL + r / 4u) * DOWN + local.y) + r % 4u;
         let c = (group.x * WIDE + w) * ACROSS + local.x;
         if i % SLICES == local.z && row < p.rows && c < p.out.ld {
-            out[at(p.out, group.z, row, c)] = finish(total, bias(group.z, c), group.z, row, c);
+            let extras = column_rows(p.extra, group.z, c);
+            out[at(p.out, group.z, row, c)] = finish(total, bias(group.z, c), extras, row, c, p.cols);
         }
     }
 }

@@ -17,10 +17,11 @@ fn store(id: vec3u, sum: ptr<function, Tile>) {
         let c = 4u * id.x + q;
         if c < p.out.ld {
             let bias = bias(id.z, c);
+            let extras = column_rows(p.extra, id.z, c);
             for (var r = 0u; r < 8u; r++) {
                 let row = 8u * id.y + r;
                 if row < p.rows {
-                    out[at(p.out, id.z, row, c)] = finish(sum[r][q], bias, id.z, row, c);
+                    out[at(p.out, id.z, row, c)] = finish(sum[r][q], bias, extras, row, c, p.cols);
                 }
             }
         }

@@ -9,25 +9,32 @@ override DOUBLE: bool;
 // Half of 64 rows: more sums than 32 to a loop are not unrolled. [row]
 alias Tile = array<vec4f, 32>;
 
+// Where the factors are, and their last rows or vec4-columns.
+struct Factors { a: Rows, b: Rows, a_last: u32, b_last: u32, depth: u32 }
+
 fn store(group: vec3u, lane: u32, first: u32, sum: ptr<function, Tile>) {
     let c = 8u * group.x + lane;
     if c >= p.out.ld {
         return;
     }
     let bias = bias(group.z, c);
+    let out_rows = column_rows(p.out, group.z, c);
+    let extras = column_rows(p.extra, group.z, c);
+    let end = p.rows;
+    let cols = p.cols;
     for (var r = 0u; r < 32u; r++) {
         let row = first + r;
-        if row < p.rows {
-            out[at(p.out, group.z, row, c)] = finish((*sum)[r], bias, group.z, row, c);
+        if row < end {
+            out[nth(out_rows, row)] = finish((*sum)[r], bias, extras, row, c, cols);
         }
     }
 }
 
 // Adds four k of a's rows from first on, times those of b, [k].
-fn add(sum: ptr<function, Tile>, m: u32, first: u32, lane: u32, k: u32, y: mat4x4f) {
+fn add(sum: ptr<function, Tile>, factors: Factors, first: u32, lane: u32, k: u32, y: mat4x4f) {
     var x: array<vec4f, 4>;
     for (var q = 0u; q < 4u; q++) {
-        x[q] = a[at(p.a, m, min(first + 8u * q + lane, p.rows - 1u), k)];
+        x[q] = a[nth(factors.a, min(first + 8u * q + lane, factors.a_last)) + k];
     }
     for (var r = 0u; r < 32u; r++) {
         (*sum)[r] += y * from_lane(x[r / 8u], lane, r % 8u);
@@ -35,10 +42,10 @@ fn add(sum: ptr<function, Tile>, m: u32, first: u32, lane: u32, k: u32, y: mat4x
 }
 
 // The same where a's columns are the rows of out.
-fn add_columns(sum: ptr<function, Tile>, m: u32, first: u32, lane: u32, k: u32, y: mat4x4f) {
+fn add_columns(sum: ptr<function, Tile>, factors: Factors, first: u32, lane: u32, k: u32, y: mat4x4f) {
     var x: mat4x4f;
     for (var i = 0u; i < 4u; i++) {
-        x[i] = a[at(p.a, m, min(k + i, p.depth - 1u), min(first / 4u + lane, p.a.ld - 1u))];
+        x[i] = a[nth(factors.a, min(k + i, factors.depth - 1u)) + min(first / 4u + lane, factors.a_last)];
     }
     x = transpose(x);
     for (var r = 0u; r < 32u; r++) {
@@ -47,20 +54,20 @@ fn add_columns(sum: ptr<function, Tile>, m: u32, first: u32, lane: u32, k: u32, 
 }
 
 // Four k of b, [k][column], where its rows are the sum's index. Columns past the last are not stored.
-fn load_b(m: u32, c: u32, k: u32) -> mat4x4f {
+fn load_b(factors: Factors, c: u32, k: u32) -> mat4x4f {
     var y: mat4x4f;
     for (var i = 0u; i < 4u; i++) {
-        let row = b[at(p.b, m, min(k + i, p.depth - 1u), min(c, p.b.ld - 1u))];
-        y[i] = select(vec4f(), row, k + i < p.depth);
+        let row = b[nth(factors.b, min(k + i, factors.depth - 1u)) + min(c, factors.b_last)];
+        y[i] = select(vec4f(), row, k + i < factors.depth);
     }
     return y;
 }
 
 // The same where its columns are.
-fn load_bt(m: u32, c: u32, k: u32) -> mat4x4f {
+fn load_bt(factors: Factors, c: u32, k: u32) -> mat4x4f {
     var y: mat4x4f;
     for (var i = 0u; i < 4u; i++) {
-        y[i] = b[at(p.b, m, min(4u * c + i, p.cols - 1u), k)];
+        y[i] = b[nth(factors.b, min(4u * c + i, factors.b_last)) + k];
     }
     return transpose(y);
 }
@@ -83,24 +90,28 @@ fn atb(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lan
 fn product(group: vec3u, lane: u32, a_turned: bool, b_turned: bool) {
     let first = select(32u, 64u, DOUBLE) * group.y;
     let c = 8u * group.x + lane;
+    let factors = Factors(
+        column_rows(p.a, group.z, 0u), column_rows(p.b, group.z, 0u),
+        select(p.rows, p.a.ld, a_turned) - 1u, select(p.b.ld, p.cols, b_turned) - 1u, p.depth,
+    );
     var low: Tile;
     var high: Tile;
-    for (var k = 0u; k < p.depth; k += 4u) {
+    for (var k = 0u; k < factors.depth; k += 4u) {
         var y: mat4x4f;
         if b_turned {
-            y = load_bt(group.z, c, k / 4u);
+            y = load_bt(factors, c, k / 4u);
         } else {
-            y = load_b(group.z, c, k);
+            y = load_b(factors, c, k);
         }
         if a_turned {
-            add_columns(&low, group.z, first, lane, k, y);
+            add_columns(&low, factors, first, lane, k, y);
             if DOUBLE {
-                add_columns(&high, group.z, first + 32u, lane, k, y);
+                add_columns(&high, factors, first + 32u, lane, k, y);
             }
         } else {
-            add(&low, group.z, first, lane, k / 4u, y);
+            add(&low, factors, first, lane, k / 4u, y);
             if DOUBLE {
-                add(&high, group.z, first + 32u, lane, k / 4u, y);
+                add(&high, factors, first + 32u, lane, k / 4u, y);
             }
         }
     }

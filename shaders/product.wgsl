@@ -18,10 +18,11 @@ fn bias(m: u32, c: u32) -> vec4f {
     return vec4f();
 }
 
-fn finish(sum: vec4f, bias: vec4f, m: u32, r: u32, c: u32) -> vec4f {
+// Of row r of a vec4-column, and of that of extra.
+fn finish(sum: vec4f, bias: vec4f, extras: Rows, r: u32, c: u32, cols: u32) -> vec4f {
     switch EPILOGUE {
-        case 1u { return pad(value(sum + bias), c, p.cols); }
-        case 2u { return pad(sum * slope(extra[at(p.extra, m, r, c)]), c, p.cols); }
-        default { return pad(value(sum), c, p.cols); }
+        case 1u { return pad(value(sum + bias), c, cols); }
+        case 2u { return pad(sum * slope(extra[nth(extras, r)]), c, cols); }
+        default { return pad(value(sum), c, cols); }
     }
 }
