@@ -105,9 +105,9 @@ impl Gpu {
         let table = (plan.table() as u64 + 1) * UNIFORM;
         let steps = buffer(&gpu, &mut counts, "steps", table, signed);
         let upload = buffer(&gpu, &mut counts, "upload", table, Usage::MAP_WRITE | Usage::COPY_SRC);
-        let params = plan.kernels_parameters();
-        let of_block = params / plan.blocks().len() as u64;
-        let params = buffer(&gpu, &mut counts, "parameters of kernels", params, uniform);
+        let of_block = plan.kernels_parameters();
+        let of_all = of_block * plan.blocks().len() as u64;
+        let params = buffer(&gpu, &mut counts, "parameters of kernels", of_all, uniform);
         let download = buffer(
             &gpu,
             &mut counts,
@@ -247,10 +247,9 @@ impl Gpu {
         self.gpu.check()?;
         let started = Instant::now();
         // All steps for one block of models after the other, as models don't meet.
-        let (blocks, at_once) = (self.plan.blocks(), self.plan.at_once);
-        let table = (blocks.len() * steps.len()) as u64 * UNIFORM;
-        let turns: Vec<_> =
-            (0..blocks.len()).flat_map(|block| (0..steps.len()).map(move |i| (block, i))).collect();
+        let (blocks, at_once) = (self.plan.blocks().len(), self.plan.at_once);
+        let table = (blocks * steps.len()) as u64 * UNIFORM;
+        let turns: Vec<_> = (0..blocks).flat_map(|block| (0..steps.len()).map(move |i| (block, i))).collect();
         {
             let range = self.upload.get_mapped_range_mut(..table);
             let mut upload = range.map_err(|error| self.gpu.failed(error))?;

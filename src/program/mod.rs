@@ -212,10 +212,10 @@ impl Plan {
         self.rewritten(form, blocks::in_blocks)
     }
 
-    /// The plan with so many models at a time, which share their scratch with those that run after them.
+    /// The plan with so many models at a time, or one, which share their scratch with those that run after them.
     pub fn with_at_once(self, models: usize) -> Plan {
         let form = self.form;
-        Plan { at_once: models, ..self }.rewritten(form, |program| program)
+        Plan { at_once: models.max(1), ..self }.rewritten(form, |program| program)
     }
 
     /// The plan with no more models at a time than have so many bytes, or with one.
@@ -292,15 +292,16 @@ impl Plan {
     pub fn memory(&self) -> u64 {
         let size =
             |&space: &Space| self.bytes(space).max(16).checked_next_multiple_of(16).unwrap_or(u64::MAX);
-        let beside = 2 * (self.table() as u64 + 1) * UNIFORM + self.kernels_parameters();
+        let parameters = self.blocks().len() as u64 * self.kernels_parameters();
+        let beside = 2 * (self.table() as u64 + 1) * UNIFORM + parameters;
         let read_back = self.download_bytes() + 16;
         self.spaces.keys().map(size).chain([beside, read_back]).fold(0, u64::saturating_add)
     }
 
-    /// Bytes of the kernels' parameters, for each block of models.
+    /// Bytes of the kernels' parameters for a block of models.
     pub(crate) fn kernels_parameters(&self) -> u64 {
         let kernels: usize = self.programs.iter().map(|program| program.kernels().count()).sum();
-        (self.blocks().len() * kernels) as u64 * PARAMETERS
+        kernels as u64 * PARAMETERS
     }
 
     /// Bytes of the largest space that is read back.
