@@ -192,7 +192,8 @@ mod tests {
         // A part that panics ends its caller's work and nobody else's.
         let panics = || share(&|part| assert!(part > 0, "as the test wants"));
         assert!(catch_unwind(AssertUnwindSafe(panics)).is_err());
-        assert!(parts() == 1 || pool().owner.try_lock().is_ok());
+        // Other tests may hold the lock meanwhile.
+        assert!(!pool().owner.is_poisoned());
         // After the helpers have gone to sleep.
         std::thread::sleep(std::time::Duration::from_millis(50));
         count(10);
