@@ -2,6 +2,10 @@
 // and has 32 or 64 rows by 32 columns of out, a lane four columns of them. Such adapters load one value after the other,
 // which takes as long as several multiplications of vectors. So a value of a is loaded by one lane, and the others have it
 // from that, and a value of b by the lane whose columns it makes.
+//
+// A thread of such an adapter takes workgroups one after the other. Where b is a weight they go through the rows of out
+// first, so that b's part for their columns stays in the thread's own cache; where it has the minibatch's rows, as a
+// does, through the columns.
 
 // 64 rows in place of 32, which load b half as often but take twice as long to compile.
 override DOUBLE: bool;
@@ -74,12 +78,12 @@ fn load_bt(factors: Factors, c: u32, k: u32) -> mat4x4f {
 
 @compute @workgroup_size(8)
 fn ab(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-    product(group, lane, false, false);
+    product(group.yxz, lane, false, false);
 }
 
 @compute @workgroup_size(8)
 fn abt(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-    product(group, lane, false, true);
+    product(group.yxz, lane, false, true);
 }
 
 @compute @workgroup_size(8)

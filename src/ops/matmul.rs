@@ -69,6 +69,10 @@ impl MatMul {
         let function = self.function.or(self.slope.map(|(function, _)| function));
         constants.extend([("EPILOGUE", epilogue), code(function)]);
         let views = [self.a, self.b, self.extra(), self.out, moments];
+        let [rows, cols, models] =
+            [self.out.rows.div_ceil(block_rows), self.out.cols.div_ceil(block_cols), self.out.models]
+                .map(|count| count as u32);
+        let rows_first = matches!(tile, Tile::Lanes { .. }) && self.product != Product::AtB;
         Dispatch {
             shader: tile.shader(),
             entry: match self.product {
@@ -78,11 +82,7 @@ impl MatMul {
             },
             constants,
             params: Params::new(&views, &self.sizes().map(|size| size as u32)),
-            workgroups: [
-                self.out.cols.div_ceil(block_cols) as u32,
-                self.out.rows.div_ceil(block_rows) as u32,
-                self.out.models as u32,
-            ],
+            workgroups: if rows_first { [rows, cols, models] } else { [cols, rows, models] },
         }
     }
 }
