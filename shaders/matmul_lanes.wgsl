@@ -45,26 +45,38 @@ fn add(sum: ptr<function, Tile>, factors: Factors, first: u32, lane: u32, k: u32
     }
 }
 
-// The same where a's columns are the rows of out.
+// The same where a's columns are the rows of out. Lanes load from four rows at a time, and from both lines of a cache that
+// 32 columns lie in, so that those that are in none are waited for together.
 fn add_columns(sum: ptr<function, Tile>, factors: Factors, first: u32, lane: u32, k: u32, y: mat4x4f) {
-    var x: mat4x4f;
+    var x: array<vec4f, 4>;
+    let row = nth(factors.a, min(k + lane % 4u, factors.depth - 1u));
+    let column = first / 4u + 4u * (lane / 4u);
     for (var i = 0u; i < 4u; i++) {
-        x[i] = a[nth(factors.a, min(k + i, factors.depth - 1u)) + min(first / 4u + lane, factors.a_last)];
+        x[i] = a[row + min(column + i, factors.a_last)];
     }
-    x = transpose(x);
     for (var r = 0u; r < 32u; r++) {
-        (*sum)[r] += y * from_lane(x[r % 4u], lane, r / 4u);
+        (*sum)[r] += y * from_lanes(x[r / 4u % 4u][r % 4u], lane, 4u * (r / 16u));
     }
 }
 
-// Four k of b, [k][column], where its rows are the sum's index. Columns past the last are not stored.
-fn load_b(factors: Factors, c: u32, k: u32) -> mat4x4f {
+// Four k of b, [k][column], where its rows are the sum's index. Columns past the last are not stored. Each lane begins with
+// another row, for the same reason.
+fn load_b(factors: Factors, c: u32, lane: u32, k: u32) -> mat4x4f {
     var y: mat4x4f;
     for (var i = 0u; i < 4u; i++) {
-        let row = b[nth(factors.b, min(k + i, factors.depth - 1u)) + min(c, factors.b_last)];
-        y[i] = select(vec4f(), row, k + i < factors.depth);
+        let at = k + (i + lane) % 4u;
+        let row = b[nth(factors.b, min(at, factors.depth - 1u)) + min(c, factors.b_last)];
+        y[i] = select(vec4f(), row, at < factors.depth);
     }
-    return y;
+    // Row i by one place where the lane is odd, and by two where it is 2 or 3 of four.
+    let one = (lane & 1u) != 0u;
+    y = mat4x4f(
+        select(y[0], y[3], one), select(y[1], y[0], one), select(y[2], y[1], one), select(y[3], y[2], one),
+    );
+    let two = (lane & 2u) != 0u;
+    return mat4x4f(
+        select(y[0], y[2], two), select(y[1], y[3], two), select(y[2], y[0], two), select(y[3], y[1], two),
+    );
 }
 
 // The same where its columns are.
@@ -105,7 +117,7 @@ fn product(group: vec3u, lane: u32, a_turned: bool, b_turned: bool) {
         if b_turned {
             y = load_bt(factors, c, k / 4u);
         } else {
-            y = load_b(factors, c, k);
+            y = load_b(factors, c, lane, k);
         }
         if a_turned {
             add_columns(&low, factors, first, lane, k, y);

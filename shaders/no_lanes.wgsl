@@ -7,3 +7,10 @@ fn from_lane(value: vec4f, lane: u32, j: u32) -> vec4f {
     workgroupBarrier();
     return passed[j];
 }
+
+fn from_lanes(value: f32, lane: u32, j: u32) -> vec4f {
+    workgroupBarrier();
+    passed[lane].x = value;
+    workgroupBarrier();
+    return vec4f(passed[j].x, passed[j + 1u].x, passed[j + 2u].x, passed[j + 3u].x);
+}
