@@ -25,3 +25,15 @@ fn merge(lane: u32, split: u32, value: vec4f) -> vec4f {
     workgroupBarrier();
     return sum;
 }
+
+// Where one invocation has all rows of a column, those of a software adapter's vector have the columns beside it. Each of
+// them takes four rows at a time, beginning with another: what they load then lies in eight lines of a cache in place of
+// two, and those that are in none are waited for together. How many rows it counts through, of so many:
+fn gone_through(rows: u32) -> u32 {
+    return select(rows, (rows + 3u) / 4u * 4u, SPLITS == 1u);
+}
+
+// The one that it takes as the i-th, which may be beyond the last.
+fn turned(lane: u32, i: u32) -> u32 {
+    return select(i, i ^ (lane & 3u), SPLITS == 1u);
+}

@@ -12,8 +12,11 @@ fn column_sums(of_column: Moments, m: u32, lane: u32, split: u32, c: u32, first:
     let y = y_rows(m, c);
     let deviation = deviation_of(of_column, p.eps);
     var of_slice = Sums();
-    for (var r = first + split; r < end; r += SPLITS) {
-        let g = dy_of(nth(dy, r), nth(y, r));
+    let all = gone_through(end - first);
+    for (var i = split; i < all; i += SPLITS) {
+        let turned = first + turned(lane, i);
+        let r = min(turned, end - 1u);
+        let g = select(vec4f(), dy_of(nth(dy, r), nth(y, r)), turned < end);
         of_slice.dgamma += g * normalized(of_column, deviation, x_of(nth(x, r)));
         of_slice.dbeta += g;
     }

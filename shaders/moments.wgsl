@@ -22,8 +22,10 @@ fn moments(m: u32, lane: u32, split: u32, c: u32, first: u32, end: u32) -> Momen
     let n = f32(end - first);
     let x = x_rows(m, c);
     var sum = vec4f();
-    for (var r = first + split; r < end; r += SPLITS) {
-        sum += x_of(nth(x, r));
+    let all = gone_through(end - first);
+    for (var i = split; i < all; i += SPLITS) {
+        let r = first + turned(lane, i);
+        sum += select(vec4f(), x_of(nth(x, min(r, end - 1u))), r < end);
     }
     let high = merge(lane, split, sum) / n;
 
