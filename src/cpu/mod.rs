@@ -146,9 +146,8 @@ impl<T: Real> Memory<T> {
         let mut memory = Memory { data, spaces: vec![], order: vec![], copies: vec![], copied: None };
         let mut spaces = plan.spaces.clone();
         spaces.retain(|space, _| !space.is_shared());
-        // The parts of a stage pass on what a GPU's kernel keeps to itself.
-        let stages = plan.programs.iter().flat_map(Program::kernels).filter(|op| op.joint());
-        for part in stages.flat_map(Op::parts) {
+        // The parts of a stage pass on what a GPU's kernel keeps to itself, and none shares a place here.
+        for part in plan.programs.iter().flat_map(Program::kernels).flat_map(Op::parts) {
             let operands = part.describe().operands();
             for Operand { tensor, .. } in operands.iter().filter(|operand| !operand.tensor.space.is_shared())
             {

@@ -78,6 +78,11 @@ fn products_mut(plan: &mut Plan) -> impl Iterator<Item = &mut MatMul> {
     ops.filter_map(|op| if let Op::MatMul(product) = op { Some(product) } else { None })
 }
 
+/// The plan as a software adapter has it, whose processor reaches faster what it has touched of late.
+fn on_software(plan: Plan) -> Plan {
+    plan.reusing().in_cache(CACHE)
+}
+
 /// What the file holds; of a damaged one nothing, and a note.
 fn recall(file: &Path, notes: &mut Vec<String>) -> Remembered {
     let parse = |text: Vec<u8>| serde_json::from_slice(&text).map_err(io::Error::from);
@@ -106,7 +111,7 @@ impl GpuDevice {
                 products.for_each(|product| {
                     product.tile = Some(Tile::suited_to_lanes(product.out.models, product.sizes()));
                 });
-                plan.in_cache(CACHE)
+                on_software(plan)
             }
         }
     }
@@ -135,7 +140,7 @@ impl GpuDevice {
             let written = cache::write(file, text.as_bytes());
             tuning.notes.extend(written.err().map(|error| format!("choices are not remembered: {error}")));
         }
-        let plan = if self.variant == Variant::Software { plan.in_cache(CACHE) } else { plan };
+        let plan = if self.variant == Variant::Software { on_software(plan) } else { plan };
         Ok((plan, tuning))
     }
 

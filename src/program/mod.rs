@@ -7,6 +7,7 @@ mod cost;
 mod fit;
 mod fuse;
 mod layout;
+mod places;
 mod print;
 mod stages;
 mod stages_in_blocks;
@@ -49,12 +50,14 @@ pub struct Program {
     /// Where a step of the same program follows in a chunk: what runs in place of this one's last operation and that one's
     /// first. See [`crate::ops::Link`].
     pub link: Option<Op>,
+    /// Where scratch lies, if not in a space of its own: see [`Plan::reusing`].
+    places: BTreeMap<Space, Space>,
 }
 
 impl Program {
     /// Operations, each with what it belongs to.
     pub fn new(mode: Mode, rows: usize, ops: Vec<Op>, labels: Vec<String>) -> Program {
-        Program { mode, rows, ops, labels, link: None }
+        Program { mode, rows, ops, labels, link: None, places: BTreeMap::new() }
     }
 
     /// All that it may run.
@@ -86,7 +89,10 @@ impl Program {
 
     /// Where its kernels find what lies in a space.
     pub(crate) fn place(&self, space: Space) -> Space {
-        if matches!(space, Space::Scratch(_)) && self.joint() { Space::Joint } else { space }
+        match space {
+            Space::Scratch(_) if self.joint() => Space::Joint,
+            _ => self.places.get(&space).copied().unwrap_or(space),
+        }
     }
 }
 
@@ -212,18 +218,27 @@ impl Plan {
         self.rewritten(form, blocks::in_blocks)
     }
 
+    /// The plan whose scratch tensors, where they are not bound as one, take the places of those that nothing reads any
+    /// more, the last first: that one a cache still has. So an operation may have to wait for the one before it where it
+    /// had not.
+    pub(crate) fn reusing(self) -> Plan {
+        let form = self.form;
+        self.rewritten(form, Program::reusing)
+    }
+
     /// The plan with so many models at a time, or one, which share their scratch with those that run after them.
     pub fn with_at_once(self, models: usize) -> Plan {
         let form = self.form;
         Plan { at_once: models.max(1), ..self }.rewritten(form, |program| program)
     }
 
-    /// The plan with no more models at a time than have so many bytes, or with one.
+    /// The plan with no more models at a time than have so many bytes, or with one, and about equally many each time.
     pub(crate) fn in_cache(self, bytes: u64) -> Plan {
         let own = self.spaces.keys().filter(|space| !space.is_shared() && **space != Space::Log);
         let all = own.map(|&space| self.bytes(space)).fold(0, u64::saturating_add);
         let of_model = all / self.models as u64;
-        let at_once = (bytes / of_model.max(1)).clamp(1, self.models as u64) as usize;
+        let at_most = (bytes / of_model.max(1)).clamp(1, self.models as u64) as usize;
+        let at_once = self.models.div_ceil(self.models.div_ceil(at_most));
         self.with_at_once(at_once)
     }
 
