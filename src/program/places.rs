@@ -35,7 +35,8 @@ mod tests {
     use crate::ops::{Access, Function, Rule};
     use crate::program::{DataShape, Mode, Plan};
 
-    /// Runs through a program's operations: what each reads of scratch is what was last written to that place.
+    /// Runs through a program's operations: what each reads of scratch is what was last written to that place. Returns how
+    /// many places there are.
     fn check(program: &Program) -> usize {
         let mut holds: BTreeMap<Space, Space> = BTreeMap::new();
         for (op, label) in program.labeled() {
@@ -64,8 +65,7 @@ mod tests {
         for (norm, dropout) in [(Norm::Before, 0.3), (Norm::After, 0.0), (Norm::None, 0.0)] {
             let spec = Spec::mlp(Task::Classification, 9, &[7, 30, 12], 3, Function::Tanh, norm, dropout);
             let plan = Plan::new(&spec, 2, data, Rule::Sgd, &all.map(|mode| (mode, 10)).into(), 1);
-            for plan in [plan.clone(), plan.clone().fused(), plan.clone().fused().in_blocks(), plan.staged()]
-            {
+            for plan in [plan.clone(), plan.clone().fused(), plan.staged()] {
                 let reusing = plan.clone().reusing();
                 let pairs = plan.programs.iter().zip(&reusing.programs);
                 for (own, reusing) in pairs.filter(|(program, _)| !program.joint()) {
