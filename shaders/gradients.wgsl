@@ -14,9 +14,9 @@ fn column_sums(of_column: Moments, m: u32, lane: u32, split: u32, c: u32, first:
     var of_slice = Sums();
     let all = gone_through(end - first);
     for (var i = split; i < all; i += SPLITS) {
-        let turned = first + turned(lane, i);
-        let r = min(turned, end - 1u);
-        let g = select(vec4f(), dy_of(nth(dy, r), nth(y, r)), turned < end);
+        let row = first + turned(lane, i);
+        let r = min(row, end - 1u);
+        let g = select(vec4f(), dy_of(nth(dy, r), nth(y, r)), row < end);
         of_slice.dgamma += g * normalized(of_column, deviation, x_of(nth(x, r)));
         of_slice.dbeta += g;
     }

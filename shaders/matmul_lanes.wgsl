@@ -64,11 +64,11 @@ fn add_columns(sum: ptr<function, Tile>, factors: Factors, first: u32, lane: u32
 fn load_b(factors: Factors, c: u32, lane: u32, k: u32) -> mat4x4f {
     var y: mat4x4f;
     for (var i = 0u; i < 4u; i++) {
-        let at = k + (i + lane) % 4u;
-        let row = b[nth(factors.b, min(at, factors.depth - 1u)) + min(c, factors.b_last)];
-        y[i] = select(vec4f(), row, at < factors.depth);
+        let r = k + (i + lane) % 4u;
+        let row = b[nth(factors.b, min(r, factors.depth - 1u)) + min(c, factors.b_last)];
+        y[i] = select(vec4f(), row, r < factors.depth);
     }
-    // Row i by one place where the lane is odd, and by two where it is 2 or 3 of four.
+    // And back: by one where the lane is odd, by two where it is the third or fourth of four.
     let one = (lane & 1u) != 0u;
     y = mat4x4f(
         select(y[0], y[3], one), select(y[1], y[0], one), select(y[2], y[1], one), select(y[3], y[2], one),

@@ -78,11 +78,6 @@ fn products_mut(plan: &mut Plan) -> impl Iterator<Item = &mut MatMul> {
     ops.filter_map(|op| if let Op::MatMul(product) = op { Some(product) } else { None })
 }
 
-/// The plan as a software adapter has it, whose processor reaches faster what it has touched of late.
-fn on_software(plan: Plan) -> Plan {
-    plan.reusing().in_cache(CACHE)
-}
-
 /// What the file holds; of a damaged one nothing, and a note.
 fn recall(file: &Path, notes: &mut Vec<String>) -> Remembered {
     let parse = |text: Vec<u8>| serde_json::from_slice(&text).map_err(io::Error::from);
@@ -111,8 +106,17 @@ impl GpuDevice {
                 products.for_each(|product| {
                     product.tile = Some(Tile::suited_to_lanes(product.out.models, product.sizes()));
                 });
-                on_software(plan)
+                self.at_hand(plan)
             }
+        }
+    }
+
+    /// The rewritten plan, on a software adapter with what its processor keeps at hand of a step: little of it, and of few
+    /// models.
+    fn at_hand(&self, plan: Plan) -> Plan {
+        match self.variant {
+            Variant::Gpu => plan,
+            Variant::Software => plan.reusing().in_cache(CACHE),
         }
     }
 
@@ -140,8 +144,7 @@ impl GpuDevice {
             let written = cache::write(file, text.as_bytes());
             tuning.notes.extend(written.err().map(|error| format!("choices are not remembered: {error}")));
         }
-        let plan = if self.variant == Variant::Software { on_software(plan) } else { plan };
-        Ok((plan, tuning))
+        Ok((self.at_hand(plan), tuning))
     }
 
     async fn tune_products(
@@ -207,7 +210,7 @@ impl GpuDevice {
             let programs =
                 new.iter().flat_map(|&(program, staged)| [program.clone(), staged.clone()]).collect();
             let trial = Plan { slots: STEPS.min(plan.slots), ..plan.clone() }.with_programs(programs);
-            let seconds = self.time(trial, &vec![2; new.len()], autotune.rounds()).await?;
+            let seconds = self.time(self.at_hand(trial), &vec![2; new.len()], autotune.rounds()).await?;
             let faster =
                 seconds.iter().map(|of_pair| FORMS[usize::from(of_pair[1] < of_pair[0])].to_string());
             known.extend(new.iter().map(|(program, _)| class(program)).zip(faster));
