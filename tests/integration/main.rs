@@ -1,5 +1,6 @@
 //! All integration tests, in one binary: linking wgpu takes longer than most of them.
 
+mod allocations;
 mod arguments;
 mod checkpoints;
 mod command;
