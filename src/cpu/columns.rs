@@ -33,8 +33,8 @@ pub trait Columnwise<const N: usize>: Sync {
     );
 }
 
-/// A [`Columnwise`] twin.
-pub struct Down<'a, W>(pub &'a W);
+/// A [`Columnwise`] twin, and the only columns that it writes, if not all.
+pub struct Down<'a, W>(pub &'a W, pub Option<&'a Range<usize>>);
 
 impl<T: Real, W: Columnwise<N>, const N: usize> Twin<T, N> for Down<'_, W> {
     fn outputs(&self) -> [Tensor; N] {
@@ -49,12 +49,12 @@ impl<T: Real, W: Columnwise<N>, const N: usize> Twin<T, N> for Down<'_, W> {
             let share = |columns| {
                 pulp::Arch::new().dispatch(Share { twin: self.0, columns, out, model, memory, step });
             };
-            if over.rows * over.cols < ELEMENTS_FOR_THREADS {
-                share(0..over.cols);
-                continue;
+            match self.1 {
+                Some(columns) => share(columns.clone()),
+                None if over.rows * over.cols < ELEMENTS_FOR_THREADS => share(0..over.cols),
+                // Whole lines of the cache to each thread.
+                None => share_items((0..parts()).map(|part| part_of(part, over.cols, LINE)), share),
             }
-            // Whole lines of the cache to each thread.
-            share_items((0..parts()).map(|part| part_of(part, over.cols, LINE)), share);
         }
     }
 }

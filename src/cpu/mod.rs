@@ -9,6 +9,7 @@ mod pool;
 mod product;
 mod replicas;
 mod rows;
+mod split;
 mod tiles;
 
 use std::sync::Arc;
@@ -23,8 +24,8 @@ pub use models::Models;
 pub(crate) use pool::{LINE, part_of, parts, share_items};
 pub use product::product;
 pub(crate) use product::{product_of, side_by_side};
-pub(crate) use replicas::{Share, is_large};
 pub use rows::Rowwise;
+pub(crate) use split::Share;
 
 /// `f32` or `f64`.
 pub trait Real: Float + NumAssign + Default + lanes::Lanes + Send + Sync + std::fmt::Debug + 'static {
@@ -42,7 +43,7 @@ pub trait Real: Float + NumAssign + Default + lanes::Lanes + Send + Sync + std::
     fn run(op: &Op, memory: &mut Memory<Self>, step: &Step);
 
     /// Runs what a thread has of it.
-    fn run_part(op: &Op, memory: &mut Memory<Self>, step: &Step, share: Share);
+    fn run_part(op: &Op, memory: &mut Memory<Self>, step: &Step, share: &Share);
 }
 
 impl Real for f32 {
@@ -81,7 +82,7 @@ impl Real for f32 {
         op.run(memory, step);
     }
 
-    fn run_part(op: &Op, memory: &mut Memory<f32>, step: &Step, share: Share) {
+    fn run_part(op: &Op, memory: &mut Memory<f32>, step: &Step, share: &Share) {
         op.run_part(memory, step, share);
     }
 }
@@ -103,7 +104,7 @@ impl Real for f64 {
         op.run(memory, step);
     }
 
-    fn run_part(op: &Op, memory: &mut Memory<f64>, step: &Step, share: Share) {
+    fn run_part(op: &Op, memory: &mut Memory<f64>, step: &Step, share: &Share) {
         op.run_part(memory, step, share);
     }
 }

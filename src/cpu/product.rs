@@ -53,13 +53,13 @@ pub fn product_of<T: Real>(
     [of_a, of_b]: [Strides; 2],
     (out, ld): (&mut [T], usize),
     accumulate: bool,
-    only: Option<usize>,
+    only: Option<&Range<usize>>,
 ) {
     if depth == 0 {
         return;
     }
     let (out, narrow) = (&Out::new(out, ld), cols <= NARROW);
-    let multiply = |part, rows, columns| {
+    let multiply = |part, rows: Range<usize>, columns: Range<usize>| {
         let [a, b] = factors(part);
         let (a, b) = ((a, of_a), (b, of_b));
         PANEL.with_borrow_mut(|panel| {
@@ -72,8 +72,9 @@ pub fn product_of<T: Real>(
         (_, 1) => multiply(part, part_of(part, rows, 1), 0..cols),
         _ => multiply(part, 0..rows, units(part, cols, depth)),
     };
-    match only {
-        Some(part) => of_part(part),
+    match only.cloned() {
+        Some(units) if (a_row, b_col) == (1, 1) => multiply(0, units, 0..cols),
+        Some(units) => multiply(0, 0..rows, units),
         None if 2 * rows * depth * cols < FLOPS_FOR_THREADS || !free() => multiply(0, 0..rows, 0..cols),
         None => share(&of_part),
     }

@@ -1,25 +1,23 @@
 //! A small net by threads that each have all of it. What threads pass to each other takes microseconds a time, as long as
-//! the layers behind the first take altogether: so each computes those for itself, and of the large products its part.
+//! the layers behind the first take altogether: so each has some units of the first, and computes the others for itself.
 //!
 //! ```text
-//! a thread's columns of a large product forward; the others' columns from the others;
+//! a thread's columns of the first product and of its normalization; the others' columns from the others;
 //! everything else, the same in each;
-//! a thread's rows of the gradient of a large weight, and their update
+//! a thread's columns of the gradient of those, its rows of the weight's gradient, and their update
 //! ```
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, RwLock};
 use std::time::Instant;
 
 use super::aligned::Aligned;
 use super::pool::{parts, pause, together};
-use super::product::units;
+use super::split::{Share, Split};
 use super::{Cpu, Memory, Real};
-use crate::ops::{MatMul, Op, Product, Space, Step, Tensor};
-use crate::program::{Mode, Plan, Program};
-
-/// Products of at least so many FLOPs are shared: some ten microseconds of one thread.
-const FLOPS_TO_SHARE: usize = 2_000_000;
+use crate::ops::{Space, Step, Tensor};
+use crate::program::Plan;
 
 /// Elements of a session that is kept once for each thread, at the most: some caches of a core.
 const ELEMENTS: usize = 1 << 20;
@@ -31,46 +29,12 @@ const RUNS: usize = 16;
 /// Fewer steps say little of how long one takes.
 const STEPS: usize = 8;
 
-/// What a thread has of all that is shared.
-#[derive(Clone, Copy)]
-pub struct Share {
-    pub part: usize,
-    /// Rows of the minibatch.
-    pub rows: usize,
-}
-
-impl Share {
-    /// Whether the products with a weight, and of its gradient, are shared.
-    pub fn shares(self, weight: Tensor) -> bool {
-        is_large([self.rows, weight.cols, weight.rows])
-    }
-}
-
-/// Whether a product of these sizes is shared.
-pub fn is_large(sizes: [usize; 3]) -> bool {
-    sizes.into_iter().fold(2, usize::saturating_mul) >= FLOPS_TO_SHARE
-}
-
-/// Whether a program is one that threads run so: a step whose large products are each of a layer forward or of the gradient
-/// of its weight, so that none needs more of a weight than one's own rows.
-fn suits(program: &Program) -> bool {
-    let product = |op: &Op| match op {
-        Op::MatMul(product) if is_large(product.sizes()) => Some(product.product),
-        _ => None,
-    };
-    let shared: Vec<Product> = program.ops.iter().filter_map(product).collect();
-    let count = |of| shared.iter().filter(|&&product| product == of).count();
-    // An operation that only a GPU has may hold a product, too: then there are more gradients.
-    let whole = count(Product::AB) == 0 && count(Product::ABt) == count(Product::AtB);
-    program.mode == Mode::Train && !shared.is_empty() && whole
-}
-
 /// The sessions of the threads but the first, which has the model's own.
 pub struct Replicas<T> {
-    /// By program: whether threads run it so.
-    suited: Vec<bool>,
+    /// By program: how threads run it, if they do.
+    splits: Vec<Option<Split>>,
     others: Vec<Mutex<Cpu<T>>>,
-    /// The program for which they have what the first has, as far as it reads that: of shared weights their own rows.
+    /// The program for which they have what the first has, as far as it reads that: of the first layer their own units.
     fresh: Option<usize>,
     /// Seconds that a step took when last tried: shared out operation by operation, and by replicas.
     seconds: [f64; 2],
@@ -83,9 +47,10 @@ impl<T: Real> Replicas<T> {
     pub fn new(plan: &Plan) -> Replicas<T> {
         let own = plan.spaces.iter().filter(|(space, _)| !space.is_shared());
         let small = own.map(|(_, elements)| elements).sum::<usize>() <= ELEMENTS;
-        let suited = plan.programs.iter().map(|program| small && suits(program)).collect();
+        let split = |program| Split::of(program).filter(|_| small);
+        let splits = plan.programs.iter().map(split).collect();
         let meeting = Meeting::new();
-        Replicas { suited, others: vec![], fresh: None, seconds: [0.0; 2], runs: 0, meeting }
+        Replicas { splits, others: vec![], fresh: None, seconds: [0.0; 2], runs: 0, meeting }
     }
 
     /// The first session was written to.
@@ -104,7 +69,7 @@ impl<T: Real> Replicas<T> {
     pub fn run(&mut self, first: &mut Cpu<T>, steps: &[(usize, Step)]) -> Vec<f64> {
         for steps in steps.chunk_by(|a, b| a.0 == b.0) {
             let (program, _) = steps[0];
-            if parts() > 1 && self.suited[program] {
+            if parts() > 1 && self.splits[program].is_some() {
                 self.run_quicker(first, program, steps);
             } else {
                 self.spoil();
@@ -134,17 +99,21 @@ impl<T: Real> Replicas<T> {
 
     /// Runs steps of a program on all threads; false if they work for another caller.
     fn together(&mut self, first: &mut Cpu<T>, program: usize, steps: &[(usize, Step)]) -> bool {
+        let Some(split) = &self.splits[program] else { return false };
         *self.meeting.arrived.get_mut() = 0;
         let (meeting, own) = (&self.meeting, Mutex::new(&mut *first));
         let ran = together(&|part| {
             let _guard = Guard(&meeting.broken);
             match part.checked_sub(1) {
-                None => meeting.run(part, &mut own.lock().expect("locked once"), steps),
-                Some(other) => meeting.run(part, &mut self.others[other].lock().expect("locked once"), steps),
+                None => meeting.run(part, split, &mut own.lock().expect("locked once"), steps),
+                Some(other) => {
+                    let mut session = self.others[other].lock().expect("locked once");
+                    meeting.run(part, split, &mut session, steps);
+                }
             }
         });
         if ran {
-            self.gather(first, program);
+            self.gather(first, program, steps);
         }
         ran
     }
@@ -165,25 +134,27 @@ impl<T: Real> Replicas<T> {
         }
     }
 
-    /// Gives the first the rows that the others have updated.
-    fn gather(&mut self, first: &mut Cpu<T>, program: usize) {
-        let program = &first.plan.programs[program];
-        let rows = program.rows;
-        let weights = program.ops.iter().flat_map(|op| match op {
-            Op::Optimizer(update) => &update.weights[..],
-            _ => &[],
-        });
-        let weights: Vec<Tensor> =
-            weights.copied().filter(|&weight| Share { part: 0, rows }.shares(weight)).collect();
+    /// Gives the first what the others have of the first layer: parameters, their state, and the log's statistics.
+    fn gather(&mut self, first: &mut Cpu<T>, program: usize, steps: &[(usize, Step)]) {
+        let Some(split) = &self.splits[program] else { return };
+        let forward = first.plan.programs[program].ops[1..split.whole].iter();
+        let tensors: Vec<Tensor> =
+            forward.flat_map(|op| op.describe().operands()).map(|operand| operand.tensor).collect();
         for (other, part) in self.others.iter_mut().zip(1..) {
             let memory = &other.get_mut().expect("no part has panicked").memory;
-            for weight in &weights {
-                let rows = units(part, weight.rows, weight.cols);
-                let range = weight.at(0, rows.start, 0)..weight.at(0, rows.end, 0);
-                for space in [Space::Params, Space::Grads, Space::Moment1, Space::Moment2] {
-                    if let Some(values) = memory.get(space).get(range.clone()) {
-                        first.memory.get_mut(space)[range.clone()].copy_from_slice(values);
+            let mut copy = |space, places: Range<usize>| {
+                if let Some(values) = memory.get(space).get(places.clone()) {
+                    first.memory.get_mut(space)[places].copy_from_slice(values);
+                }
+            };
+            for &tensor in &tensors {
+                if tensor.space == Space::Params {
+                    for space in [Space::Params, Space::Grads, Space::Moment1, Space::Moment2] {
+                        split.places(tensor, part, 0).for_each(|places| copy(space, places));
                     }
+                } else if tensor.space == Space::Log {
+                    let places = steps.iter().flat_map(|(_, step)| split.places(tensor, part, step.slot));
+                    places.for_each(|places| copy(Space::Log, places));
                 }
             }
         }
@@ -207,41 +178,38 @@ impl<T: Real> Meeting<T> {
     }
 
     /// A part of steps.
-    fn run(&self, part: usize, session: &mut Cpu<T>, steps: &[(usize, Step)]) {
-        let mut time = 0;
-        for (program, step) in steps {
-            let Program { ops, rows, .. } = &session.plan.programs[*program];
-            let share = Share { part, rows: *rows };
-            for op in ops {
-                T::run_part(op, &mut session.memory, step, share);
-                if let Op::MatMul(product) = op
-                    && product.product == Product::ABt
-                    && is_large(product.sizes())
-                {
-                    self.exchange(part, product, &mut session.memory, time);
-                    time += 1;
+    fn run(&self, part: usize, split: &Split, session: &mut Cpu<T>, steps: &[(usize, Step)]) {
+        let share = Share { weight: split.weight, units: split.units(part) };
+        for (time, (program, step)) in steps.iter().enumerate() {
+            for (at, op) in session.plan.programs[*program].ops.iter().enumerate() {
+                if at == split.whole {
+                    self.exchange(part, split, &mut session.memory, time);
+                }
+                if at < split.whole || at >= split.alone {
+                    T::run_part(op, &mut session.memory, step, &share);
+                } else {
+                    T::run(op, &mut session.memory, step);
                 }
             }
         }
     }
 
     /// Gives the columns of a part to the others, and takes theirs.
-    fn exchange(&self, part: usize, product: &MatMul, memory: &mut Memory<T>, time: usize) {
-        let [_, depth, cols] = product.sizes();
-        let out = product.out;
+    fn exchange(&self, part: usize, split: &Split, memory: &mut Memory<T>, time: usize) {
+        let passed = split.passed;
         let at = |part: usize| &self.columns[part][time % 2];
-        let own = units(part, cols, depth);
+        let own = split.units(part);
         {
             let mut columns = at(part).write().expect("no part has panicked");
-            columns.grow(out.rows * own.len());
-            let rows = columns.chunks_exact_mut(own.len().max(1)).zip(memory.rows(out, 0));
+            columns.grow(passed.rows * own.len());
+            let rows = columns.chunks_exact_mut(own.len().max(1)).zip(memory.rows(passed, 0));
             rows.for_each(|(to, row)| to.copy_from_slice(&row[own.clone()]));
         }
         self.wait((time + 1) * self.columns.len());
         for other in (0..self.columns.len()).filter(|&other| other != part) {
-            let theirs = units(other, cols, depth);
+            let theirs = split.units(other);
             let columns = at(other).read().expect("no part has panicked");
-            let rows = super::rows_mut(memory.get_mut(out.space), out, 0, 0);
+            let rows = super::rows_mut(memory.get_mut(passed.space), passed, 0, 0);
             let rows = rows.zip(columns.chunks_exact(theirs.len().max(1)));
             rows.for_each(|(row, from)| row[theirs.clone()].copy_from_slice(from));
         }
@@ -277,17 +245,16 @@ mod tests {
     use crate::Task;
     use crate::model::{Norm, Spec};
     use crate::ops::{Function, Rule};
-    use crate::program::DataShape;
+    use crate::program::{DataShape, Mode};
 
     const ROWS: usize = 60;
     /// Of a program with no large product.
     const FEW: usize = 7;
     const INPUTS: usize = 300;
 
-    /// A net whose first layer is shared and whose second is not, with sizes that parts do not divide.
-    fn session(rule: Rule) -> Cpu<f32> {
-        let norm = Norm::Before;
-        let spec = Spec::mlp(Task::Classification, INPUTS, &[67, 51], 3, Function::Relu, norm, 0.2);
+    /// A net whose first layer is shared and whose others are not, with sizes that parts do not divide.
+    fn session(hidden: &[usize], outputs: usize, norm: Norm, rule: Rule) -> Cpu<f32> {
+        let spec = Spec::mlp(Task::Classification, INPUTS, hidden, outputs, Function::Sigmoid, norm, 0.2);
         let data = DataShape { examples: 2 * ROWS, features: INPUTS, bytes: false, places: 2 * ROWS };
         let requests = BTreeSet::from([(Mode::Train, FEW), (Mode::Train, ROWS)]);
         let mut session = Cpu::new(Plan::new(&spec, 1, data, rule, &requests, STEPS).fused());
@@ -317,10 +284,17 @@ mod tests {
     #[test]
     fn replicas_come_to_the_bits_of_one_session() {
         let adam = Rule::Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8 };
-        for rule in [Rule::Sgd, Rule::Momentum { momentum: 0.9, nesterov: true }, adam] {
-            let (mut alone, mut first) = (session(rule), session(rule));
+        let momentum = Rule::Momentum { momentum: 0.9, nesterov: true };
+        for (hidden, outputs, norm, rule) in [
+            (&[67, 51][..], 3, Norm::Before, Rule::Sgd),
+            (&[67, 51], 3, Norm::After, momentum),
+            (&[67], 3, Norm::Before, adam),
+            (&[67, 5, 4], 3, Norm::None, adam),
+            (&[], 70, Norm::Before, adam),
+        ] {
+            let [mut alone, mut first] = [(); 2].map(|_| session(hidden, outputs, norm, rule));
             let mut replicas = Replicas::new(&first.plan);
-            assert_eq!(replicas.suited, [false, true]);
+            assert_eq!(replicas.splits.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true]);
             for turn in 0..6 {
                 let steps = steps(1 + turn * STEPS as u32);
                 let expected = alone.run(&steps);
@@ -333,13 +307,10 @@ mod tests {
                     replicas.refresh(&first, 1);
                     while !replicas.together(&mut first, 1, &steps) {}
                 }
-                assert_eq!(first.records(steps.len()), expected, "{rule:?}, turn {turn}");
+                let name = format!("{hidden:?}, norm {norm:?}, {rule:?}, turn {turn}");
+                assert_eq!(first.records(steps.len()), expected, "{name}");
                 for space in [Space::Params, Space::Grads, Space::Moment1, Space::Moment2] {
-                    assert_eq!(
-                        first.memory.get(space),
-                        alone.memory.get(space),
-                        "{rule:?}, turn {turn}, {space:?}"
-                    );
+                    assert_eq!(first.memory.get(space), alone.memory.get(space), "{name}, {space:?}");
                 }
             }
             // What the choice between both ways comes to is the same, too.
@@ -360,9 +331,9 @@ mod tests {
             let requests = BTreeSet::from([(Mode::Train, rows), (Mode::Evaluate, rows)]);
             let plan = rewrite(Plan::new(&spec, 1, data, Rule::Sgd, &requests, 1));
             let train = plan.program(Mode::Train, rows);
-            let suited = Replicas::<f32>::new(&plan).suited;
-            assert!(!suited[1 - train], "an evaluation has no update");
-            suited[train]
+            let splits = Replicas::<f32>::new(&plan).splits;
+            assert!(splits[1 - train].is_none(), "an evaluation has no update");
+            splits[train].is_some()
         };
         assert!(suited(&[100, 100], 784, 60, Plan::fused));
         assert!(!suited(&[300, 300], 784, 60, Plan::fused));

@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use super::activation::code;
 use super::{
     Describe, Dispatch, Function, Operand, Params, PartOf, Step, Tensor, Tile, Variant, read, write,
@@ -105,14 +107,15 @@ impl<T: Real> Twin<T, 1> for PartOf<'_, MatMul> {
 
     #[inline(always)]
     fn write(&self, [out]: [&mut [T]; 1], memory: &Memory<T>, step: &Step) {
-        self.0.multiply(out, memory, step, Some(self.1.part));
+        self.0.multiply(out, memory, step, Some(&self.1.units));
     }
 }
 
 impl MatMul {
-    /// All of it, or the units of one part; elsewhere the output is then undefined.
+    /// All of it, or some units: rows of a gradient, elsewhere columns. The others are then undefined.
     #[inline(always)]
-    fn multiply<T: Real>(&self, out: &mut [T], memory: &Memory<T>, step: &Step, only: Option<usize>) {
+    fn multiply<T: Real>(&self, out: &mut [T], memory: &Memory<T>, step: &Step, only: Option<&Range<usize>>) {
+        let columns = only.cloned().unwrap_or(0..self.out.cols);
         for model in 0..self.out.models {
             if let Some(bias) = self.bias {
                 let bias = memory.row(bias, model, 0);
@@ -130,11 +133,12 @@ impl MatMul {
             let factors = |part| [self.a, self.b].map(|tensor| memory.copy(tensor, model, part));
             product_of(self.sizes(), &factors, strides, to, self.bias.is_some(), only);
             if let Some(function) = self.function {
-                rows_mut(out, self.out, model, step.slot).for_each(|row| function.apply(row));
+                let rows = rows_mut(out, self.out, model, step.slot);
+                rows.for_each(|row| function.apply(&mut row[columns.clone()]));
             }
             if let Some((function, y)) = self.slope {
                 let rows = rows_mut(out, self.out, model, step.slot).zip(memory.rows(y, model));
-                rows.for_each(|(row, y)| function.chain(row, y));
+                rows.for_each(|(row, y)| function.chain(&mut row[columns.clone()], &y[columns.clone()]));
             }
         }
     }

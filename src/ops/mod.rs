@@ -48,7 +48,7 @@ pub use stage::{Loaded, NormOnLoad, ROWS_IN_STAGES};
 pub use step::Step;
 pub use tile::Tile;
 
-use crate::cpu::{Down, Memory, Real, Share, is_large};
+use crate::cpu::{Down, Memory, Real, Share};
 use dispatch::{along, columnwise, elementwise};
 
 /// The buffers of a session. All programs of a session share them; only one program runs at a
@@ -221,7 +221,7 @@ fn write(name: &'static str, tensor: Tensor) -> Operand {
 }
 
 /// An operation of which a thread does its part.
-struct PartOf<'a, O>(&'a O, Share);
+struct PartOf<'a, O>(&'a O, &'a Share);
 
 /// What an operation takes: arithmetic and memory traffic of one run, for all models.
 ///
@@ -288,8 +288,18 @@ macro_rules! ops {
             pub fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
                 match self {
                     $(Op::$twin(op) => memory.run(op, step),)*
-                    $(Op::$columns(op) => memory.run(&Down(op), step),)*
+                    $(Op::$columns(op) => memory.run(&Down(op, None), step),)*
                     $(Op::$own(op) => op.run(memory, step)),*
+                }
+            }
+
+            /// What a thread has of an operation of the first layer, or more.
+            pub(crate) fn run_part<T: Real>(&self, memory: &mut Memory<T>, step: &Step, share: &Share) {
+                match self {
+                    $(Op::$columns(op) => memory.run(&Down(op, Some(&share.units)), step),)*
+                    Op::MatMul(product) => memory.run(&PartOf(product, share), step),
+                    Op::Optimizer(update) => memory.run(&PartOf(update, share), step),
+                    _ => self.run(memory, step),
                 }
             }
         }
@@ -313,16 +323,6 @@ fn flops_of(parts: &[Op]) -> u64 {
 }
 
 impl Op {
-    /// What a thread has of the operation, where each has all that is small: of large products its units, and of their
-    /// weights' update.
-    pub(crate) fn run_part<T: Real>(&self, memory: &mut Memory<T>, step: &Step, share: Share) {
-        match self {
-            Op::MatMul(product) if is_large(product.sizes()) => memory.run(&PartOf(product, share), step),
-            Op::Optimizer(update) => memory.run(&PartOf(update, share), step),
-            _ => self.run(memory, step),
-        }
-    }
-
     /// FLOPs and bytes of one run; of the data set only the rows of the minibatch count.
     pub fn cost(&self) -> Cost {
         let op = self.describe();

@@ -66,14 +66,14 @@ impl Optimizer {
         })
     }
 
-    /// All of it, or without the rows of shared weights that are another part's.
+    /// All of it, or without the rows of the first layer's weight that are another thread's.
     #[inline(always)]
     fn update<T: Real>(
         &self,
         [params, moment1, moment2]: [&mut [T]; 3],
         memory: &Memory<T>,
         step: &Step,
-        share: Option<Share>,
+        share: Option<&Share>,
     ) {
         for model in 0..self.theta.models {
             let hyper = memory.row(self.hyper(), model, 0);
@@ -87,10 +87,9 @@ impl Optimizer {
             for (mut part, group, weight) in self.ranges() {
                 let (l2, decay) =
                     if part.start < self.decayed { (l2, decay) } else { (T::zero(), T::zero()) };
-                let own = share.filter(|share| weight.is_some_and(|weight| share.shares(weight)));
-                if let Some(share) = own {
-                    let own = part_of(share.part, part.len(), group);
-                    part = part.start + own.start..part.start + own.end;
+                let own = share.filter(|share| weight == Some(share.weight));
+                if let Some(Share { weight, units }) = own {
+                    part = part.start + units.start * weight.ld()..part.start + units.end * weight.ld();
                 }
                 let at = start + part.start..start + part.end;
                 // Empty where the rule has no such moment.

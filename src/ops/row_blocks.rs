@@ -133,7 +133,7 @@ impl MatMulMoments {
 impl BatchNormMerged {
     pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
         memory.run(&Merge(self), step);
-        memory.run(&Down(&self.norm), step);
+        memory.run(&Down(&self.norm, None), step);
     }
 }
 
