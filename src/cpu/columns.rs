@@ -77,9 +77,12 @@ impl<T: Real, W: Columnwise<N>, const N: usize> WithSimd for Share<'_, T, W, N> 
         let lanes = size_of::<T::Vector<S>>() / size_of::<T>();
         let mut columns = self.columns.clone();
         while !columns.is_empty() {
-            let vectors = (columns.len() / lanes).min(VECTORS);
+            // A strip that would hold less than its vectors begins earlier: it writes the same once more.
+            let most = VECTORS.min(self.columns.len() / lanes);
+            let vectors = columns.len().div_ceil(lanes).min(most);
             let end = columns.end.min(columns.start + vectors.max(1) * lanes);
-            let strip = columns.start..end;
+            let start = if vectors > 0 { end - vectors * lanes } else { columns.start };
+            let strip = start..end;
             match vectors {
                 0 => self.strip::<S, 1, false>(simd, strip),
                 1 => self.strip::<S, 1, true>(simd, strip),
