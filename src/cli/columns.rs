@@ -60,8 +60,8 @@ impl Column {
     }
 }
 
-/// One line for each column.
-pub fn text(columns: &[Column]) -> String {
+/// A line for each of the first columns, at most so many, and for the target.
+pub fn text(columns: &[Column], most: usize, target: Option<&str>) -> String {
     let width = columns.iter().map(|column| column.name.chars().count()).max().unwrap_or(0).min(40);
     let line = |column: &Column| {
         let kind = if column.numeric { "number" } else { "text" };
@@ -79,5 +79,15 @@ pub fn text(columns: &[Column]) -> String {
         }
         text + "\n"
     };
-    columns.iter().map(line).collect()
+    let (first, rest) = columns.split_at(columns.len().min(most));
+    let mut text: String = first.iter().map(line).collect();
+    let (targets, others): (Vec<_>, Vec<_>) =
+        rest.iter().partition(|column| Some(column.name.as_str()) == target);
+    if !others.is_empty() {
+        let missing = others.iter().filter(|column| column.missing > 0).count();
+        let missing =
+            if missing > 0 { format!(", {missing} of them with missing values") } else { String::new() };
+        text += &format!("  … and {} more{missing}: see --json\n", others.len());
+    }
+    text + &targets.into_iter().map(line).collect::<String>()
 }

@@ -19,8 +19,8 @@ Examples:
   minilote inspect flowers.csv --target species --hidden 256,256 --batch 128
   minilote inspect runs/flowers-1/model.safetensors --json";
 
-/// A longer list of features is cut.
-const FEATURES: usize = 40;
+/// A longer list of columns or features is cut.
+const LISTED: usize = 40;
 /// Rows of the prediction program that is shown.
 const ROWS: usize = 256;
 /// What a safetensors header can't be longer than.
@@ -61,7 +61,7 @@ impl Inspect {
         let table = Table::read(path)?;
         let columns = Column::all(&table);
         let mut text = format!("a table of {} rows, {} columns\n", table.rows(), columns.len());
-        text += &columns::text(&columns);
+        text += &columns::text(&columns, LISTED, self.config.target.as_deref());
         let mut json = json!({
             "path": path.display().to_string(), "kind": "table", "rows": table.rows(), "columns": columns,
         });
@@ -158,7 +158,7 @@ fn schema(schema: &Schema, model: &Model) -> String {
     let (features, inputs) = (&schema.features, schema.width());
     text += &format!("features: {}, as {inputs} inputs; standardize {mode}\n", features.len());
     let width = features.iter().map(|feature| feature.name.chars().count()).max().unwrap_or(0).min(40);
-    for feature in features.iter().take(FEATURES) {
+    for feature in features.iter().take(LISTED) {
         let kind = match &feature.kind {
             FeatureKind::Numeric { .. } => "number".into(),
             FeatureKind::Categorical { levels, .. } => format!("one of {}", levels.join(", ")),
@@ -166,7 +166,7 @@ fn schema(schema: &Schema, model: &Model) -> String {
         };
         text += &format!("  {:width$}  {kind}\n", feature.name);
     }
-    match features.len().saturating_sub(FEATURES) {
+    match features.len().saturating_sub(LISTED) {
         0 => text,
         more => text + &format!("  … and {more} more: see --json\n"),
     }
