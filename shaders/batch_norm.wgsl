@@ -3,14 +3,14 @@
 // rows are merged.
 
 struct Params {
-    x: View, stats: View, gamma: View, beta: View, out: View, log: View, moments: View,
+    x: View, stats: View, gamma: View, beta: View, y: View, log: View, moments: View,
     rows: u32, cols: u32, eps: f32, block: u32,
 }
 
 @group(1) @binding(0) var<uniform> p: Params;
 @group(1) @binding(1) var<storage, read> x: array<vec4f>;
 @group(1) @binding(2) var<storage, read> params: array<vec4f>;
-@group(1) @binding(3) var<storage, read_write> out: array<vec4f>;
+@group(1) @binding(3) var<storage, read_write> y: array<vec4f>;
 @group(1) @binding(4) var<storage, read> given: array<vec4f>;       // rows: high, low, variance
 @group(1) @binding(4) var<storage, read_write> stats: array<vec4f>; // train, merged: the same, written
 @group(1) @binding(5) var<storage, read_write> log: array<vec4f>;   // train, merged: the same, for the host
@@ -22,29 +22,6 @@ fn x_rows(m: u32, c: u32) -> Rows {
 
 fn x_of(place: u32) -> vec4f {
     return x[place];
-}
-
-// What a column's rows have in common.
-struct Common { x: Rows, out: Rows, moments: Moments, deviation: vec4f, gamma: vec4f, beta: vec4f, cols: u32 }
-
-fn of_all_rows(moments: Moments, m: u32, c: u32) -> Common {
-    let gamma = params[at(p.gamma, m, 0u, c)];
-    let beta = params[at(p.beta, m, 0u, c)];
-    return Common(x_rows(m, c), column_rows(p.out, m, c), moments, deviation_of(moments, p.eps), gamma, beta, p.cols);
-}
-
-fn normalize(column: Common, r: u32, c: u32) {
-    let xhat = normalized(column.moments, column.deviation, x_of(nth(column.x, r)));
-    out[nth(column.out, r)] = pad(value(column.gamma * xhat + column.beta), c, column.cols);
-}
-
-fn store_moments(of_column: Moments, m: u32, c: u32) {
-    stats[at(p.stats, m, 0u, c)] = of_column.high;
-    stats[at(p.stats, m, 1u, c)] = of_column.low;
-    stats[at(p.stats, m, 2u, c)] = of_column.variance;
-    log[at(p.log, m, 0u, c)] = of_column.high;
-    log[at(p.log, m, 1u, c)] = of_column.low;
-    log[at(p.log, m, 2u, c)] = of_column.variance;
 }
 
 fn part_of(m: u32, r: u32, c: u32) -> vec4f {
@@ -61,28 +38,16 @@ fn merged_moments(m: u32, lane: u32, split: u32, c: u32) -> Moments {
 @compute @workgroup_size(LANES, SPLITS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32, @builtin(num_workgroups) groups: vec3u) {
     let m = group.z;
-    for (var i = group.x * LANES * SPLITS + lane; i < p.rows * p.out.ld; i += groups.x * LANES * SPLITS) {
-        let c = i % p.out.ld;
+    for (var i = group.x * LANES * SPLITS + lane; i < p.rows * p.y.ld; i += groups.x * LANES * SPLITS) {
+        let c = i % p.y.ld;
         let of_column = Moments(given[at(p.stats, m, 0u, c)], given[at(p.stats, m, 1u, c)], given[at(p.stats, m, 2u, c)]);
-        normalize(of_all_rows(of_column, m, c), i / p.out.ld, c);
+        normalize(of_all_rows(of_column, m, c), i / p.y.ld, c);
     }
 }
 
 @compute @workgroup_size(LANES, SPLITS)
 fn train(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_id) local: vec3u) {
-    let m = id.z;
-    let c = min(id.x, p.x.ld - 1u);
-    let of_column = moments(m, local.x, local.y, c, 0u, p.rows);
-    if id.x >= p.x.ld {
-        return;
-    }
-    if local.y == 0u {
-        store_moments(of_column, m, c);
-    }
-    let column = of_all_rows(of_column, m, c);
-    for (var r = local.y; r < p.rows; r += SPLITS) {
-        normalize(column, r, c);
-    }
+    normalize_column(id.z, local.x, local.y, id.x);
 }
 
 // Each workgroup merges the statistics of its columns, and normalizes its share of the rows.

@@ -36,15 +36,6 @@ fn dy_of(place: u32, place_of_y: u32) -> vec4f {
     return dy[place] * slope(y[place_of_y]);
 }
 
-fn statistics(m: u32, c: u32) -> Moments {
-    return Moments(stats[at(p.stats, m, 0u, c)], stats[at(p.stats, m, 1u, c)], stats[at(p.stats, m, 2u, c)]);
-}
-
-fn store_sums(sums: Sums, m: u32, c: u32) {
-    grads[at(p.dgamma, m, 0u, c)] = sums.dgamma;
-    grads[at(p.dbeta, m, 0u, c)] = sums.dbeta;
-}
-
 fn gamma_of(m: u32, c: u32) -> vec4f {
     return params[at(p.gamma, m, 0u, c)];
 }
@@ -71,22 +62,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     }
 }
 
-// Both at once, where the invocations that own a column own all its rows.
+// Both at once.
 @compute @workgroup_size(LANES, SPLITS)
 fn both(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_id) local: vec3u) {
-    let c = min(id.x, p.x.ld - 1u);
-    let of_column = statistics(id.z, c);
-    let sums = column_sums(of_column, id.z, local.x, local.y, c, 0u, p.rows);
-    if id.x >= p.x.ld {
-        return;
-    }
-    if local.y == 0u {
-        store_sums(sums, id.z, c);
-    }
-    let column = of_all_rows(of_column, sums, gamma_of(id.z, c), id.z, c);
-    let out = column_rows(p.dx, id.z, c);
-    let cols = p.cols;
-    for (var r = local.y; r < p.rows; r += SPLITS) {
-        dx[nth(out, r)] = pad(gradient(column, r), c, cols);
-    }
+    through_column(id.z, local.x, local.y, id.x);
 }

@@ -1,8 +1,7 @@
-// Before the kernels of products: what they bind, and what they do with a sum.
+// Before the kernels of products: what they bind first, and what they do with a sum.
 
-override EPILOGUE: u32; // 0: f(sum), 1: f(sum + extra), extra a bias, 2: sum * f'(extra), extra an activation
-
-struct Params { a: View, b: View, extra: View, out: View, moments: View, rows: u32, depth: u32, cols: u32 }
+// 0: f(sum), 1: f(sum + extra), extra a bias, 2: sum * f'(extra), extra an activation, 3: the sum alone
+override EPILOGUE: u32;
 
 @group(1) @binding(0) var<uniform> p: Params;
 @group(1) @binding(1) var<storage, read> a: array<vec4f>;
@@ -23,6 +22,7 @@ fn finish(sum: vec4f, bias: vec4f, extras: Rows, r: u32, c: u32, cols: u32) -> v
     switch EPILOGUE {
         case 1u { return pad(value(sum + bias), c, cols); }
         case 2u { return pad(sum * slope(extra[nth(extras, r)]), c, cols); }
+        case 3u { return pad(sum, c, cols); }
         default { return pad(value(sum), c, cols); }
     }
 }

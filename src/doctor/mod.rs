@@ -5,6 +5,7 @@
 
 mod arena;
 mod net;
+mod products;
 mod samples;
 mod speed;
 
@@ -12,7 +13,8 @@ use serde::Serialize;
 
 pub use arena::{Arena, Case, EXAMPLES, Line, Measure, STEP, TOLERANCE, normal, plan, rows};
 pub use net::{FEATURES, Net, difference, staged};
-pub use samples::{Extent, Sample, batch_norm, product};
+pub use products::product;
+pub use samples::{Extent, Sample, batch_norm};
 
 use crate::cpu::Cpu;
 use crate::gpu::{Gpu, GpuDevice};

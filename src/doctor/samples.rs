@@ -5,6 +5,7 @@ use std::ops::Range;
 use rand::RngExt;
 
 use super::arena::{Arena, Case, EXAMPLES, Measure, normal, rows};
+use super::products::{matmul, product_moments, product_norm, tiles};
 use crate::ops::*;
 
 /// How far samples go.
@@ -37,7 +38,7 @@ pub struct Sample {
     fill: Box<Fill>,
 }
 
-const FUNCTIONS: [Function; 3] = [Function::Relu, Function::Tanh, Function::Sigmoid];
+pub(super) const FUNCTIONS: [Function; 3] = [Function::Relu, Function::Tanh, Function::Sigmoid];
 const PRODUCTS: [Product; 3] = [Product::AB, Product::ABt, Product::AtB];
 
 impl Sample {
@@ -87,6 +88,7 @@ impl Sample {
             }
         }
         all.push(Sample::new("matmul_with_moments", &[Variant::Gpu], product_moments));
+        all.push(Sample::new("matmul_with_batch_norm", &[Variant::Software], product_norm));
         for space in [Space::Inputs, Space::Bytes] {
             all.push(Sample::new("gather", BOTH, move |arena, extent| gather(arena, extent, space)));
         }
@@ -95,82 +97,6 @@ impl Sample {
             all.push(Sample::new("activation", BOTH, fill));
         }
         all
-    }
-}
-
-/// A product of random factors; `number` picks what follows it.
-pub fn product(
-    arena: &mut Arena,
-    product: Product,
-    models: usize,
-    sizes: [usize; 3],
-    number: usize,
-) -> MatMul {
-    let [rows, depth, cols] = sizes;
-    let transposed = |on: bool, [rows, cols]: [usize; 2]| if on { [cols, rows] } else { [rows, cols] };
-    let a = transposed(product == Product::AtB, [rows, depth]);
-    let b = transposed(product == Product::ABt, [depth, cols]);
-    let (a, b) = (arena.input(0, models, a[0], a[1]), arena.input(1, models, b[0], b[1]));
-    let mut op = MatMul::new(product, a, b, arena.output(0, models, rows, cols));
-    let function = FUNCTIONS[number % 3];
-    match number % 5 {
-        0 => op.bias = Some(arena.input(1, models, 1, cols)),
-        1 => op.function = Some(function),
-        2 => {
-            op.bias = Some(arena.input(1, models, 1, cols));
-            op.function = Some(function);
-        }
-        3 => op.slope = Some((function, arena.input(1, models, rows, cols))),
-        _ => {}
-    }
-    op
-}
-
-/// Every pair of sizes in every two of the three places, then more at random.
-fn matmul(arena: &mut Arena, extent: &Extent, kind: Product) {
-    let n = extent.sizes.len();
-    let mut sizes: Vec<[usize; 3]> = vec![];
-    for i in 0..n {
-        sizes.extend((0..n).map(|j| [i, j, (i + j) % n].map(|place| extent.sizes[place])));
-    }
-    sizes.extend((0..20).map(|_| [0; 3].map(|_: usize| extent.sizes[arena.random.random_range(0..n)])));
-    for (i, sizes) in sizes.into_iter().enumerate() {
-        for models in [1, 3] {
-            let op = product(arena, kind, models, sizes, i);
-            let out = op.out;
-            arena.case(op, &[out]);
-        }
-    }
-}
-
-fn tiles(arena: &mut Arena, extent: &Extent, kind: Product, variant: Variant) {
-    for (t, &tile) in Tile::candidates(variant).iter().enumerate() {
-        for (i, &sizes) in extent.products.iter().enumerate() {
-            let models = 1 + 2 * (i % 2);
-            let op = MatMul { tile: Some(tile), ..product(arena, kind, models, sizes, t + i) };
-            let out = op.out;
-            arena.case(op, &[out]);
-        }
-    }
-}
-
-/// Products and the statistics of their blocks of rows; one row alone has no deviation to compare by.
-fn product_moments(arena: &mut Arena, extent: &Extent) {
-    let tiles = Tile::candidates(Variant::Gpu).iter().map(|&tile| Some(tile)).chain([None]);
-    for (t, tile) in tiles.enumerate() {
-        // In any examination some blocks of the tile that suits.
-        let several = tile.is_none().then_some([130, 3, 65]);
-        let products = extent.products.iter().copied().filter(|sizes| sizes[0] > 1).chain(several);
-        for (i, sizes) in products.enumerate() {
-            // Without a slope, which no forward pass has.
-            let number = (t + i) % 3;
-            let product = MatMul { tile, ..product(arena, Product::ABt, 1 + 2 * (i % 2), sizes, number) };
-            let out = product.out;
-            let rows = 3 * out.rows.div_ceil(MatMulMoments::block(&product));
-            let moments = arena.output(2, out.models, rows, out.cols);
-            let outputs = vec![(out, Measure::Values), (moments, Measure::Statistics)];
-            arena.cases.push(Case { op: MatMulMoments { product, moments }.into(), outputs });
-        }
     }
 }
 
@@ -207,7 +133,7 @@ fn activation(arena: &mut Arena, extent: &Extent, function: Function) {
 }
 
 /// The statistics of blocks of so many rows of x, in the form in which a kernel reads them.
-fn stats(arena: &mut Arena, x: Tensor, block: usize) -> Tensor {
+pub(super) fn stats(arena: &mut Arena, x: Tensor, block: usize) -> Tensor {
     let column = |arena: &Arena, m, c, rows: &Range<usize>, f: &dyn Fn(f64) -> f64| {
         rows.clone().map(|r| f(arena.get(x, m, r, c))).sum::<f64>() / rows.len() as f64
     };
@@ -227,7 +153,7 @@ fn stats(arena: &mut Arena, x: Tensor, block: usize) -> Tensor {
 }
 
 /// A place in the log, with as much room behind it as a second record takes.
-fn record(arena: &mut Arena, models: usize, rows: usize, cols: usize) -> Tensor {
+pub(super) fn record(arena: &mut Arena, models: usize, rows: usize, cols: usize) -> Tensor {
     let place = arena.place(Space::Log, 2 * models, rows, cols);
     Tensor { models, slot: models * place.stride, ..place }
 }

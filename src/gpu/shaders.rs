@@ -14,7 +14,10 @@ const NO_SUBGROUPS: &str = include_str!("../../shaders/no_subgroups.wgsl");
 const SUBGROUPS: &str = include_str!("../../shaders/subgroups.wgsl");
 const LANES: &str = include_str!("../../shaders/lanes.wgsl");
 const NO_LANES: &str = include_str!("../../shaders/no_lanes.wgsl");
+const NORMALIZE: &str = include_str!("../../shaders/normalize.wgsl");
 const PRODUCT: &str = include_str!("../../shaders/product.wgsl");
+const PRODUCT_LANES: &str = include_str!("../../shaders/product_lanes.wgsl");
+const THROUGH_NORM: &str = include_str!("../../shaders/through_norm.wgsl");
 const LOADED: &str = include_str!("../../shaders/loaded.wgsl");
 const MASK: &str = include_str!("../../shaders/mask.wgsl");
 const MOMENTS: &str = include_str!("../../shaders/moments.wgsl");
@@ -32,10 +35,10 @@ macro_rules! shaders {
 
 shaders! {
     "activation": FUNCTION;
-    "batch_norm": FUNCTION COLUMNS MOMENTS BLOCKS;
+    "batch_norm": FUNCTION COLUMNS MOMENTS NORMALIZE BLOCKS;
     "backward": FUNCTION MASK UPDATE STAGE LOADED COLUMNS MOMENTS GRADIENTS BACKWARD_STAGE BACKWARD_NORM;
     "backward_blocks": FUNCTION MASK UPDATE STAGE LOADED COLUMNS MOMENTS GRADIENTS BACKWARD_STAGE BACKWARD_NORM;
-    "batch_norm_backward": FUNCTION COLUMNS MOMENTS GRADIENTS;
+    "batch_norm_backward": FUNCTION COLUMNS MOMENTS GRADIENTS THROUGH_NORM;
     "column_stats": COLUMNS MOMENTS;
     "column_sum": COLUMNS;
     "dropout": MASK;
@@ -46,7 +49,9 @@ shaders! {
     "loss": COLUMNS;
     "matmul": FUNCTION PRODUCT;
     "matmul_direct": FUNCTION PRODUCT;
-    "matmul_lanes": FUNCTION PRODUCT;
+    "matmul_lanes": FUNCTION PRODUCT PRODUCT_LANES;
+    "matmul_norm": FUNCTION PRODUCT PRODUCT_LANES COLUMNS MOMENTS NORMALIZE;
+    "matmul_through_norm": FUNCTION PRODUCT PRODUCT_LANES COLUMNS MOMENTS GRADIENTS THROUGH_NORM;
     "optimizer": UPDATE;
 }
 
@@ -54,16 +59,19 @@ shaders! {
 ///
 /// Panics if there is none of that stem.
 pub fn source(stem: &str, subgroup: u32) -> String {
-    let behind = match (merges(stem), stem) {
-        (true, _) => [NO_SUBGROUPS, SUBGROUPS][usize::from(subgroup > 1)],
-        (false, "matmul_lanes") => [NO_LANES, LANES][usize::from(subgroup >= VECTOR)],
-        _ => "",
-    };
-    parts(stem).concat() + behind
+    let merging = merges(stem).then_some([NO_SUBGROUPS, SUBGROUPS][usize::from(subgroup > 1)]);
+    let passing = passes(stem).then_some([NO_LANES, LANES][usize::from(subgroup >= VECTOR)]);
+    let behind = merging.into_iter().chain(passing);
+    parts(stem).iter().copied().chain(behind).collect()
 }
 
-/// Invocations of a workgroup that `matmul_lanes.wgsl` takes for one subgroup.
+/// Invocations of a workgroup that `product_lanes.wgsl` takes for one subgroup.
 pub const VECTOR: u32 = 8;
+
+/// Whether the workgroups of a kernel are taken for subgroups.
+pub fn passes(stem: &str) -> bool {
+    parts(stem).contains(&PRODUCT_LANES)
+}
 
 /// Whether a kernel merges sums, and so has the constant `SUBGROUP`.
 pub fn merges(stem: &str) -> bool {

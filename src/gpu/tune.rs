@@ -116,7 +116,7 @@ impl GpuDevice {
     fn at_hand(&self, plan: Plan) -> Plan {
         match self.variant {
             Variant::Gpu => plan,
-            Variant::Software => plan.reusing().in_cache(CACHE),
+            Variant::Software => plan.in_columns().reusing().in_cache(CACHE),
         }
     }
 

@@ -61,7 +61,7 @@ impl Dispatch {
             "matmul" => {
                 size("SLICES") * size("DEPTH") * (size("DOWN") * size("TALL") + size("ACROSS") * size("WIDE"))
             }
-            "matmul_lanes" => 8,
+            "matmul_lanes" | "matmul_norm" | "matmul_through_norm" => 8,
             _ => self.constant("TILES").unwrap_or(0) + self.constant("CACHE").unwrap_or(0),
         };
         16 * (merged + staged)

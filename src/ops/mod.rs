@@ -22,6 +22,7 @@ mod gather;
 mod link;
 mod loss;
 mod matmul;
+mod matmul_norm;
 mod optimizer;
 mod row_blocks;
 mod stage;
@@ -42,6 +43,7 @@ pub use gather::Gather;
 pub use link::Link;
 pub use loss::{Loss, LossKind, LossTotal};
 pub use matmul::{MatMul, Product};
+pub use matmul_norm::{MatMulNorm, MatMulThroughNorm, ROWS_OF_A_PRODUCT};
 pub use optimizer::{Optimizer, Rule};
 pub use row_blocks::{BatchNormMerged, MatMulMoments};
 pub use stage::{Loaded, NormOnLoad, ROWS_IN_STAGES};
@@ -314,7 +316,7 @@ ops!(
     twins: MatMul, Activation, ActivationBackward, Dropout, Loss, LossTotal, ColumnSum, Optimizer;
     columnwise: ColumnStats, BatchNorm, BatchNormTrain, BatchNormReduce, BatchNormBackward, BatchNormGradient;
     // These say themselves how they run: all but the first as their parts, one after the other.
-    running: Gather, MatMulMoments, BatchNormMerged, Forward, Backward, BackwardBlocks, Link;
+    running: Gather, MatMulMoments, BatchNormMerged, MatMulNorm, MatMulThroughNorm, Forward, Backward, BackwardBlocks, Link;
 );
 
 /// FLOPs of operations that are one dispatch; the most that there are, if they are more.
@@ -352,9 +354,11 @@ impl Op {
         cost
     }
 
-    /// The operations that a kernel for a whole stage does, one after the other; elsewhere the operation itself.
+    /// The operations that a kernel for several does, one after the other; elsewhere the operation itself.
     pub fn parts(&self) -> Vec<Op> {
         match self {
+            Op::MatMulNorm(joined) => joined.parts(),
+            Op::MatMulThroughNorm(joined) => joined.parts(),
             Op::Forward(forward) => forward.parts(),
             Op::Backward(backward) => backward.parts(),
             Op::BackwardBlocks(backward) => backward.parts(),

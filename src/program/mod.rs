@@ -2,6 +2,7 @@
 //! tensors whose sizes are all known before the first step.
 
 mod blocks;
+mod columns;
 mod compile;
 mod cost;
 mod fit;
@@ -216,6 +217,13 @@ impl Plan {
     pub fn in_blocks(self) -> Plan {
         let form = self.form;
         self.rewritten(form, blocks::in_blocks)
+    }
+
+    /// The fused plan with products of few rows, where their tiles are by lanes, as one with the batch normalization that
+    /// follows: see [`crate::ops::MatMulNorm`].
+    pub fn in_columns(self) -> Plan {
+        let form = self.form;
+        self.rewritten(form, columns::in_columns)
     }
 
     /// The plan whose scratch tensors, where they are not bound as one, take the places of those that nothing reads any

@@ -32,7 +32,7 @@ mod tests {
     use super::*;
     use crate::Task;
     use crate::model::{Norm, Spec};
-    use crate::ops::{Access, Function, Rule};
+    use crate::ops::{Access, Function, Rule, Tile};
     use crate::program::{DataShape, Mode, Plan};
 
     /// Runs through a program's operations: what each reads of scratch is what was last written to that place. Returns how
@@ -65,7 +65,13 @@ mod tests {
         for (norm, dropout) in [(Norm::Before, 0.3), (Norm::After, 0.0), (Norm::None, 0.0)] {
             let spec = Spec::mlp(Task::Classification, 9, &[7, 30, 12], 3, Function::Tanh, norm, dropout);
             let plan = Plan::new(&spec, 2, data, Rule::Sgd, &all.map(|mode| (mode, 10)).into(), 1);
-            for plan in [plan.clone(), plan.clone().fused(), plan.staged()] {
+            let mut by_lanes = plan.clone().fused();
+            for op in by_lanes.programs.iter_mut().flat_map(|program| &mut program.ops) {
+                if let Op::MatMul(product) = op {
+                    product.tile = Some(Tile::Lanes { double: false });
+                }
+            }
+            for plan in [plan.clone(), plan.clone().fused(), by_lanes.in_columns(), plan.staged()] {
                 let reusing = plan.clone().reusing();
                 let pairs = plan.programs.iter().zip(&reusing.programs);
                 for (own, reusing) in pairs.filter(|(program, _)| !program.joint()) {

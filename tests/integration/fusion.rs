@@ -7,7 +7,7 @@ use minilote::cpu::Cpu;
 use minilote::doctor::{FEATURES, Net, difference, staged};
 use minilote::gpu::{Autotune, Gpu, GpuDevice};
 use minilote::model::{Layer, Norm, Spec};
-use minilote::ops::{Function, Op, Rule, Space, Step, Variant};
+use minilote::ops::{Function, Op, ROWS_OF_A_PRODUCT, Rule, Space, Step, Tile, Variant};
 use minilote::program::{DataShape, Mode, Plan, Program, ROWS_IN_STAGES};
 use pollster::block_on;
 
@@ -242,6 +242,45 @@ fn programs_by_blocks_of_rows_and_unfused_ones_agree() {
             let off = difference(&results(&net, plan, &Device::Gpu(gpu.clone())), &exact);
             assert!(off <= 1e-4, "{rows} rows, {norm:?}: {off:.1e}");
         }
+    }
+}
+
+/// Products of few rows by lanes, and the batch normalization that follows.
+#[test]
+fn products_with_batch_norm_and_unfused_ones_agree() {
+    let by_lanes = |net: &Net| {
+        let mut plan = net.plan().fused();
+        for op in plan.programs.iter_mut().flat_map(|program| &mut program.ops) {
+            if let Op::MatMul(product) = op {
+                product.tile = Some(Tile::Lanes { double: false });
+            }
+        }
+        plan.in_columns()
+    };
+    let joined = "Gather MatMulNorm MatMulNorm MatMul LossTotal \
+         MatMul ColumnSum MatMulThroughNorm MatMul MatMulThroughNorm MatMul Optimizer";
+    for (rows, function) in
+        [(12, Function::Tanh), (33, Function::Sigmoid), (64, Function::Relu), (65, Function::Relu)]
+    {
+        let net = Net { rows, models: 2, ..Net::new(&[9, 70], function, Norm::Before, 0.0) };
+        let plan = by_lanes(&net);
+        assert_eq!(net.train(&plan).join(" ") == joined, rows <= ROWS_OF_A_PRODUCT, "{:?}", net.train(&plan));
+        let exact = results(&net, net.plan(), &Device::Twin);
+        let off = difference(&results(&net, plan.clone(), &Device::Twin), &exact);
+        assert!(off <= 1e-13, "f64 twin, {rows} rows: {off:.1e}");
+        let Some(gpu) = crate::gpu().map(|gpu| gpu.with_variant(Variant::Software)) else { continue };
+        // As they are, and as the device has them, which may be with other tiles.
+        for plan in [plan, gpu.rewrite(net.plan())] {
+            let off = difference(&results(&net, plan, &Device::Gpu(gpu.clone())), &exact);
+            assert!(off <= 1e-5, "{rows} rows: {off:.1e}");
+        }
+    }
+    // What lies between stays: dropout backward, the function of a product forward.
+    for (norm, dropout, forward, backward) in [(Norm::Before, 0.3, 2, 0), (Norm::After, 0.0, 0, 2)] {
+        let net = Net::new(&[9, 70], Function::Tanh, norm, dropout);
+        let ops = net.train(&by_lanes(&net));
+        let count = |name| ops.iter().filter(|op| **op == name).count();
+        assert_eq!(["MatMulNorm", "MatMulThroughNorm"].map(count), [forward, backward], "{norm:?}");
     }
 }
 

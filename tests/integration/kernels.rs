@@ -56,7 +56,7 @@ macro_rules! samples {
 }
 
 samples! {
-    matmul matmul_with_every_tile matmul_with_moments gather activation batch_norm_of_centered_columns
+    matmul matmul_with_every_tile matmul_with_moments matmul_with_batch_norm gather activation batch_norm_of_centered_columns
     batch_norm_of_columns_far_from_zero column_sum loss optimizer dropout
 }
 

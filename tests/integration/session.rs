@@ -136,7 +136,7 @@ fn models_that_fill_a_cache_run_in_blocks_on_software_adapters() {
     kept.into_iter().for_each(|space| assert_eq!(large.bytes(space), whole.bytes(space), "{space:?}"));
     let [reused, own] =
         [&large, &whole].map(|plan| scratch.iter().map(|&space| plan.bytes(space)).sum::<u64>());
-    assert!(4 * 64 * reused < 3 * large.at_once as u64 * own, "{reused} of {own}");
+    assert!(5 * 64 * reused < 4 * large.at_once as u64 * own, "{reused} of {own}");
     // Before it is refused, a plan may have sizes whose products are beyond 64 bits.
     let huge = Net { rows: 1 << 17, ..Net::new(&[1 << 24, 1 << 24], Function::Relu, Norm::Before, 0.0) };
     assert_eq!(software.rewrite(huge.plan()).at_once, 1);

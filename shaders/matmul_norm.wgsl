@@ -1,0 +1,26 @@
+// z = a b^T, and y = f(gamma * (z - mean) / sqrt(variance + eps) + beta) with the statistics of all rows, in one dispatch:
+// what makes a column of z has all rows of it, and reads back what it wrote itself. See product_lanes.wgsl.
+
+struct Params {
+    a: View, b: View, extra: View, out: View, stats: View, gamma: View, beta: View, y: View, log: View,
+    rows: u32, depth: u32, cols: u32, eps: f32,
+}
+
+@group(1) @binding(5) var<storage, read_write> y: array<vec4f>;
+@group(1) @binding(6) var<storage, read_write> stats: array<vec4f>; // rows: high, low, variance
+@group(1) @binding(7) var<storage, read_write> log: array<vec4f>;   // the same, for the host
+@group(1) @binding(8) var<storage, read> params: array<vec4f>;
+
+fn x_rows(m: u32, c: u32) -> Rows {
+    return column_rows(p.out, m, c);
+}
+
+fn x_of(place: u32) -> vec4f {
+    return out[place];
+}
+
+@compute @workgroup_size(LANES)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+    all_rows(group, lane, true);
+    normalize_column(group.z, lane, 0u, LANES * group.x + lane);
+}

@@ -1,0 +1,115 @@
+//! Products, and what follows them in one dispatch, as cases.
+
+use rand::RngExt;
+
+use super::arena::{Arena, Case, Measure};
+use super::samples::{Extent, FUNCTIONS, record, stats};
+use crate::ops::*;
+
+/// A product of random factors; `number` picks what follows it.
+pub fn product(
+    arena: &mut Arena,
+    product: Product,
+    models: usize,
+    sizes: [usize; 3],
+    number: usize,
+) -> MatMul {
+    let [rows, depth, cols] = sizes;
+    let transposed = |on: bool, [rows, cols]: [usize; 2]| if on { [cols, rows] } else { [rows, cols] };
+    let a = transposed(product == Product::AtB, [rows, depth]);
+    let b = transposed(product == Product::ABt, [depth, cols]);
+    let (a, b) = (arena.input(0, models, a[0], a[1]), arena.input(1, models, b[0], b[1]));
+    let mut op = MatMul::new(product, a, b, arena.output(0, models, rows, cols));
+    let function = FUNCTIONS[number % 3];
+    match number % 5 {
+        0 => op.bias = Some(arena.input(1, models, 1, cols)),
+        1 => op.function = Some(function),
+        2 => {
+            op.bias = Some(arena.input(1, models, 1, cols));
+            op.function = Some(function);
+        }
+        3 => op.slope = Some((function, arena.input(1, models, rows, cols))),
+        _ => {}
+    }
+    op
+}
+
+/// Every pair of sizes in every two of the three places, then more at random.
+pub(super) fn matmul(arena: &mut Arena, extent: &Extent, kind: Product) {
+    let n = extent.sizes.len();
+    let mut sizes: Vec<[usize; 3]> = vec![];
+    for i in 0..n {
+        sizes.extend((0..n).map(|j| [i, j, (i + j) % n].map(|place| extent.sizes[place])));
+    }
+    sizes.extend((0..20).map(|_| [0; 3].map(|_: usize| extent.sizes[arena.random.random_range(0..n)])));
+    for (i, sizes) in sizes.into_iter().enumerate() {
+        for models in [1, 3] {
+            let op = product(arena, kind, models, sizes, i);
+            let out = op.out;
+            arena.case(op, &[out]);
+        }
+    }
+}
+
+pub(super) fn tiles(arena: &mut Arena, extent: &Extent, kind: Product, variant: Variant) {
+    for (t, &tile) in Tile::candidates(variant).iter().enumerate() {
+        for (i, &sizes) in extent.products.iter().enumerate() {
+            let models = 1 + 2 * (i % 2);
+            let op = MatMul { tile: Some(tile), ..product(arena, kind, models, sizes, t + i) };
+            let out = op.out;
+            arena.case(op, &[out]);
+        }
+    }
+}
+
+/// Products and the statistics of their blocks of rows; one row alone has no deviation to compare by.
+pub(super) fn product_moments(arena: &mut Arena, extent: &Extent) {
+    let tiles = Tile::candidates(Variant::Gpu).iter().map(|&tile| Some(tile)).chain([None]);
+    for (t, tile) in tiles.enumerate() {
+        // In any examination some blocks of the tile that suits.
+        let several = tile.is_none().then_some([130, 3, 65]);
+        let products = extent.products.iter().copied().filter(|sizes| sizes[0] > 1).chain(several);
+        for (i, sizes) in products.enumerate() {
+            // Without a slope, which no forward pass has.
+            let number = (t + i) % 3;
+            let product = MatMul { tile, ..product(arena, Product::ABt, 1 + 2 * (i % 2), sizes, number) };
+            let out = product.out;
+            let rows = 3 * out.rows.div_ceil(MatMulMoments::block(&product));
+            let moments = arena.output(2, out.models, rows, out.cols);
+            let outputs = vec![(out, Measure::Values), (moments, Measure::Statistics)];
+            arena.cases.push(Case { op: MatMulMoments { product, moments }.into(), outputs });
+        }
+    }
+}
+
+/// Products that are one with batch normalization, forward and backward.
+pub(super) fn product_norm(arena: &mut Arena, extent: &Extent) {
+    let eps = 1e-5;
+    // Of fewer rows little or nothing is left of a gradient after its mean and slope.
+    for (i, &sizes) in extent.products.iter().filter(|sizes| sizes[0] > 3).enumerate() {
+        let [models, rows, cols] = [1 + 2 * (i % 2), sizes[0], sizes[2]];
+        let function = [None, Some(Function::Relu), Some(Function::Tanh), Some(Function::Sigmoid)][i % 4];
+        let [gamma, beta] = [(); 2].map(|()| arena.input(1, models, 1, cols));
+
+        let forward = product(arena, Product::ABt, models, sizes, 4);
+        let (x, of_columns, y) =
+            (forward.out, arena.output(2, models, 3, cols), arena.output(1, models, rows, cols));
+        let log = record(arena, models, 3, cols);
+        let stats_of = ColumnStats { x, stats: of_columns, log };
+        let norm = BatchNorm { x, stats: of_columns, gamma, beta, function, out: y, eps };
+        let op = MatMulNorm { product: forward, norm: BatchNormTrain { stats: stats_of, norm } };
+        let statistics = [of_columns, log].map(|tensor| (tensor, Measure::Statistics));
+        let outputs = statistics.into_iter().chain([x, y].map(|tensor| (tensor, Measure::Values))).collect();
+        arena.cases.push(Case { op: op.into(), outputs });
+
+        let slope = function.map(|function| (function, arena.input(3, models, rows, cols)));
+        let backward = MatMul { slope, ..product(arena, Product::AB, models, sizes, 4) };
+        let x = arena.input(0, models, rows, cols);
+        let of_columns = stats(arena, x, rows);
+        let [dgamma, dbeta] = [(); 2].map(|()| arena.output(2, models, 1, cols));
+        let (dy, dx) = (backward.out, arena.output(3, models, rows, cols));
+        let reduce = BatchNormReduce { x, dy, stats: of_columns, slope: None, dgamma, dbeta, eps };
+        let gradient = BatchNormGradient(BatchNormBackward { reduce, gamma, dx });
+        arena.case(MatMulThroughNorm { product: backward, gradient }, &[dy, dgamma, dbeta, dx]);
+    }
+}

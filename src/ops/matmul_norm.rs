@@ -1,0 +1,150 @@
+//! Products and batch normalization in one dispatch, where a workgroup of the product has all rows of its columns: for
+//! software adapters whose subgroups are vectors, and minibatches of few rows.
+
+use super::activation::code;
+use super::{
+    Access, BatchNormGradient, BatchNormTrain, Describe, Dispatch, MatMul, Op, Operand, Params, Space, Step,
+    Tensor, Tile, Variant, flops_of,
+};
+use crate::cpu::{Memory, Real};
+
+/// Rows that a workgroup has at a time: with more, others would have had theirs meanwhile.
+pub const ROWS_OF_A_PRODUCT: usize = 64;
+
+/// [`MatMul`] of the form ABt alone, and [`BatchNormTrain`] of what it writes.
+#[derive(Clone, Debug)]
+pub struct MatMulNorm {
+    pub product: MatMul,
+    pub norm: BatchNormTrain,
+}
+
+/// [`MatMul`] of the form AB, with the slope of the activation behind a batch normalization, and the
+/// [`BatchNormGradient`] of what it writes, which has no slope then.
+#[derive(Clone, Debug)]
+pub struct MatMulThroughNorm {
+    pub product: MatMul,
+    pub gradient: BatchNormGradient,
+}
+
+/// What both operations read and write, but not what the first writes and the second reads back.
+fn operands(first: &impl Describe, second: &impl Describe, passed: Tensor) -> Vec<Operand> {
+    let read_back =
+        |operand: &Operand| operand.access == Access::Read && operand.tensor.space == passed.space;
+    let second = second.operands().into_iter().filter(|operand| !read_back(operand));
+    first.operands().into_iter().chain(second).collect()
+}
+
+/// The dispatch, with what normalizes in the constants.
+fn dispatch(shader: &'static str, product: &MatMul, params: Params, epilogue: f64) -> Dispatch {
+    let [rows, _, cols] = product.sizes();
+    let tile = Tile::Lanes { double: rows > Tile::Lanes { double: false }.block()[0] };
+    let mut constants = tile.constants();
+    constants.extend([("LANES", 8.0), ("SPLITS", 1.0), ("EPILOGUE", epilogue)]);
+    let across = cols.div_ceil(tile.block()[1]) as u32;
+    Dispatch { shader, entry: "main", constants, params, workgroups: [across, 1, product.out.models as u32] }
+}
+
+fn numbers(product: &MatMul, eps: f64) -> [u32; 4] {
+    let [rows, depth, cols] = product.sizes().map(|size| size as u32);
+    [rows, depth, cols, (eps as f32).to_bits()]
+}
+
+impl MatMulNorm {
+    pub(super) fn parts(&self) -> Vec<Op> {
+        vec![self.product.clone().into(), self.norm.clone().into()]
+    }
+
+    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
+        self.parts().iter().for_each(|part| part.run(memory, step));
+    }
+}
+
+impl MatMulThroughNorm {
+    pub(super) fn parts(&self) -> Vec<Op> {
+        vec![self.product.clone().into(), self.gradient.clone().into()]
+    }
+
+    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
+        self.parts().iter().for_each(|part| part.run(memory, step));
+    }
+}
+
+impl Describe for MatMulNorm {
+    fn operands(&self) -> Vec<Operand> {
+        operands(&self.product, &self.norm, self.product.out)
+    }
+
+    fn bindings(&self) -> Vec<(Space, Access)> {
+        let MatMul { a, b, out, .. } = self.product;
+        let (stats, y) = (&self.norm.stats, self.norm.norm.out);
+        let written = [y, stats.stats, stats.log].map(|tensor| (tensor.space, Access::Write));
+        let given = [(a.space, Access::Read), (b.space, Access::Read), (out.space, Access::Write)];
+        let unread = [(b.space, Access::Read)];
+        let params = [(self.norm.norm.gamma.space, Access::Read)];
+        [&given[..], &unread, &written, &params].concat()
+    }
+
+    fn flops(&self) -> u64 {
+        flops_of(&self.parts())
+    }
+
+    fn dispatch(&self, _: Variant) -> Dispatch {
+        let MatMul { a, b, out, .. } = self.product;
+        let (stats, norm) = (&self.norm.stats, &self.norm.norm);
+        let views = [a, b, b, out, stats.stats, norm.gamma, norm.beta, norm.out, stats.log];
+        let params = Params::new(&views, &numbers(&self.product, norm.eps));
+        let mut dispatch = dispatch("matmul_norm", &self.product, params, 3.0);
+        dispatch.constants.push(code(norm.function));
+        dispatch
+    }
+
+    fn shapes(&self) -> String {
+        format!("{}, batch norm {}", self.product.shapes(), self.norm.shapes())
+    }
+}
+
+impl Describe for MatMulThroughNorm {
+    fn operands(&self) -> Vec<Operand> {
+        operands(&self.product, &self.gradient, self.product.out)
+    }
+
+    fn bindings(&self) -> Vec<(Space, Access)> {
+        let MatMul { a, b, out, .. } = self.product;
+        let norm = &self.gradient.0;
+        let y = self.product.slope.map_or(b, |(_, y)| y);
+        let of = |tensor: Tensor, access| (tensor.space, access);
+        let (read, write) = (Access::Read, Access::Write);
+        let reduce = &norm.reduce;
+        vec![
+            of(a, read),
+            of(b, read),
+            of(out, write),
+            of(y, read),
+            of(reduce.x, read),
+            of(reduce.stats, read),
+            of(reduce.dgamma, write),
+            of(norm.dx, write),
+        ]
+    }
+
+    fn flops(&self) -> u64 {
+        flops_of(&self.parts())
+    }
+
+    fn dispatch(&self, _: Variant) -> Dispatch {
+        let MatMul { a, b, out, slope, .. } = self.product;
+        let norm = &self.gradient.0;
+        let reduce = &norm.reduce;
+        let y = slope.map_or(b, |(_, y)| y);
+        let views = [a, b, y, out, reduce.x, reduce.stats, norm.gamma, reduce.dgamma, reduce.dbeta, norm.dx];
+        let params = Params::new(&views, &numbers(&self.product, reduce.eps));
+        let epilogue = if slope.is_some() { 2.0 } else { 3.0 };
+        let mut dispatch = dispatch("matmul_through_norm", &self.product, params, epilogue);
+        dispatch.constants.push(code(slope.map(|(function, _)| function)));
+        dispatch
+    }
+
+    fn shapes(&self) -> String {
+        format!("{}, batch norm", self.product.shapes())
+    }
+}
