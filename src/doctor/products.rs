@@ -88,10 +88,11 @@ pub(super) fn product_norm(arena: &mut Arena, extent: &Extent) {
     // Of fewer rows little or nothing is left of a gradient after its mean and slope.
     for (i, &sizes) in extent.products.iter().filter(|sizes| sizes[0] > 3).enumerate() {
         let [models, rows, cols] = [1 + 2 * (i % 2), sizes[0], sizes[2]];
+        let tile = Some(Tile::Lanes { double: i % 3 == 1 });
         let function = [None, Some(Function::Relu), Some(Function::Tanh), Some(Function::Sigmoid)][i % 4];
         let [gamma, beta] = [(); 2].map(|()| arena.input(1, models, 1, cols));
 
-        let forward = product(arena, Product::ABt, models, sizes, 4);
+        let forward = MatMul { tile, ..product(arena, Product::ABt, models, sizes, 4) };
         let (x, of_columns, y) =
             (forward.out, arena.output(2, models, 3, cols), arena.output(1, models, rows, cols));
         let log = record(arena, models, 3, cols);
@@ -103,7 +104,7 @@ pub(super) fn product_norm(arena: &mut Arena, extent: &Extent) {
         arena.cases.push(Case { op: op.into(), outputs });
 
         let slope = function.map(|function| (function, arena.input(3, models, rows, cols)));
-        let backward = MatMul { slope, ..product(arena, Product::AB, models, sizes, 4) };
+        let backward = MatMul { slope, tile, ..product(arena, Product::AB, models, sizes, 4) };
         let x = arena.input(0, models, rows, cols);
         let of_columns = stats(arena, x, rows);
         let [dgamma, dbeta] = [(); 2].map(|()| arena.output(2, models, 1, cols));

@@ -36,11 +36,11 @@ fn operands(first: &impl Describe, second: &impl Describe, passed: Tensor) -> Ve
 
 /// The dispatch, with what normalizes in the constants.
 fn dispatch(shader: &'static str, product: &MatMul, params: Params, epilogue: f64) -> Dispatch {
-    let [rows, _, cols] = product.sizes();
-    let tile = Tile::Lanes { double: rows > Tile::Lanes { double: false }.block()[0] };
+    let tile = product.tile.filter(|tile| matches!(tile, Tile::Lanes { .. }));
+    let tile = tile.unwrap_or_else(|| Tile::suited_to_lanes(product.out.models, product.sizes()));
     let mut constants = tile.constants();
     constants.extend([("LANES", 8.0), ("SPLITS", 1.0), ("EPILOGUE", epilogue)]);
-    let across = cols.div_ceil(tile.block()[1]) as u32;
+    let across = product.out.cols.div_ceil(tile.block()[1]) as u32;
     Dispatch { shader, entry: "main", constants, params, workgroups: [across, 1, product.out.models as u32] }
 }
 
