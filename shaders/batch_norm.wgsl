@@ -24,6 +24,14 @@ fn x_of(place: u32) -> vec4f {
     return x[place];
 }
 
+fn gamma_of(m: u32, c: u32) -> vec4f {
+    return params[at(p.gamma, m, 0u, c)];
+}
+
+fn beta_of(m: u32, c: u32) -> vec4f {
+    return params[at(p.beta, m, 0u, c)];
+}
+
 fn part_of(m: u32, r: u32, c: u32) -> vec4f {
     return parts[at(p.moments, m, r, c)];
 }

@@ -2,8 +2,6 @@
 // every slice of the workgroup adds up products over its own DEPTH, four by four or eight by eight values of
 // out for each invocation; at the end the slices' sums are added in their order.
 
-struct Params { a: View, b: View, extra: View, out: View, moments: View, rows: u32, depth: u32, cols: u32 }
-
 override ACROSS: u32; // invocations along the columns of out,
 override DOWN: u32;   // along its rows,
 override SLICES: u32; // and along the sums

@@ -1,8 +1,6 @@
 // out = a b, a b^T or a^T b, for software adapters: eight rows by sixteen columns of out for each
 // invocation, straight from storage, without barriers.
 
-struct Params { a: View, b: View, extra: View, out: View, moments: View, rows: u32, depth: u32, cols: u32 }
-
 // Invocations of a workgroup along the columns and along the rows of out.
 override ACROSS: u32;
 override DOWN: u32;

@@ -1,7 +1,5 @@
 // out = a b, a b^T or a^T b: see product_lanes.wgsl.
 
-struct Params { a: View, b: View, extra: View, out: View, moments: View, rows: u32, depth: u32, cols: u32 }
-
 @compute @workgroup_size(8)
 fn ab(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
     product(group.yxz, lane, false, false);

@@ -9,7 +9,6 @@ struct Params {
 @group(1) @binding(5) var<storage, read_write> y: array<vec4f>;
 @group(1) @binding(6) var<storage, read_write> stats: array<vec4f>; // rows: high, low, variance
 @group(1) @binding(7) var<storage, read_write> log: array<vec4f>;   // the same, for the host
-@group(1) @binding(8) var<storage, read> params: array<vec4f>;
 
 fn x_rows(m: u32, c: u32) -> Rows {
     return column_rows(p.out, m, c);
@@ -17,6 +16,15 @@ fn x_rows(m: u32, c: u32) -> Rows {
 
 fn x_of(place: u32) -> vec4f {
     return out[place];
+}
+
+// b is where all parameters are.
+fn gamma_of(m: u32, c: u32) -> vec4f {
+    return b[at(p.gamma, m, 0u, c)];
+}
+
+fn beta_of(m: u32, c: u32) -> vec4f {
+    return b[at(p.beta, m, 0u, c)];
 }
 
 @compute @workgroup_size(LANES)

@@ -4,9 +4,8 @@
 struct Common { x: Rows, y: Rows, moments: Moments, deviation: vec4f, gamma: vec4f, beta: vec4f, cols: u32 }
 
 fn of_all_rows(moments: Moments, m: u32, c: u32) -> Common {
-    let gamma = params[at(p.gamma, m, 0u, c)];
-    let beta = params[at(p.beta, m, 0u, c)];
-    return Common(x_rows(m, c), column_rows(p.y, m, c), moments, deviation_of(moments, p.eps), gamma, beta, p.cols);
+    let deviation = deviation_of(moments, p.eps);
+    return Common(x_rows(m, c), column_rows(p.y, m, c), moments, deviation, gamma_of(m, c), beta_of(m, c), p.cols);
 }
 
 fn normalize(column: Common, r: u32, c: u32) {

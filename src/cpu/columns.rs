@@ -80,9 +80,9 @@ impl<T: Real, W: Columnwise<N>, const N: usize> WithSimd for Share<'_, T, W, N> 
             // A strip that would hold less than its vectors begins earlier: it writes the same once more.
             let most = VECTORS.min(self.columns.len() / lanes);
             let vectors = columns.len().div_ceil(lanes).min(most);
-            let end = columns.end.min(columns.start + vectors.max(1) * lanes);
-            let start = if vectors > 0 { end - vectors * lanes } else { columns.start };
-            let strip = start..end;
+            let width = if vectors == 0 { columns.len() } else { vectors * lanes };
+            let end = columns.end.min(columns.start + width);
+            let strip = end - width..end;
             match vectors {
                 0 => self.strip::<S, 1, false>(simd, strip),
                 1 => self.strip::<S, 1, true>(simd, strip),

@@ -37,12 +37,11 @@ impl Split {
         if program.mode != Mode::Train || large != [1, last] {
             return None;
         }
-        let of_units = |at: &usize| {
-            let op = &ops[*at];
-            matches!(op, Op::Activation(_) | Op::Dropout(_) | Op::ColumnStats(_))
-                || matches!(op, Op::BatchNorm(_) | Op::BatchNormTrain(_))
+        use Op::{Activation, BatchNorm, BatchNormTrain, ColumnStats, Dropout};
+        let by_units = |op: &Op| {
+            matches!(op, Activation(_) | Dropout(_) | ColumnStats(_) | BatchNorm(_) | BatchNormTrain(_))
         };
-        let whole = (2..last).find(|at| !of_units(at))?;
+        let whole = (2..last).find(|&at| !by_units(&ops[at]))?;
         let passed = match &ops[whole] {
             Op::MatMul(product) => product.a,
             Op::Loss(loss) | Op::LossTotal(LossTotal { loss, .. }) => loss.logits,

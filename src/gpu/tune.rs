@@ -73,11 +73,6 @@ fn products(plan: &Plan) -> impl Iterator<Item = &MatMul> {
     ops.filter_map(|op| if let Op::MatMul(product) = op { Some(product) } else { None })
 }
 
-fn products_mut(plan: &mut Plan) -> impl Iterator<Item = &mut MatMul> {
-    let ops = plan.programs.iter_mut().flat_map(|program| &mut program.ops);
-    ops.filter_map(|op| if let Op::MatMul(product) = op { Some(product) } else { None })
-}
-
 /// What the file holds; of a damaged one nothing, and a note.
 fn recall(file: &Path, notes: &mut Vec<String>) -> Remembered {
     let parse = |text: Vec<u8>| serde_json::from_slice(&text).map_err(io::Error::from);
@@ -102,7 +97,7 @@ impl GpuDevice {
             // Its barriers are slow, and launches are not.
             Variant::Software => {
                 let mut plan = plan.fused();
-                let products = products_mut(&mut plan).filter(|_| self.subgroup >= VECTOR);
+                let products = plan.products_mut().filter(|_| self.subgroup >= VECTOR);
                 products.for_each(|product| {
                     product.tile = Some(Tile::suited_to_lanes(product.out.models, product.sizes()));
                 });
@@ -163,7 +158,7 @@ impl GpuDevice {
             let fastest = self.fastest(plan, &new, autotune.rounds()).await?;
             known.extend(new.into_keys().zip(fastest.iter().map(Tile::to_string)));
         }
-        for product in products_mut(plan) {
+        for product in plan.products_mut() {
             let class = class(product);
             product.tile = self.tile(known.get(&class)).filter(|&tile| self.takes(product, tile));
             tuning.choices.extend(product.tile.map(|tile| (class, tile.to_string())));

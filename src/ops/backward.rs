@@ -6,9 +6,8 @@ use super::optimizer::rule_constants;
 use super::stage::{Loaded, Tiles};
 use super::{
     Access, ActivationBackward, BatchNormBackward, BatchNormGradient, ColumnSum, Describe, Dispatch, Dropout,
-    Function, MatMul, Op, Operand, Optimizer, Params, Space, Step, Tensor, Variant, flops_of, read, write,
+    Function, MatMul, Op, Operand, Optimizer, Params, Space, Tensor, Variant, flops_of, read, write,
 };
-use crate::cpu::{Memory, Real};
 
 /// A stage of the backward pass in one dispatch: the update of one layer, and the gradient that the layer before waits
 /// for. Either the gradient goes through another weight, by workgroups beside those of the update; or through the one that
@@ -148,12 +147,6 @@ impl InputGradient {
             (Some(_), None) => (1.0, code(before)),
             (Some(_), Some(slope)) => (2.0, code(Some(slope.function))),
         }
-    }
-}
-
-impl Backward {
-    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
-        self.parts().iter().for_each(|part| part.run(memory, step));
     }
 }
 

@@ -4,9 +4,8 @@ use super::optimizer::rule_constants;
 use super::stage::{NormOnLoad, Tiles, rows_of_block};
 use super::{
     Access, ActivationBackward, Backward, BatchNormGradient, Describe, Dispatch, Function, InputGradient, Op,
-    Operand, Params, Space, Step, Tensor, Variant, flops_of, read, write,
+    Operand, Params, Space, Tensor, Variant, flops_of, read, write,
 };
-use crate::cpu::{Memory, Real};
 
 /// A stage of the backward pass in one dispatch in large minibatches: as [`Backward`], but the gradient of a layer's
 /// input is left before it goes through batch normalization, with the sums of its blocks of rows. The next stage merges
@@ -100,10 +99,6 @@ impl BackwardBlocks {
             parts.extend(input.slope.map(Op::from));
         }
         parts
-    }
-
-    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
-        self.parts().iter().for_each(|part| part.run(memory, step));
     }
 
     /// Where the gradient of the input lies.

@@ -2,10 +2,8 @@ use super::activation::code;
 use super::dropout::numbers;
 use super::stage::{Loaded, Tiles, rows_of_block};
 use super::{
-    Access, Describe, Dispatch, MatMul, Op, Operand, Params, Space, Step, Tensor, Variant, flops_of, read,
-    write,
+    Access, Describe, Dispatch, MatMul, Op, Operand, Params, Space, Tensor, Variant, flops_of, read, write,
 };
-use crate::cpu::{Memory, Real};
 
 /// A layer forward in one dispatch: the batch normalization and dropout of the layer before, as its output is loaded,
 /// then [`MatMul`] of the form ABt, and the statistics of blocks of rows of what it writes. The first layer takes its rows
@@ -24,10 +22,6 @@ impl Forward {
         let mut parts = self.x.parts();
         parts.push(self.product.clone().into());
         parts
-    }
-
-    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
-        self.parts().iter().for_each(|part| part.run(memory, step));
     }
 }
 

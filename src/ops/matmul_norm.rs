@@ -3,15 +3,14 @@
 
 use super::activation::code;
 use super::{
-    Access, BatchNormGradient, BatchNormTrain, Describe, Dispatch, MatMul, Op, Operand, Params, Space, Step,
-    Tensor, Tile, Variant, flops_of,
+    Access, BatchNormBackward, BatchNormGradient, BatchNormTrain, Describe, Dispatch, MatMul, Op, Operand,
+    Params, Space, Tensor, Tile, Variant, flops_of,
 };
-use crate::cpu::{Memory, Real};
 
-/// Rows that a workgroup has at a time: with more, others would have had theirs meanwhile.
+/// Rows up to which products are joined so: more would be shared out between workgroups by themselves.
 pub const ROWS_OF_A_PRODUCT: usize = 64;
 
-/// [`MatMul`] of the form ABt alone, and [`BatchNormTrain`] of what it writes.
+/// [`MatMul`] of the form ABt alone, and [`BatchNormTrain`] of what it writes. Gamma and beta lie in the space of the weight.
 #[derive(Clone, Debug)]
 pub struct MatMulNorm {
     pub product: MatMul,
@@ -19,7 +18,7 @@ pub struct MatMulNorm {
 }
 
 /// [`MatMul`] of the form AB, with the slope of the activation behind a batch normalization, and the
-/// [`BatchNormGradient`] of what it writes, which has no slope then.
+/// [`BatchNormGradient`] of what it writes, which has no slope then. Gamma lies in the space of the weight.
 #[derive(Clone, Debug)]
 pub struct MatMulThroughNorm {
     pub product: MatMul,
@@ -53,19 +52,11 @@ impl MatMulNorm {
     pub(super) fn parts(&self) -> Vec<Op> {
         vec![self.product.clone().into(), self.norm.clone().into()]
     }
-
-    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
-        self.parts().iter().for_each(|part| part.run(memory, step));
-    }
 }
 
 impl MatMulThroughNorm {
     pub(super) fn parts(&self) -> Vec<Op> {
         vec![self.product.clone().into(), self.gradient.clone().into()]
-    }
-
-    pub(super) fn run<T: Real>(&self, memory: &mut Memory<T>, step: &Step) {
-        self.parts().iter().for_each(|part| part.run(memory, step));
     }
 }
 
@@ -76,12 +67,12 @@ impl Describe for MatMulNorm {
 
     fn bindings(&self) -> Vec<(Space, Access)> {
         let MatMul { a, b, out, .. } = self.product;
-        let (stats, y) = (&self.norm.stats, self.norm.norm.out);
-        let written = [y, stats.stats, stats.log].map(|tensor| (tensor.space, Access::Write));
-        let given = [(a.space, Access::Read), (b.space, Access::Read), (out.space, Access::Write)];
-        let unread = [(b.space, Access::Read)];
-        let params = [(self.norm.norm.gamma.space, Access::Read)];
-        [&given[..], &unread, &written, &params].concat()
+        let BatchNormTrain { stats, norm } = &self.norm;
+        let (read, write) = (Access::Read, Access::Write);
+        // The second b is unread.
+        let all = [(a, read), (b, read), (out, write), (b, read)];
+        let of_norm = [norm.out, stats.stats, stats.log].map(|tensor| (tensor, write));
+        all.into_iter().chain(of_norm).map(|(tensor, access)| (tensor.space, access)).collect()
     }
 
     fn flops(&self) -> u64 {
@@ -90,7 +81,7 @@ impl Describe for MatMulNorm {
 
     fn dispatch(&self, _: Variant) -> Dispatch {
         let MatMul { a, b, out, .. } = self.product;
-        let (stats, norm) = (&self.norm.stats, &self.norm.norm);
+        let BatchNormTrain { stats, norm } = &self.norm;
         let views = [a, b, b, out, stats.stats, norm.gamma, norm.beta, norm.out, stats.log];
         let params = Params::new(&views, &numbers(&self.product, norm.eps));
         let mut dispatch = dispatch("matmul_norm", &self.product, params, 3.0);
@@ -110,21 +101,12 @@ impl Describe for MatMulThroughNorm {
 
     fn bindings(&self) -> Vec<(Space, Access)> {
         let MatMul { a, b, out, .. } = self.product;
-        let norm = &self.gradient.0;
+        let BatchNormBackward { reduce, dx, .. } = &self.gradient.0;
         let y = self.product.slope.map_or(b, |(_, y)| y);
-        let of = |tensor: Tensor, access| (tensor.space, access);
         let (read, write) = (Access::Read, Access::Write);
-        let reduce = &norm.reduce;
-        vec![
-            of(a, read),
-            of(b, read),
-            of(out, write),
-            of(y, read),
-            of(reduce.x, read),
-            of(reduce.stats, read),
-            of(reduce.dgamma, write),
-            of(norm.dx, write),
-        ]
+        let all = [(a, read), (b, read), (out, write), (y, read)];
+        let of_norm = [(reduce.x, read), (reduce.stats, read), (reduce.dgamma, write), (*dx, write)];
+        all.into_iter().chain(of_norm).map(|(tensor, access)| (tensor.space, access)).collect()
     }
 
     fn flops(&self) -> u64 {
@@ -133,10 +115,9 @@ impl Describe for MatMulThroughNorm {
 
     fn dispatch(&self, _: Variant) -> Dispatch {
         let MatMul { a, b, out, slope, .. } = self.product;
-        let norm = &self.gradient.0;
-        let reduce = &norm.reduce;
+        let BatchNormBackward { reduce, gamma, dx } = &self.gradient.0;
         let y = slope.map_or(b, |(_, y)| y);
-        let views = [a, b, y, out, reduce.x, reduce.stats, norm.gamma, reduce.dgamma, reduce.dbeta, norm.dx];
+        let views = [a, b, y, out, reduce.x, reduce.stats, *gamma, reduce.dgamma, reduce.dbeta, *dx];
         let params = Params::new(&views, &numbers(&self.product, reduce.eps));
         let epilogue = if slope.is_some() { 2.0 } else { 3.0 };
         let mut dispatch = dispatch("matmul_through_norm", &self.product, params, epilogue);

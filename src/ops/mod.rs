@@ -264,17 +264,27 @@ pub trait Describe {
 }
 
 macro_rules! ops {
-    (twins: $($twin:ident),*; columnwise: $($columns:ident),*; running: $($own:ident),*;) => {
+    (
+        twins: $($twin:ident),*; columnwise: $($columns:ident),*; joined: $($joined:ident),*;
+        running: $($own:ident),*;
+    ) => {
         /// An operation of a program.
         // A program has tens of them: their size does not matter.
         #[allow(clippy::large_enum_variant)]
         #[derive(Clone, Debug)]
-        pub enum Op { $($twin($twin),)* $($columns($columns),)* $($own($own)),* }
+        pub enum Op {
+            $($twin($twin),)* $($columns($columns),)* $($joined($joined),)* $($own($own)),*
+        }
 
         impl Op {
             /// The operation's own description.
             pub fn describe(&self) -> &dyn Describe {
-                match self { $(Op::$twin(op) => op,)* $(Op::$columns(op) => op,)* $(Op::$own(op) => op),* }
+                match self {
+                    $(Op::$twin(op) => op,)*
+                    $(Op::$columns(op) => op,)*
+                    $(Op::$joined(op) => op,)*
+                    $(Op::$own(op) => op),*
+                }
             }
 
             /// Name of the operation.
@@ -282,6 +292,7 @@ macro_rules! ops {
                 match self {
                     $(Op::$twin(_) => stringify!($twin),)*
                     $(Op::$columns(_) => stringify!($columns),)*
+                    $(Op::$joined(_) => stringify!($joined),)*
                     $(Op::$own(_) => stringify!($own)),*
                 }
             }
@@ -291,7 +302,17 @@ macro_rules! ops {
                 match self {
                     $(Op::$twin(op) => memory.run(op, step),)*
                     $(Op::$columns(op) => memory.run(&Down(op, None), step),)*
+                    $(Op::$joined(op) => op.parts().iter().for_each(|part| part.run(memory, step)),)*
                     $(Op::$own(op) => op.run(memory, step)),*
+                }
+            }
+
+            /// The operations that a kernel for several does, one after the other; elsewhere the operation itself.
+            pub fn parts(&self) -> Vec<Op> {
+                match self {
+                    $(Op::$joined(op) => op.parts(),)*
+                    Op::Link(link) => link.parts(),
+                    _ => vec![self.clone()],
                 }
             }
 
@@ -308,6 +329,7 @@ macro_rules! ops {
 
         $(impl From<$twin> for Op { fn from(op: $twin) -> Op { Op::$twin(op) } })*
         $(impl From<$columns> for Op { fn from(op: $columns) -> Op { Op::$columns(op) } })*
+        $(impl From<$joined> for Op { fn from(op: $joined) -> Op { Op::$joined(op) } })*
         $(impl From<$own> for Op { fn from(op: $own) -> Op { Op::$own(op) } })*
     };
 }
@@ -315,8 +337,10 @@ macro_rules! ops {
 ops!(
     twins: MatMul, Activation, ActivationBackward, Dropout, Loss, LossTotal, ColumnSum, Optimizer;
     columnwise: ColumnStats, BatchNorm, BatchNormTrain, BatchNormReduce, BatchNormBackward, BatchNormGradient;
-    // These say themselves how they run: all but the first as their parts, one after the other.
-    running: Gather, MatMulMoments, BatchNormMerged, MatMulNorm, MatMulThroughNorm, Forward, Backward, BackwardBlocks, Link;
+    // These run as their parts, one after the other.
+    joined: MatMulNorm, MatMulThroughNorm, Forward, Backward, BackwardBlocks;
+    // These say themselves how they run.
+    running: Gather, MatMulMoments, BatchNormMerged, Link;
 );
 
 /// FLOPs of operations that are one dispatch; the most that there are, if they are more.
@@ -352,19 +376,6 @@ impl Op {
             cost.bytes_written += if operand.access != Access::Read { bytes } else { 0 };
         }
         cost
-    }
-
-    /// The operations that a kernel for several does, one after the other; elsewhere the operation itself.
-    pub fn parts(&self) -> Vec<Op> {
-        match self {
-            Op::MatMulNorm(joined) => joined.parts(),
-            Op::MatMulThroughNorm(joined) => joined.parts(),
-            Op::Forward(forward) => forward.parts(),
-            Op::Backward(backward) => backward.parts(),
-            Op::BackwardBlocks(backward) => backward.parts(),
-            Op::Link(link) => link.parts(),
-            _ => vec![self.clone()],
-        }
     }
 
     /// Whether its kernel binds all scratch as one.

@@ -16,7 +16,7 @@ mod stages_in_blocks;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::Spec;
-use crate::ops::{Access, Op, Operand, Rule, Space, Tensor};
+use crate::ops::{Access, MatMul, Op, Operand, Rule, Space, Tensor};
 
 pub use crate::ops::ROWS_IN_STAGES;
 pub(crate) use fit::available_memory;
@@ -294,6 +294,12 @@ impl Plan {
         }
         self.spaces = spaces;
         self
+    }
+
+    /// The products that are operations by themselves.
+    pub fn products_mut(&mut self) -> impl Iterator<Item = &mut MatMul> {
+        let ops = self.programs.iter_mut().flat_map(|program| &mut program.ops);
+        ops.filter_map(|op| if let Op::MatMul(product) = op { Some(product) } else { None })
     }
 
     /// The program of a mode and size.

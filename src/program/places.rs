@@ -66,11 +66,7 @@ mod tests {
             let spec = Spec::mlp(Task::Classification, 9, &[7, 30, 12], 3, Function::Tanh, norm, dropout);
             let plan = Plan::new(&spec, 2, data, Rule::Sgd, &all.map(|mode| (mode, 10)).into(), 1);
             let mut by_lanes = plan.clone().fused();
-            for op in by_lanes.programs.iter_mut().flat_map(|program| &mut program.ops) {
-                if let Op::MatMul(product) = op {
-                    product.tile = Some(Tile::Lanes { double: false });
-                }
-            }
+            by_lanes.products_mut().for_each(|product| product.tile = Some(Tile::Lanes { double: false }));
             for plan in [plan.clone(), plan.clone().fused(), by_lanes.in_columns(), plan.staged()] {
                 let reusing = plan.clone().reusing();
                 let pairs = plan.programs.iter().zip(&reusing.programs);

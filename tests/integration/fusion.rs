@@ -250,11 +250,7 @@ fn programs_by_blocks_of_rows_and_unfused_ones_agree() {
 fn products_with_batch_norm_and_unfused_ones_agree() {
     let by_lanes = |net: &Net| {
         let mut plan = net.plan().fused();
-        for op in plan.programs.iter_mut().flat_map(|program| &mut program.ops) {
-            if let Op::MatMul(product) = op {
-                product.tile = Some(Tile::Lanes { double: false });
-            }
-        }
+        plan.products_mut().for_each(|product| product.tile = Some(Tile::Lanes { double: false }));
         plan.in_columns()
     };
     let joined = "Gather MatMulNorm MatMulNorm MatMul LossTotal \

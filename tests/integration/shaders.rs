@@ -147,6 +147,7 @@ fn files_and_list_agree_and_validate() {
         "gradients",
         "loaded",
         "mask",
+        "matmul_params",
         "moments",
         "normalize",
         "product",
