@@ -2,15 +2,15 @@
 
 @compute @workgroup_size(8)
 fn ab(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-    product(group.yxz, lane, false, false);
+    product(task(), false, group.yxz, lane, false, false);
 }
 
 @compute @workgroup_size(8)
 fn abt(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-    product(group.yxz, lane, false, true);
+    product(task(), false, group.yxz, lane, false, true);
 }
 
 @compute @workgroup_size(8)
 fn atb(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-    product(group, lane, true, false);
+    product(task(), false, group, lane, true, false);
 }

@@ -13,23 +13,34 @@ override DOUBLE: bool;
 // Half of 64 rows: more sums than 32 to a loop are not unrolled. [row]
 alias Tile = array<vec4f, 32>;
 
+// What is multiplied. Kernels of two products have the factor b and the result of the one that is beside elsewhere: see
+// b_of and give.
+struct Task { a: View, b: View, out: View, rows: u32, depth: u32, cols: u32 }
+
+fn task() -> Task {
+    return Task(p.a, p.b, p.out, p.rows, p.depth, p.cols);
+}
+
 // Where the factors are, and their last rows or vec4-columns.
 struct Factors { a: Rows, b: Rows, a_last: u32, b_last: u32, depth: u32 }
 
-fn store(group: vec3u, lane: u32, first: u32, sum: ptr<function, Tile>) {
+fn store(task: Task, beside: bool, group: vec3u, lane: u32, first: u32, sum: ptr<function, Tile>) {
     let c = 8u * group.x + lane;
-    if c >= p.out.ld {
+    if c >= task.out.ld {
         return;
     }
     let bias = bias(group.z, c);
-    let out_rows = column_rows(p.out, group.z, c);
+    let out_rows = column_rows(task.out, group.z, c);
     let extras = column_rows(p.extra, group.z, c);
-    let end = p.rows;
-    let cols = p.cols;
     for (var r = 0u; r < 32u; r++) {
         let row = first + r;
-        if row < end {
-            out[nth(out_rows, row)] = finish((*sum)[r], bias, extras, row, c, cols);
+        if row < task.rows {
+            let place = nth(out_rows, row);
+            if beside {
+                give(place, pad((*sum)[r], c, task.cols));
+            } else {
+                out[place] = finish((*sum)[r], bias, extras, row, c, task.cols);
+            }
         }
     }
 }
@@ -61,11 +72,11 @@ fn add_columns(sum: ptr<function, Tile>, factors: Factors, first: u32, lane: u32
 
 // Four k of b, [k][column], where its rows are the sum's index. Columns past the last are not stored. Each lane begins with
 // another row, for the same reason.
-fn load_b(factors: Factors, c: u32, lane: u32, k: u32) -> mat4x4f {
+fn load_b(factors: Factors, beside: bool, c: u32, lane: u32, k: u32) -> mat4x4f {
     var y: mat4x4f;
     for (var i = 0u; i < 4u; i++) {
         let r = k + (i + lane) % 4u;
-        let row = b[nth(factors.b, min(r, factors.depth - 1u)) + min(c, factors.b_last)];
+        let row = b_of(nth(factors.b, min(r, factors.depth - 1u)) + min(c, factors.b_last), beside);
         y[i] = select(vec4f(), row, r < factors.depth);
     }
     // And back: by one where the lane is odd, by two where it is the third or fourth of four.
@@ -88,12 +99,12 @@ fn load_bt(factors: Factors, c: u32, k: u32) -> mat4x4f {
     return transpose(y);
 }
 
-fn product(group: vec3u, lane: u32, a_turned: bool, b_turned: bool) {
+fn product(task: Task, beside: bool, group: vec3u, lane: u32, a_turned: bool, b_turned: bool) {
     let first = select(32u, 64u, DOUBLE) * group.y;
     let c = 8u * group.x + lane;
     let factors = Factors(
-        column_rows(p.a, group.z, 0u), column_rows(p.b, group.z, 0u),
-        select(p.rows, p.a.ld, a_turned) - 1u, select(p.b.ld, p.cols, b_turned) - 1u, p.depth,
+        column_rows(task.a, group.z, 0u), column_rows(task.b, group.z, 0u),
+        select(task.rows, task.a.ld, a_turned) - 1u, select(task.b.ld, task.cols, b_turned) - 1u, task.depth,
     );
     var low: Tile;
     var high: Tile;
@@ -102,7 +113,7 @@ fn product(group: vec3u, lane: u32, a_turned: bool, b_turned: bool) {
         if b_turned {
             y = load_bt(factors, c, k / 4u);
         } else {
-            y = load_b(factors, c, lane, k);
+            y = load_b(factors, beside, c, lane, k);
         }
         if a_turned {
             add_columns(&low, factors, first, lane, k, y);
@@ -116,9 +127,9 @@ fn product(group: vec3u, lane: u32, a_turned: bool, b_turned: bool) {
             }
         }
     }
-    store(group, lane, first, &low);
+    store(task, beside, group, lane, first, &low);
     if DOUBLE {
-        store(group, lane, first + 32u, &high);
+        store(task, beside, group, lane, first + 32u, &high);
     }
 }
 
@@ -126,6 +137,6 @@ fn product(group: vec3u, lane: u32, a_turned: bool, b_turned: bool) {
 fn all_rows(group: vec3u, lane: u32, b_turned: bool) {
     let tiles = (p.rows + select(31u, 63u, DOUBLE)) / select(32u, 64u, DOUBLE);
     for (var tile = 0u; tile < tiles; tile++) {
-        product(vec3u(group.x, tile, group.z), lane, false, b_turned);
+        product(task(), false, vec3u(group.x, tile, group.z), lane, false, b_turned);
     }
 }

@@ -6,6 +6,9 @@ use super::arena::{Arena, Case, Measure};
 use super::samples::{Extent, FUNCTIONS, record, stats};
 use crate::ops::*;
 
+/// Added to variances.
+const EPS: f64 = 1e-5;
+
 /// A product of random factors; `number` picks what follows it.
 pub fn product(
     arena: &mut Arena,
@@ -82,35 +85,57 @@ pub(super) fn product_moments(arena: &mut Arena, extent: &Extent) {
     }
 }
 
-/// Products that are one with batch normalization, forward and backward.
+/// Products that are one with batch normalization, forward; one row alone has no deviation to compare by.
 pub(super) fn product_norm(arena: &mut Arena, extent: &Extent) {
-    let eps = 1e-5;
-    // Of fewer rows little or nothing is left of a gradient after its mean and slope.
-    for (i, &sizes) in extent.products.iter().filter(|sizes| sizes[0] > 3).enumerate() {
+    for (i, &sizes) in extent.products.iter().filter(|sizes| sizes[0] > 1).enumerate() {
         let [models, rows, cols] = [1 + 2 * (i % 2), sizes[0], sizes[2]];
         let tile = Some(Tile::Lanes { double: i % 3 == 1 });
         let function = [None, Some(Function::Relu), Some(Function::Tanh), Some(Function::Sigmoid)][i % 4];
         let [gamma, beta] = [(); 2].map(|()| arena.input(1, models, 1, cols));
-
-        let forward = MatMul { tile, ..product(arena, Product::ABt, models, sizes, 4) };
-        let (x, of_columns, y) =
-            (forward.out, arena.output(2, models, 3, cols), arena.output(1, models, rows, cols));
+        let product = MatMul { tile, ..product(arena, Product::ABt, models, sizes, 4) };
+        let (x, stats, out) =
+            (product.out, arena.output(2, models, 3, cols), arena.output(1, models, rows, cols));
         let log = record(arena, models, 3, cols);
-        let stats_of = ColumnStats { x, stats: of_columns, log };
-        let norm = BatchNorm { x, stats: of_columns, gamma, beta, function, out: y, eps };
-        let op = MatMulNorm { product: forward, norm: BatchNormTrain { stats: stats_of, norm } };
-        let statistics = [of_columns, log].map(|tensor| (tensor, Measure::Statistics));
-        let outputs = statistics.into_iter().chain([x, y].map(|tensor| (tensor, Measure::Values))).collect();
-        arena.cases.push(Case { op: op.into(), outputs });
+        let norm = BatchNorm { x, stats, gamma, beta, function, out, eps: EPS };
+        let norm = BatchNormTrain { stats: ColumnStats { x, stats, log }, norm };
+        let statistics = [stats, log].map(|tensor| (tensor, Measure::Statistics));
+        let outputs =
+            statistics.into_iter().chain([x, out].map(|tensor| (tensor, Measure::Values))).collect();
+        arena.cases.push(Case { op: MatMulNorm { product, norm }.into(), outputs });
+    }
+}
 
-        let slope = function.map(|function| (function, arena.input(3, models, rows, cols)));
-        let backward = MatMul { slope, tile, ..product(arena, Product::AB, models, sizes, 4) };
-        let x = arena.input(0, models, rows, cols);
-        let of_columns = stats(arena, x, rows);
-        let [dgamma, dbeta] = [(); 2].map(|()| arena.output(2, models, 1, cols));
-        let (dy, dx) = (backward.out, arena.output(3, models, rows, cols));
-        let reduce = BatchNormReduce { x, dy, stats: of_columns, slope: None, dgamma, dbeta, eps };
-        let gradient = BatchNormGradient(BatchNormBackward { reduce, gamma, dx });
-        arena.case(MatMulThroughNorm { product: backward, gradient }, &[dy, dgamma, dbeta, dx]);
+/// Both gradients of a product, with and without batch normalization before it.
+pub(super) fn product_gradients(arena: &mut Arena, extent: &Extent) {
+    for (i, &sizes) in extent.products.iter().enumerate() {
+        let [models, rows, units, cols] = [1 + 2 * (i % 2), sizes[0], sizes[1], sizes[2]];
+        let tile = Some(Tile::Lanes { double: i % 3 == 1 });
+        let function = [None, Some(Function::Relu), Some(Function::Tanh), Some(Function::Sigmoid)][i % 4];
+        let mut case = |normalized: bool| {
+            let (x, dw) = (arena.input(3, models, rows, cols), arena.output(2, models, units, cols));
+            let of_x = function.map(|function| (function, x));
+            let [slope, of_norm] = if normalized { [None, of_x] } else { [of_x, None] };
+            let input = MatMul { slope, tile, ..product(arena, Product::AB, models, sizes, 4) };
+            let weight = MatMul { tile, ..MatMul::new(Product::AtB, input.a, x, dw) };
+            let bias = (i % 5 < 2).then(|| ColumnSum { x: input.a, out: arena.output(2, models, 1, units) });
+            let mut outputs: Vec<Tensor> =
+                [dw, input.out].into_iter().chain(bias.iter().map(|b| b.out)).collect();
+            let norm = normalized.then(|| {
+                let x = arena.input(4, models, rows, cols);
+                let stats = stats(arena, x, rows);
+                let [dgamma, dbeta] = [(); 2].map(|()| arena.output(2, models, 1, cols));
+                let (gamma, dx) = (arena.input(1, models, 1, cols), arena.output(4, models, rows, cols));
+                outputs.extend([dgamma, dbeta, dx]);
+                let reduce =
+                    BatchNormReduce { x, dy: input.out, stats, slope: of_norm, dgamma, dbeta, eps: EPS };
+                BatchNormGradient(BatchNormBackward { reduce, gamma, dx })
+            });
+            arena.case(MatMulGradients { weight, bias, input, norm }, &outputs);
+        };
+        case(false);
+        // Of fewer rows little or nothing is left of a gradient after its mean and slope.
+        if rows > 3 {
+            case(true);
+        }
     }
 }

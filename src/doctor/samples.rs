@@ -5,7 +5,7 @@ use std::ops::Range;
 use rand::RngExt;
 
 use super::arena::{Arena, Case, EXAMPLES, Measure, normal, rows};
-use super::products::{matmul, product_moments, product_norm, tiles};
+use super::products::{matmul, product_gradients, product_moments, product_norm, tiles};
 use crate::ops::*;
 
 /// How far samples go.
@@ -89,6 +89,7 @@ impl Sample {
         }
         all.push(Sample::new("matmul_with_moments", &[Variant::Gpu], product_moments));
         all.push(Sample::new("matmul_with_batch_norm", &[Variant::Software], product_norm));
+        all.push(Sample::new("matmul_gradients", &[Variant::Software], product_gradients));
         for space in [Space::Inputs, Space::Bytes] {
             all.push(Sample::new("gather", BOTH, move |arena, extent| gather(arena, extent, space)));
         }

@@ -102,8 +102,9 @@ impl GpuDevice {
         let adapter = adapters.swap_remove(index);
         let info = adapter.get_info();
         let offered = adapter.limits();
-        // WebGPU's defaults, but buffers as large as the adapter allows.
+        // WebGPU's defaults, but buffers as large, and as many to a kernel, as the adapter allows.
         let required_limits = wgpu::Limits {
+            max_storage_buffers_per_shader_stage: offered.max_storage_buffers_per_shader_stage,
             max_buffer_size: offered.max_buffer_size,
             max_storage_buffer_binding_size: offered.max_storage_buffer_binding_size,
             ..wgpu::Limits::default().or_worse_values_from(&offered)

@@ -16,13 +16,18 @@ const LANES: &str = include_str!("../../shaders/lanes.wgsl");
 const NO_LANES: &str = include_str!("../../shaders/no_lanes.wgsl");
 const NORMALIZE: &str = include_str!("../../shaders/normalize.wgsl");
 const PRODUCT: &str = include_str!("../../shaders/product.wgsl");
+const PRODUCT_ALONE: &str = include_str!("../../shaders/product_alone.wgsl");
 const PRODUCT_LANES: &str = include_str!("../../shaders/product_lanes.wgsl");
 const THROUGH_NORM: &str = include_str!("../../shaders/through_norm.wgsl");
 const LOADED: &str = include_str!("../../shaders/loaded.wgsl");
 const MATMUL_PARAMS: &str = include_str!("../../shaders/matmul_params.wgsl");
+const MINIBATCH: &str = include_str!("../../shaders/minibatch.wgsl");
 const MASK: &str = include_str!("../../shaders/mask.wgsl");
 const MOMENTS: &str = include_str!("../../shaders/moments.wgsl");
+const UPDATE_ALL: &str = include_str!("../../shaders/update_all.wgsl");
+const WEIGHT_GRADIENT: &str = include_str!("../../shaders/weight_gradient.wgsl");
 const STAGE: &str = include_str!("../../shaders/stage.wgsl");
+const TURNS: &str = include_str!("../../shaders/turns.wgsl");
 const UPDATE: &str = include_str!("../../shaders/update.wgsl");
 
 macro_rules! shaders {
@@ -44,16 +49,18 @@ shaders! {
     "column_sum": COLUMNS;
     "dropout": MASK;
     "forward": FUNCTION MASK STAGE LOADED COLUMNS MOMENTS BLOCKS FORWARD_STAGE;
-    "gather": ;
+    "gather": MINIBATCH;
+    "gradients_through_norm": FUNCTION PRODUCT PRODUCT_LANES TURNS WEIGHT_GRADIENT COLUMNS MOMENTS GRADIENTS THROUGH_NORM;
     "limits": ;
     "link": FUNCTION UPDATE STAGE COLUMNS MOMENTS FORWARD_STAGE BACKWARD_STAGE;
     "loss": COLUMNS;
     "matmul": FUNCTION MATMUL_PARAMS PRODUCT;
     "matmul_direct": FUNCTION MATMUL_PARAMS PRODUCT;
-    "matmul_lanes": FUNCTION MATMUL_PARAMS PRODUCT PRODUCT_LANES;
-    "matmul_norm": FUNCTION PRODUCT PRODUCT_LANES COLUMNS MOMENTS NORMALIZE;
-    "matmul_through_norm": FUNCTION PRODUCT PRODUCT_LANES COLUMNS MOMENTS GRADIENTS THROUGH_NORM;
-    "optimizer": UPDATE;
+    "matmul_gradients": FUNCTION PRODUCT PRODUCT_LANES TURNS WEIGHT_GRADIENT;
+    "matmul_lanes": FUNCTION MATMUL_PARAMS PRODUCT PRODUCT_LANES PRODUCT_ALONE;
+    "matmul_norm": FUNCTION PRODUCT PRODUCT_LANES PRODUCT_ALONE COLUMNS MOMENTS NORMALIZE;
+    "optimizer": UPDATE UPDATE_ALL;
+    "update_gather": UPDATE UPDATE_ALL MINIBATCH TURNS;
 }
 
 /// The whole source of a kernel, for a device whose subgroups have at least so many invocations; 1 where there are none.

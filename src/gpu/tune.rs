@@ -111,7 +111,7 @@ impl GpuDevice {
     fn at_hand(&self, plan: Plan) -> Plan {
         match self.variant {
             Variant::Gpu => plan,
-            Variant::Software => plan.in_columns().reusing().in_cache(CACHE),
+            Variant::Software => plan.in_columns().ahead(self.limits().buffers).reusing().in_cache(CACHE),
         }
     }
 

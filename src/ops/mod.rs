@@ -22,12 +22,14 @@ mod gather;
 mod link;
 mod loss;
 mod matmul;
+mod matmul_gradients;
 mod matmul_norm;
 mod optimizer;
 mod row_blocks;
 mod stage;
 mod step;
 mod tile;
+mod update_gather;
 
 pub use activation::{Activation, ActivationBackward, Function};
 pub use backward::{Backward, InputGradient, WeightUpdate};
@@ -43,12 +45,14 @@ pub use gather::Gather;
 pub use link::Link;
 pub use loss::{Loss, LossKind, LossTotal};
 pub use matmul::{MatMul, Product};
-pub use matmul_norm::{MatMulNorm, MatMulThroughNorm, ROWS_OF_A_PRODUCT};
+pub use matmul_gradients::MatMulGradients;
+pub use matmul_norm::{MatMulNorm, ROWS_OF_A_PRODUCT};
 pub use optimizer::{Optimizer, Rule};
 pub use row_blocks::{BatchNormMerged, MatMulMoments};
 pub use stage::{Loaded, NormOnLoad, ROWS_IN_STAGES};
 pub use step::Step;
 pub use tile::Tile;
+pub use update_gather::UpdateGather;
 
 use crate::cpu::{Down, Memory, Real, Share};
 use dispatch::{along, columnwise, elementwise};
@@ -312,6 +316,7 @@ macro_rules! ops {
                 match self {
                     $(Op::$joined(op) => op.parts(),)*
                     Op::Link(link) => link.parts(),
+                    Op::UpdateGather(both) => both.parts(),
                     _ => vec![self.clone()],
                 }
             }
@@ -338,9 +343,9 @@ ops!(
     twins: MatMul, Activation, ActivationBackward, Dropout, Loss, LossTotal, ColumnSum, Optimizer;
     columnwise: ColumnStats, BatchNorm, BatchNormTrain, BatchNormReduce, BatchNormBackward, BatchNormGradient;
     // These run as their parts, one after the other.
-    joined: MatMulNorm, MatMulThroughNorm, Forward, Backward, BackwardBlocks;
+    joined: MatMulNorm, MatMulGradients, Forward, Backward, BackwardBlocks;
     // These say themselves how they run.
-    running: Gather, MatMulMoments, BatchNormMerged, Link;
+    running: Gather, MatMulMoments, BatchNormMerged, Link, UpdateGather;
 );
 
 /// FLOPs of operations that are one dispatch; the most that there are, if they are more.
@@ -355,7 +360,7 @@ impl Op {
         let mut cost = Cost { flops: op.flops(), ..Cost::default() };
         let examples = |tensor: Tensor| tensor.models as u64 * tensor.rows as u64;
         let minibatch = match self {
-            Op::Gather(gather) => examples(gather.out),
+            Op::Gather(gather) | Op::UpdateGather(UpdateGather { gather, .. }) => examples(gather.out),
             Op::Loss(loss) | Op::LossTotal(LossTotal { loss, .. }) => examples(loss.logits),
             Op::Forward(forward) | Op::Link(Link { forward, .. }) => examples(forward.product.out),
             Op::Backward(Backward { weight: Some(weight), .. })

@@ -219,11 +219,18 @@ impl Plan {
         self.rewritten(form, blocks::in_blocks)
     }
 
-    /// The fused plan with products of few rows, where their tiles are by lanes, as one with the batch normalization that
-    /// follows: see [`crate::ops::MatMulNorm`].
+    /// The fused plan with what one dispatch of a software adapter can do, where products are by lanes: see
+    /// [`crate::ops::MatMulNorm`] and [`crate::ops::MatMulGradients`].
     pub fn in_columns(self) -> Plan {
         let form = self.form;
         self.rewritten(form, columns::in_columns)
+    }
+
+    /// The fused plan with minibatches gathered as the step before ends, where a kernel may bind so many buffers: see
+    /// [`crate::ops::UpdateGather`].
+    pub fn ahead(self, buffers: u32) -> Plan {
+        let form = self.form;
+        self.rewritten(form, |program| columns::ahead(program, buffers))
     }
 
     /// The plan whose scratch tensors, where they are not bound as one, take the places of those that nothing reads any

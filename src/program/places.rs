@@ -67,7 +67,7 @@ mod tests {
             let plan = Plan::new(&spec, 2, data, Rule::Sgd, &all.map(|mode| (mode, 10)).into(), 1);
             let mut by_lanes = plan.clone().fused();
             by_lanes.products_mut().for_each(|product| product.tile = Some(Tile::Lanes { double: false }));
-            for plan in [plan.clone(), plan.clone().fused(), by_lanes.in_columns(), plan.staged()] {
+            for plan in [plan.clone(), plan.clone().fused(), by_lanes.in_columns().ahead(8), plan.staged()] {
                 let reusing = plan.clone().reusing();
                 let pairs = plan.programs.iter().zip(&reusing.programs);
                 for (own, reusing) in pairs.filter(|(program, _)| !program.joint()) {

@@ -41,7 +41,7 @@ impl fmt::Display for Program {
         if self.link.is_some() {
             writeln!(
                 f,
-                "  a chunk of steps begins with the pass forward of its last dispatch and ends with the update"
+                "  the last dispatch begins the next step: a chunk of steps begins with that part alone and ends without"
             )?;
         }
         Ok(())

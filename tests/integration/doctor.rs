@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use minilote::doctor::{Verdict, examine};
+use minilote::doctor::{Check, Verdict, examine};
 use minilote::gpu::shaders::source;
 use pollster::block_on;
 
@@ -27,7 +27,8 @@ fn broken_kernels_are_found_and_named() {
     let failed: Vec<_> = checks.iter().filter(|check| check.verdict == Verdict::Failed).collect();
     let names: BTreeSet<_> = failed.iter().map(|check| check.name.as_str()).collect();
     assert_eq!(names, BTreeSet::from(["Activation", "Dropout", "column_sum", "largest binding", "training"]));
-    assert!(failed.iter().all(|check| !check.found.is_empty()), "{failed:?}");
+    let said = |check: &Check| !check.found.is_empty() || check.worst > check.tolerance;
+    assert!(failed.iter().all(|check| said(check)), "{failed:?}");
     assert!(failed.iter().any(|check| check.found[0].contains("padding")), "{failed:?}");
     assert!(checks.iter().any(|check| check.name == "MatMul" && check.verdict == Verdict::Passed));
 }

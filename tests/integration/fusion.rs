@@ -118,32 +118,46 @@ fn keeps_to_its_tensors(net: &Net, gpu: GpuDevice) {
 /// Steps that are linked within a chunk and those that are not: the same bits, whatever the chunks.
 #[test]
 fn chunks_change_no_bit() {
-    let Some(gpu) = crate::gpu().map(|gpu| gpu.with_variant(Variant::Gpu)) else { return };
-    let links = |net: &Net| net.plan().staged().programs.iter().any(|program| program.link.is_some());
-    let [linked, alone]: [Vec<Net>; 2] = [true, false].map(|linked| {
-        staged().into_iter().filter(|net| net.rows <= ROWS_IN_STAGES && links(net) == linked).collect()
-    });
-    assert!(linked.len() > 10 && !alone.is_empty(), "{} and {} nets", linked.len(), alone.len());
-    for net in linked {
+    let Some(gpu) = crate::gpu() else { return };
+    let links = |plan: &Plan| plan.programs.iter().any(|program| program.link.is_some());
+    for variant in [Variant::Gpu, Variant::Software] {
+        let gpu = gpu.clone().with_variant(variant);
+        let nets = staged().into_iter().filter(|net| net.rows <= ROWS_IN_STAGES);
+        let (linked, alone): (Vec<Net>, Vec<Net>) = nets.partition(|net| links(&gpu.rewrite(net.plan())));
+        assert!(linked.len() > 10, "{variant:?}: {} nets", linked.len());
+        assert_eq!(alone.is_empty(), variant == Variant::Software);
         let device = Device::Gpu(gpu.clone());
-        let results = [64, 3, 1].map(|chunk| {
-            let net = Net { chunk, spec: net.spec.clone(), ..net };
-            let plan = net.plan().staged();
-            let record = plan.models * plan.record;
-            let mut results = results(&net, plan, &device);
-            // The statistics pass leaves metrics of whichever step ran in its place of the log.
-            results.drain(net.steps as usize * record..(net.steps as usize + 1) * record);
-            results.into_iter().map(f64::to_bits).collect::<Vec<_>>()
-        });
-        let [whole, parts, single] = results;
-        assert!(whole == parts && whole == single, "{} rows, {:?}", net.rows, net.spec.layers);
+        for net in linked {
+            let results = [64, 3, 1].map(|chunk| {
+                let net = Net { chunk, spec: net.spec.clone(), ..net };
+                let plan = gpu.rewrite(net.plan());
+                let record = plan.models * plan.record;
+                let mut results = results(&net, plan, &device);
+                // The statistics pass leaves metrics of whichever step ran in its place of the log.
+                results.drain(net.steps as usize * record..(net.steps as usize + 1) * record);
+                results.into_iter().map(f64::to_bits).collect::<Vec<_>>()
+            });
+            let [whole, parts, single] = results;
+            assert!(
+                whole == parts && whole == single,
+                "{variant:?}, {} rows, {:?}",
+                net.rows,
+                net.spec.layers
+            );
+        }
     }
 }
 
 /// The twin of a link is that of the two steps that it links.
 #[test]
 fn a_link_does_the_end_of_one_step_and_the_beginning_of_the_next() {
-    let plan = Net::new(&[9, 6], Function::Tanh, Norm::Before, 0.3).plan().staged();
+    let plan = Net::new(&[9, 6], Function::Tanh, Norm::Before, 0.3).plan();
+    for plan in [plan.clone().staged(), plan.fused().ahead(8)] {
+        check_link(plan);
+    }
+}
+
+fn check_link(plan: Plan) {
     let program = plan.programs[plan.program(Mode::Train, 12)].clone();
     let [first, second] =
         [0, 2].map(|first| Step { first, number: 1 + first, lr_factor: 1.0, ..Step::default() });
@@ -251,16 +265,18 @@ fn products_with_batch_norm_and_unfused_ones_agree() {
     let by_lanes = |net: &Net| {
         let mut plan = net.plan().fused();
         plan.products_mut().for_each(|product| product.tile = Some(Tile::Lanes { double: false }));
-        plan.in_columns()
+        plan.in_columns().ahead(8)
     };
-    let joined = "Gather MatMulNorm MatMulNorm MatMul LossTotal \
-         MatMul ColumnSum MatMulThroughNorm MatMul MatMulThroughNorm MatMul Optimizer";
+    let joined =
+        "Gather MatMulNorm MatMulNorm MatMul LossTotal MatMulGradients MatMulGradients MatMul UpdateGather";
     for (rows, function) in
-        [(12, Function::Tanh), (33, Function::Sigmoid), (64, Function::Relu), (65, Function::Relu)]
+        [(12, Function::Tanh), (33, Function::Sigmoid), (100, Function::Relu), (257, Function::Relu)]
     {
         let net = Net { rows, models: 2, ..Net::new(&[9, 70], function, Norm::Before, 0.0) };
         let plan = by_lanes(&net);
         assert_eq!(net.train(&plan).join(" ") == joined, rows <= ROWS_OF_A_PRODUCT, "{:?}", net.train(&plan));
+        let dispatches = plan.programs[plan.program(Mode::Train, rows)].dispatches();
+        assert_eq!(dispatches, if rows <= ROWS_OF_A_PRODUCT { 2 * 3 + 2 } else { 4 * 3 });
         let exact = results(&net, net.plan(), &Device::Twin);
         let off = difference(&results(&net, plan.clone(), &Device::Twin), &exact);
         assert!(off <= 1e-13, "f64 twin, {rows} rows: {off:.1e}");
@@ -272,12 +288,16 @@ fn products_with_batch_norm_and_unfused_ones_agree() {
         }
     }
     // What lies between stays: dropout backward, the function of a product forward.
-    for (norm, dropout, forward, backward) in [(Norm::Before, 0.3, 2, 0), (Norm::After, 0.0, 0, 2)] {
-        let net = Net::new(&[9, 70], Function::Tanh, norm, dropout);
+    let count = |rows, norm, dropout| {
+        let net = Net { rows, ..Net::new(&[9, 70], Function::Tanh, norm, dropout) };
         let ops = net.train(&by_lanes(&net));
         let count = |name| ops.iter().filter(|op| **op == name).count();
-        assert_eq!(["MatMulNorm", "MatMulThroughNorm"].map(count), [forward, backward], "{norm:?}");
-    }
+        ["MatMulNorm", "MatMulGradients", "BatchNormGradient"].map(count)
+    };
+    assert_eq!(count(12, Norm::Before, 0.3), [2, 2, 2]);
+    assert_eq!(count(12, Norm::After, 0.0), [0, 2, 0]);
+    assert_eq!(count(12, Norm::None, 0.0), [0, 2, 0]);
+    assert_eq!(count(257, Norm::Before, 0.0), [0, 2, 2]);
 }
 
 /// The operations of a training step of reference nets: a regression of the rules shows without a clock.

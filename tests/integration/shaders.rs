@@ -68,10 +68,13 @@ fn samples() -> Vec<Op> {
     let norm = BatchNorm { x, stats, gamma, beta, function: Some(Function::Relu), out, eps: 1e-5 };
     ops.push(MatMulNorm { product, norm: BatchNormTrain { stats: statistics, norm } }.into());
     for slope in [None, Some((Function::Relu, tensor(5, 6)))] {
-        let product = MatMul { slope, ..MatMul::new(Product::AB, tensor(5, 6), gamma, dy) };
-        let reduce = BatchNormReduce { x, dy, stats, slope: None, dgamma, dbeta, eps: 1e-5 };
-        let gradient = BatchNormGradient(BatchNormBackward { reduce, gamma, dx: out });
-        ops.push(MatMulThroughNorm { product, gradient }.into());
+        let input = MatMul::new(Product::AB, tensor(5, 6), gamma, dy);
+        let weight = MatMul::new(Product::AtB, input.a, tensor(5, 6), dgamma);
+        let bias = slope.map(|_| ColumnSum { x: input.a, out: dbeta });
+        let both = MatMulGradients { weight, bias, input: MatMul { slope, ..input.clone() }, norm: None };
+        let reduce = BatchNormReduce { x, dy, stats, slope, dgamma, dbeta, eps: 1e-5 };
+        let norm = Some(BatchNormGradient(BatchNormBackward { reduce, gamma, dx: out }));
+        ops.extend([both.clone().into(), MatMulGradients { input, norm, ..both }.into()]);
     }
     ops.push(Dropout { x, out, p: 0.5, layer: 3 }.into());
     for kind in [LossKind::SoftmaxCrossEntropy, LossKind::BinaryCrossEntropy, LossKind::SquaredError] {
@@ -85,7 +88,12 @@ fn samples() -> Vec<Op> {
     let theta = Tensor::alone(Space::Params, 2, 1, 12);
     let momentum = Rule::Momentum { momentum: 0.9, nesterov: true };
     for rule in [Rule::Sgd, momentum, Rule::Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8 }] {
-        ops.push(Optimizer { rule, theta, decayed: 8, weights: vec![] }.into());
+        let update = Optimizer { rule, theta, decayed: 8, weights: vec![] };
+        for (space, gathers) in [(Space::Inputs, true), (Space::Bytes, true), (Space::Bytes, false)] {
+            let gather = Gather { inputs: Tensor::shared(space, 20, 6), order, out };
+            ops.push(UpdateGather { update: update.clone(), gather, gathers }.into());
+        }
+        ops.push(update.into());
     }
     ops
 }
@@ -148,13 +156,18 @@ fn files_and_list_agree_and_validate() {
         "loaded",
         "mask",
         "matmul_params",
+        "minibatch",
         "moments",
         "normalize",
         "product",
+        "product_alone",
         "product_lanes",
         "stage",
         "through_norm",
+        "turns",
         "update",
+        "update_all",
+        "weight_gradient",
     ];
     listed.extend(preludes.map(String::from));
     listed.extend(["subgroups", "no_subgroups", "lanes", "no_lanes"].map(String::from));
