@@ -8,23 +8,28 @@ use super::aligned::Aligned;
 use super::lanes::Lanes;
 use super::product::Strides;
 
-/// Rows and vectors across of a tile: twelve sums, enough for the latency of multiply-adds, and with their
-/// factors within the sixteen registers that most processors have at the least.
-const ROWS: usize = 6;
+/// Rows of a tile, and vectors across: sums enough for the latency of multiply-adds, that with their factors stay within
+/// the processor's registers. The more rows, the less often b is loaded.
+const fn tall<S: Simd>() -> usize {
+    if S::REGISTER_COUNT >= 32 { 12 } else { 6 }
+}
 const ACROSS: usize = 2;
 /// Sums go this deep at a time, so that a panel of columns stays in the second cache.
 const DEPTH: usize = 512;
 /// From this depth on, and below so many rows, factors that both lie along the sum are multiplied as they are:
 /// adding up the lanes at the end is then less than turning one of them around.
-pub const DOTS: (usize, usize) = (256, 192);
+pub const DOTS: (usize, usize) = (256, 120);
 /// Up to so many columns they are at any size, as a vector of the output would hold little.
 pub const NARROW: usize = 4;
 /// Bytes between places that compete for the same few lines of the first cache.
 const ALIAS: usize = 4096;
 /// Rows of a that lie across the sum, a multiple of so many bytes apart, are copied, as many values at a time as half of
-/// the second cache holds, where more columns than a panel's share the copy.
+/// the second cache holds, where more columns than a panel's share the copy; those along it that compete, where more than
+/// four panels' do.
 const BLOCK: usize = 1 << 17;
 const APART: usize = ALIAS / 4;
+/// So far apart b's rows are copied: half of them compete.
+const HALF: usize = ALIAS / 2;
 
 /// A factor of a tile: from its first element on, and where the others lie.
 type Factor<'a, T> = (&'a [T], Strides);
@@ -111,7 +116,7 @@ impl<T: Lanes> WithSimd for Tiles<'_, T> {
             for top in self.rows.clone().step_by(high) {
                 let rows = top..(top + high).min(self.rows.end);
                 if packs {
-                    self.pack_rows(block, depth.clone(), rows.clone());
+                    self.pack_rows::<S>(block, depth.clone(), rows.clone());
                 }
                 let block = packs.then_some(&*block);
                 for first in self.columns.clone().step_by(width) {
@@ -129,10 +134,11 @@ impl<T: Lanes> WithSimd for Tiles<'_, T> {
     }
 }
 
-/// Tile number `tile` of so many rows: about equally many rows each.
-const fn rows_of_tile(tile: usize, rows: usize) -> Range<usize> {
-    let tiles = rows.div_ceil(ROWS);
-    tile * rows / tiles..(tile + 1) * rows / tiles
+/// The tiles of so many rows: about equally many rows each.
+#[inline(always)]
+fn tiles<S: Simd>(all: usize) -> impl Iterator<Item = Range<usize>> {
+    let tiles = all.div_ceil(tall::<S>());
+    (0..tiles).map(move |tile| tile * all / tiles..(tile + 1) * all / tiles)
 }
 
 /// Values in a vector.
@@ -145,20 +151,25 @@ impl<T: Lanes> Tiles<'_, T> {
     #[inline(always)]
     fn packs(&self, width: usize) -> bool {
         let (_, (a_row, a_col)) = self.a;
-        a_row == 1 && (a_col * size_of::<T>()).is_multiple_of(APART) && self.columns.len() > width
+        let (apart, competing, shared) =
+            if a_row == 1 { (a_col, APART, width) } else { (a_row, ALIAS, 4 * width) };
+        (apart * size_of::<T>()).is_multiple_of(competing) && self.columns.len() > shared
     }
 
-    /// Copies rows of a that lie across the sum, tile after tile, each one depth after the other.
+    /// Copies rows of a, tile after tile, each one depth after the other.
     #[inline(always)]
-    fn pack_rows(&self, block: &mut [T], depth: Range<usize>, rows: Range<usize>) {
-        let (a, (_, a_col)) = self.a;
-        for tile in 0..rows.len().div_ceil(ROWS) {
-            let tile = rows_of_tile(tile, rows.len());
+    fn pack_rows<S: Simd>(&self, block: &mut [T], depth: Range<usize>, rows: Range<usize>) {
+        let (a, (a_row, a_col)) = self.a;
+        for tile in tiles::<S>(rows.len()) {
             let to = block[tile.start * depth.len()..].chunks_exact_mut(tile.len());
-            let a = &a[depth.start * a_col + rows.start + tile.start..];
-            to.take(depth.len())
-                .enumerate()
-                .for_each(|(k, to)| to.copy_from_slice(&a[k * a_col..][..to.len()]));
+            let a = &a[depth.start * a_col + (rows.start + tile.start) * a_row..];
+            for (k, to) in to.take(depth.len()).enumerate() {
+                if a_row == 1 {
+                    to.copy_from_slice(&a[k * a_col..][..to.len()]);
+                } else {
+                    to.iter_mut().enumerate().for_each(|(r, to)| *to = a[r * a_row + k * a_col]);
+                }
+            }
         }
     }
 
@@ -174,15 +185,14 @@ impl<T: Lanes> Tiles<'_, T> {
     ) {
         let ((a, (a_row, a_col)), (b, (b_row, b_col))) = (self.a, self.b);
         let width = V * lanes::<S, T>();
-        let whole = b_col == 1 && columns.len() == width && !(b_row * size_of::<T>()).is_multiple_of(ALIAS);
+        let whole = b_col == 1 && columns.len() == width && !(b_row * size_of::<T>()).is_multiple_of(HALF);
         let (panel, ld) = if whole {
             (&b[depth.start * b_row + columns.start..], b_row)
         } else {
             self.pack(panel, width, depth.clone(), columns.clone());
             (&*panel, width)
         };
-        for tile in 0..rows.len().div_ceil(ROWS) {
-            let tile = rows_of_tile(tile, rows.len());
+        for tile in tiles::<S>(rows.len()) {
             let (first, high) = (rows.start + tile.start, tile.len());
             let a = match block {
                 Some(block) => (&block[tile.start * depth.len()..], (1, high)),
@@ -196,7 +206,14 @@ impl<T: Lanes> Tiles<'_, T> {
                 3 => self.tile::<S, 3, V>(simd, factors, first, columns, goes_on),
                 4 => self.tile::<S, 4, V>(simd, factors, first, columns, goes_on),
                 5 => self.tile::<S, 5, V>(simd, factors, first, columns, goes_on),
-                _ => self.tile::<S, ROWS, V>(simd, factors, first, columns, goes_on),
+                6 => self.tile::<S, 6, V>(simd, factors, first, columns, goes_on),
+                7 if tall::<S>() > 6 => self.tile::<S, 7, V>(simd, factors, first, columns, goes_on),
+                8 if tall::<S>() > 6 => self.tile::<S, 8, V>(simd, factors, first, columns, goes_on),
+                9 if tall::<S>() > 6 => self.tile::<S, 9, V>(simd, factors, first, columns, goes_on),
+                10 if tall::<S>() > 6 => self.tile::<S, 10, V>(simd, factors, first, columns, goes_on),
+                11 if tall::<S>() > 6 => self.tile::<S, 11, V>(simd, factors, first, columns, goes_on),
+                12 if tall::<S>() > 6 => self.tile::<S, 12, V>(simd, factors, first, columns, goes_on),
+                _ => unreachable!("a tile of {high} rows"),
             }
         }
     }
