@@ -8,11 +8,12 @@ use super::aligned::Aligned;
 use super::lanes::Lanes;
 use super::product::Strides;
 
-/// Rows of a tile, and vectors across: sums enough for the latency of multiply-adds, that with their factors stay within
-/// the processor's registers. The more rows, the less often b is loaded.
+/// Rows of a tile: with as many vectors across, sums enough for the latency of multiply-adds, which with their factors stay
+/// within the processor's registers. The more rows, the less often b is loaded.
 const fn tall<S: Simd>() -> usize {
     if S::REGISTER_COUNT >= 32 { 12 } else { 6 }
 }
+/// Vectors across.
 const ACROSS: usize = 2;
 /// Sums go this deep at a time, so that a panel of columns stays in the second cache.
 const DEPTH: usize = 512;

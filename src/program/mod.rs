@@ -351,7 +351,7 @@ impl Plan {
         for program in &self.programs {
             for (op, label) in program.ops.iter().zip(&program.labels) {
                 // It has all parameters as one row, which names none of them.
-                if matches!(op, Op::Optimizer(_)) {
+                if matches!(op, Op::Optimizer(_) | Op::UpdateGather(_)) {
                     continue;
                 }
                 for operand in op.describe().operands() {

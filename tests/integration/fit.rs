@@ -179,7 +179,7 @@ fn more_workgroups_than_a_dispatch_has() {
             Variant::Gpu => ("data Gather", vec![full(&[8]), normalized], [&[1000][..], &[700]]),
         };
         count += family(operation, Way::Batch).check(&[1, 2], &configs);
-        count += family("update Optimizer", Way::None).check(&[1], &wide.map(config));
+        count += family("update ", Way::None).check(&[1], &wide.map(config));
         count += family("data Gather", Way::FewerModels).check(&[65, 200], &[config(&[8])]);
     }
     println!("{count} configurations");
