@@ -9,7 +9,7 @@ use crate::ops::*;
 /// Added to variances.
 const EPS: f64 = 1e-5;
 
-/// A product of random factors; `number` picks what follows it.
+/// A product of random factors; `number` picks what follows it, of five, the kind of product the activation in it.
 pub fn product(
     arena: &mut Arena,
     product: Product,
@@ -23,7 +23,7 @@ pub fn product(
     let b = transposed(product == Product::ABt, [depth, cols]);
     let (a, b) = (arena.input(0, models, a[0], a[1]), arena.input(1, models, b[0], b[1]));
     let mut op = MatMul::new(product, a, b, arena.output(0, models, rows, cols));
-    let function = FUNCTIONS[number % 3];
+    let function = FUNCTIONS[(number % 5 + product as usize) % 3];
     match number % 5 {
         0 => op.bias = Some(arena.input(1, models, 1, cols)),
         1 => op.function = Some(function),
@@ -54,11 +54,13 @@ pub(super) fn matmul(arena: &mut Arena, extent: &Extent, kind: Product) {
     }
 }
 
+/// Every tile, followed in two ways by each kind of product, which are all in all.
 pub(super) fn tiles(arena: &mut Arena, extent: &Extent, kind: Product, variant: Variant) {
     for (t, &tile) in Tile::candidates(variant).iter().enumerate() {
         for (i, &sizes) in extent.products.iter().enumerate() {
             let models = 1 + 2 * (i % 2);
-            let op = MatMul { tile: Some(tile), ..product(arena, kind, models, sizes, t + i) };
+            let number = t + 2 * kind as usize + i % 2;
+            let op = MatMul { tile: Some(tile), ..product(arena, kind, models, sizes, number) };
             let out = op.out;
             arena.case(op, &[out]);
         }
@@ -74,7 +76,7 @@ pub(super) fn product_moments(arena: &mut Arena, extent: &Extent) {
         let products = extent.products.iter().copied().filter(|sizes| sizes[0] > 1).chain(several);
         for (i, sizes) in products.enumerate() {
             // Without a slope, which no forward pass has.
-            let number = (t + i) % 3;
+            let number = t % 3;
             let product = MatMul { tile, ..product(arena, Product::ABt, 1 + 2 * (i % 2), sizes, number) };
             let out = product.out;
             let rows = 3 * out.rows.div_ceil(MatMulMoments::block(&product));
@@ -109,15 +111,20 @@ pub(super) fn product_norm(arena: &mut Arena, extent: &Extent) {
 pub(super) fn product_gradients(arena: &mut Arena, extent: &Extent) {
     for (i, &sizes) in extent.products.iter().enumerate() {
         let [models, rows, units, cols] = [1 + 2 * (i % 2), sizes[0], sizes[1], sizes[2]];
-        let tile = Some(Tile::Lanes { double: i % 3 == 1 });
-        let function = [None, Some(Function::Relu), Some(Function::Tanh), Some(Function::Sigmoid)][i % 4];
+        let tile = Some(Tile::Lanes { double: false });
         let mut case = |normalized: bool| {
+            let [even, odd] = match normalized {
+                false => [Some(Function::Relu), Some(Function::Sigmoid)],
+                true => [None, Some(Function::Tanh)],
+            };
+            let function = if i % 2 == 0 { even } else { odd };
             let (x, dw) = (arena.input(3, models, rows, cols), arena.output(2, models, units, cols));
             let of_x = function.map(|function| (function, x));
             let [slope, of_norm] = if normalized { [None, of_x] } else { [of_x, None] };
             let input = MatMul { slope, tile, ..product(arena, Product::AB, models, sizes, 4) };
             let weight = MatMul { tile, ..MatMul::new(Product::AtB, input.a, x, dw) };
-            let bias = (i % 5 < 2).then(|| ColumnSum { x: input.a, out: arena.output(2, models, 1, units) });
+            let bias = (usize::from(normalized) == i % 2)
+                .then(|| ColumnSum { x: input.a, out: arena.output(2, models, 1, units) });
             let mut outputs: Vec<Tensor> =
                 [dw, input.out].into_iter().chain(bias.iter().map(|b| b.out)).collect();
             let norm = normalized.then(|| {

@@ -70,11 +70,12 @@ fn staged_and_unfused_programs_agree_and_keep_to_their_tensors() {
         assert!(off <= 1e-13, "f64 twin, {}: {off:.1e}", name());
         let Some(gpu) = crate::gpu() else { continue };
         let gpu = gpu.with_variant(Variant::Gpu);
-        for gpu in [gpu.clone(), gpu.clone().without_subgroups()] {
-            let subgroups = gpu.has_subgroups();
-            let off = difference(&results(net, plan.clone(), &Device::Gpu(gpu)), &exact);
-            assert!(off <= 1e-4, "{}, subgroups {subgroups}: {off:.1e}", name());
-        }
+        // Each of their kernels takes a second to compile, so half of the networks run without subgroups: not always the
+        // same of the six numbers of rows that come around.
+        let gpu = if (i + i / 6) % 2 == 0 { gpu } else { gpu.without_subgroups() };
+        let subgroups = gpu.has_subgroups();
+        let off = difference(&results(net, plan.clone(), &Device::Gpu(gpu.clone())), &exact);
+        assert!(off <= 1e-4, "{}, subgroups {subgroups}: {off:.1e}", name());
         keeps_to_its_tensors(net, gpu);
     }
 }

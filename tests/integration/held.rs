@@ -86,7 +86,8 @@ impl Pair<'_> {
     }
 }
 
-/// The other model is trained as if alone. In every form of the programs, of every optimizer.
+/// The other model is trained as if alone. In every form of the programs every optimizer and every normalization, and
+/// each of these with each.
 #[test]
 fn a_model_is_held_from_the_step_on() {
     let rules = [
@@ -98,9 +99,8 @@ fn a_model_is_held_from_the_step_on() {
     let norms = [Norm::None, Norm::Before, Norm::After];
     let mut random = ChaCha8Rng::seed_from_u64(3);
     for (name, device) in &devices() {
-        for (rule, norm, form) in
-            rules.into_iter().flat_map(|r| norms.into_iter().flat_map(move |n| forms.map(|f| (r, n, f))))
-        {
+        for (i, j) in (0..9).map(|case| (case / 3, case % 3)) {
+            let (rule, norm, form) = (rules[i], norms[j], forms[(i + j) % 3]);
             let net = Net { rule, ..Net::new(&[9, 6], Function::Tanh, norm, 0.0) };
             let bad = random.random_range(0..ROWS);
             let value = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY][random.random_range(0..3)];

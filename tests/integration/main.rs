@@ -25,29 +25,50 @@ mod training;
 mod tune;
 
 use std::ops::ControlFlow;
-use std::sync::OnceLock;
+use std::sync::Mutex;
 
 use minilote::Device;
 use minilote::gpu::GpuDevice;
 use minilote::model::Model;
 use minilote::train::{Observer, Progress, StepRecord};
 
-/// The adapter that tests run on; `None` only where `MINILOTE_SKIP_GPU=1` says so.
-pub fn gpu() -> Option<GpuDevice> {
-    static GPU: OnceLock<Option<GpuDevice>> = OnceLock::new();
-    let open = || {
+/// Devices that no test has at the moment. They stay open, as one that closes needs what a thread that ends no longer has.
+static FREE: Mutex<Vec<GpuDevice>> = Mutex::new(vec![]);
+
+/// A test's device, which no other has: a driver may do one thing after the other, as it compiles for minutes.
+struct Lease(Option<GpuDevice>);
+
+impl Lease {
+    fn take() -> Lease {
         if std::env::var_os("MINILOTE_SKIP_GPU").is_some_and(|value| value == "1") {
             println!("skipped on a GPU: MINILOTE_SKIP_GPU=1");
-            return None;
+            return Lease(None);
+        }
+        if let Some(free) = FREE.lock().unwrap().pop() {
+            return Lease(Some(free));
         }
         match pollster::block_on(Device::choose("gpu")) {
-            Ok((Device::Gpu(gpu), _)) => Some(gpu),
+            Ok((Device::Gpu(gpu), _)) => Lease(Some(gpu)),
             other => panic!(
                 "no adapter: apt-get install mesa-vulkan-drivers, or set MINILOTE_SKIP_GPU=1 ({other:?})"
             ),
         }
-    };
-    GPU.get_or_init(open).clone()
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        FREE.lock().unwrap().extend(self.0.take());
+    }
+}
+
+thread_local! {
+    static GPU: Lease = Lease::take();
+}
+
+/// The adapter that tests run on; `None` only where `MINILOTE_SKIP_GPU=1` says so.
+pub fn gpu() -> Option<GpuDevice> {
+    GPU.with(|lease| lease.0.clone())
 }
 
 /// Every backend that trains in f32.
