@@ -3,6 +3,7 @@
 
 mod aligned;
 mod columns;
+mod copies;
 mod lanes;
 mod models;
 mod pool;

@@ -3,14 +3,23 @@ use std::ops::Range;
 
 use super::Real;
 use super::aligned::Aligned;
-use super::pool::{free, part_of, share};
-use super::tiles::{DOTS, NARROW, Out, Tiles};
+use super::pool::{LINE, free, part_of, share};
+use super::tiles::{Out, Tiles};
 
 /// Where element (i, j) of a matrix lies: `i · first + j · second`.
 pub type Strides = (usize, usize);
 
 /// Products with at least this many FLOPs are split over threads: some five microseconds of one.
 const FLOPS_FOR_THREADS: usize = 500_000;
+
+/// Factors that both lie along the sum are multiplied as they are from this depth on, and for at most so many rows and
+/// columns: adding up the lanes at the end is then less than turning one of them around, or than the lanes of a last vector
+/// that is hardly filled.
+const DOTS: [usize; 3] = [120, 256, 128];
+/// Up to so many columns they are at any size, as a vector of the output would hold little.
+const NARROW: usize = 4;
+/// So many columns of a gradient of inputs are shared out, so that each thread copies its own of the weight.
+const WIDE: usize = 256;
 
 thread_local! {
     static PANEL: RefCell<Aligned<u8>> = RefCell::new(Aligned::default());
@@ -22,7 +31,7 @@ pub type Factors<'a, T> = &'a (dyn Fn(usize) -> [&'a [T]; 2] + Sync);
 /// `out = a · b`, or `out += a · b`, for `[rows, depth] · [depth, cols]`; `out` has rows of `ld`
 /// elements.
 ///
-/// Panics if a slice is too short for its matrix.
+/// Panics if a slice is too short for its matrix, or if no stride of a is one.
 pub fn product<T: Real>(
     sizes: [usize; 3],
     (a, a_strides): (&[T], Strides),
@@ -41,11 +50,11 @@ pub fn units(part: usize, units: usize, inputs: usize) -> Range<usize> {
 
 /// How many units stay with one part: as many columns as tiles take or copy at a time.
 pub fn side_by_side(inputs: usize) -> usize {
-    if inputs >= DOTS.0 { 2 } else { 4 }
+    if inputs >= DOTS[1] { 2 } else { 4 }
 }
 
 /// [`product`] of factors that each thread may have a copy of, or one part of it. Each has units of its own, see [`units`];
-/// of a gradient of inputs, rows. A value's sum goes the same way whoever has it, so all machines with such vectors give
+/// of a gradient of inputs, columns, or rows where there are few columns. A value's sum goes the same way whoever has it, so all machines with such vectors give
 /// the same bits.
 pub fn product_of<T: Real>(
     [rows, depth, cols]: [usize; 3],
@@ -58,17 +67,20 @@ pub fn product_of<T: Real>(
     if depth == 0 {
         return;
     }
-    let (out, narrow) = (&Out::new(out, ld), cols <= NARROW);
+    let out = &Out::new(out, ld);
+    // Of the whole product, whatever part of it a thread has.
+    let dots = cols <= NARROW || rows <= DOTS[0] && depth >= DOTS[1] && cols <= DOTS[2];
     let multiply = |part, rows: Range<usize>, columns: Range<usize>| {
         let [a, b] = factors(part);
         let (a, b) = ((a, of_a), (b, of_b));
         PANEL.with_borrow_mut(|panel| {
-            pulp::Arch::new().dispatch(Tiles { rows, columns, depth, a, b, out, accumulate, narrow, panel });
+            pulp::Arch::new().dispatch(Tiles { rows, columns, depth, a, b, out, accumulate, dots, panel });
         });
     };
     let ((a_row, _), (_, b_col)) = (of_a, of_b);
     let of_part = |part| match (a_row, b_col) {
         (1, 1) => multiply(part, units(part, rows, cols), 0..cols),
+        (_, 1) if cols >= WIDE => multiply(part, 0..rows, part_of(part, cols, LINE)),
         (_, 1) => multiply(part, part_of(part, rows, 1), 0..cols),
         _ => multiply(part, 0..rows, units(part, cols, depth)),
     };
@@ -139,8 +151,10 @@ mod tests {
             [33, 700, 1021],
             [201, 530, 41],
             [300, 260, 3],
-            // Turned, its rows are so far apart that they are copied, in more than one block.
-            [1021, 300, 35],
+            // Turned, the rows of a are so far apart that they are copied, in more than one block; those of b lie on many
+            // pages.
+            [1021, 300, 53],
+            [70, 300, 300],
         ];
         for size in sizes {
             for turned in [[false, false], [false, true], [true, false], [true, true]] {

@@ -5,33 +5,21 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use super::aligned::Aligned;
+use super::copies::BLOCK;
 use super::lanes::Lanes;
 use super::product::Strides;
 
 /// Rows of a tile: with as many vectors across, sums enough for the latency of multiply-adds, which with their factors stay
 /// within the processor's registers. The more rows, the less often b is loaded.
 const fn tall<S: Simd>() -> usize {
-    if S::REGISTER_COUNT >= 32 { 12 } else { 6 }
+    if S::REGISTER_COUNT >= 32 { 8 } else { 6 }
 }
 /// Vectors across.
-const ACROSS: usize = 2;
+const fn across<S: Simd>() -> usize {
+    if S::REGISTER_COUNT >= 32 { 3 } else { 2 }
+}
 /// Sums go this deep at a time, so that a panel of columns stays in the second cache.
 const DEPTH: usize = 512;
-/// From this depth on, and below so many rows, factors that both lie along the sum are multiplied as they are:
-/// adding up the lanes at the end is then less than turning one of them around.
-pub const DOTS: (usize, usize) = (256, 120);
-/// Up to so many columns they are at any size, as a vector of the output would hold little.
-pub const NARROW: usize = 4;
-/// Bytes between places that compete for the same few lines of the first cache.
-const ALIAS: usize = 4096;
-/// Rows of a that lie across the sum, a multiple of so many bytes apart, are copied, as many values at a time as half of
-/// the second cache holds, where more columns than a panel's share the copy; those along it that compete, where more than
-/// four panels' do.
-const BLOCK: usize = 1 << 17;
-const APART: usize = ALIAS / 4;
-/// So far apart b's rows are copied: half of them compete.
-const HALF: usize = ALIAS / 2;
-
 /// A factor of a tile: from its first element on, and where the others lie.
 type Factor<'a, T> = (&'a [T], Strides);
 
@@ -87,8 +75,8 @@ pub struct Tiles<'a, T> {
     /// Its rows and columns above are no other thread's.
     pub out: &'a Out<'a, T>,
     pub accumulate: bool,
-    /// Whether the whole output has at most [`NARROW`] columns. Sums then go another way, whatever part this is.
-    pub narrow: bool,
+    /// Whether factors that both lie along the sum are multiplied as they are, the lanes added up at the end.
+    pub dots: bool,
     /// Room for columns of b, one depth after the other; it grows.
     pub panel: &'a mut Aligned<u8>,
 }
@@ -100,33 +88,40 @@ impl<T: Lanes> WithSimd for Tiles<'_, T> {
     fn with_simd<S: Simd>(self, simd: S) {
         let ((_, (_, a_col)), (_, (b_row, b_col))) = (self.a, self.b);
         let along = a_col == 1 && b_row == 1 && b_col != 1;
-        let deep = self.depth >= DOTS.0 && self.rows.len() < DOTS.1;
-        if along && (deep || self.narrow) {
+        if along && self.dots {
             return if S::REGISTER_COUNT < 32 { self.dots::<S, 3>(simd) } else { self.dots::<S, 4>(simd) };
         }
-        let width = ACROSS * lanes::<S, T>();
+        let width = across::<S>() * lanes::<S, T>();
         let mut room = std::mem::take(self.panel);
-        let packs = self.packs(width);
-        let block = if packs { BLOCK } else { 0 };
+        let copies = self.copies_rows(width);
+        let block = if copies { BLOCK } else { 0 };
         let bytes = (DEPTH * width + block) * size_of::<T>();
         room.grow(bytes);
         let (panel, block) = bytemuck::cast_slice_mut(&mut room[..bytes]).split_at_mut(DEPTH * width);
         for start in (0..self.depth).step_by(DEPTH) {
             let depth = start..(start + DEPTH).min(self.depth);
-            let high = if packs { BLOCK / depth.len() } else { self.rows.len().max(1) };
+            let high = if copies { BLOCK / depth.len() } else { self.rows.len().max(1) };
             for top in self.rows.clone().step_by(high) {
                 let rows = top..(top + high).min(self.rows.end);
-                if packs {
-                    self.pack_rows::<S>(block, depth.clone(), rows.clone());
+                if copies {
+                    self.copy_rows::<S>(block, depth.clone(), rows.clone());
                 }
-                let block = packs.then_some(&*block);
-                for first in self.columns.clone().step_by(width) {
-                    let columns = first..(first + width).min(self.columns.end);
+                let block = copies.then_some(&*block);
+                let mut first = self.columns.start;
+                while first < self.columns.end {
+                    let left = (self.columns.end - first).div_ceil(lanes::<S, T>());
+                    // Of four vectors two and two take less time than three and one.
+                    let vectors = if left == 4 { 2 } else { left.min(across::<S>()) };
+                    let columns = first..(first + vectors * lanes::<S, T>()).min(self.columns.end);
+                    first = columns.end;
                     let (depth, rows) = (depth.clone(), rows.clone());
-                    if columns.len() > width / 2 {
-                        self.panel::<S, ACROSS>(simd, (panel, block), depth, rows, columns);
-                    } else {
-                        self.panel::<S, { ACROSS / 2 }>(simd, (panel, block), depth, rows, columns);
+                    match vectors {
+                        1 => self.panel::<S, 1>(simd, (panel, block), depth, rows, columns),
+                        2 => self.panel::<S, 2>(simd, (panel, block), depth, rows, columns),
+                        _ if across::<S>() > 2 => {
+                            self.panel::<S, 3>(simd, (panel, block), depth, rows, columns)
+                        }
+                        _ => unreachable!("{vectors} vectors"),
                     }
                 }
             }
@@ -137,7 +132,7 @@ impl<T: Lanes> WithSimd for Tiles<'_, T> {
 
 /// The tiles of so many rows: about equally many rows each.
 #[inline(always)]
-fn tiles<S: Simd>(all: usize) -> impl Iterator<Item = Range<usize>> {
+pub fn tiles<S: Simd>(all: usize) -> impl Iterator<Item = Range<usize>> {
     let tiles = all.div_ceil(tall::<S>());
     (0..tiles).map(move |tile| tile * all / tiles..(tile + 1) * all / tiles)
 }
@@ -148,32 +143,6 @@ const fn lanes<S: Simd, T: Lanes>() -> usize {
 }
 
 impl<T: Lanes> Tiles<'_, T> {
-    /// Whether rows of a are worth a copy.
-    #[inline(always)]
-    fn packs(&self, width: usize) -> bool {
-        let (_, (a_row, a_col)) = self.a;
-        let (apart, competing, shared) =
-            if a_row == 1 { (a_col, APART, width) } else { (a_row, ALIAS, 4 * width) };
-        (apart * size_of::<T>()).is_multiple_of(competing) && self.columns.len() > shared
-    }
-
-    /// Copies rows of a, tile after tile, each one depth after the other.
-    #[inline(always)]
-    fn pack_rows<S: Simd>(&self, block: &mut [T], depth: Range<usize>, rows: Range<usize>) {
-        let (a, (a_row, a_col)) = self.a;
-        for tile in tiles::<S>(rows.len()) {
-            let to = block[tile.start * depth.len()..].chunks_exact_mut(tile.len());
-            let a = &a[depth.start * a_col + (rows.start + tile.start) * a_row..];
-            for (k, to) in to.take(depth.len()).enumerate() {
-                if a_row == 1 {
-                    to.copy_from_slice(&a[k * a_col..][..to.len()]);
-                } else {
-                    to.iter_mut().enumerate().for_each(|(r, to)| *to = a[r * a_row + k * a_col]);
-                }
-            }
-        }
-    }
-
     /// Some rows of at most `V` vectors of columns; rows of a as they are, or from a copy.
     #[inline(always)]
     fn panel<S: Simd, const V: usize>(
@@ -184,13 +153,13 @@ impl<T: Lanes> Tiles<'_, T> {
         rows: Range<usize>,
         columns: Range<usize>,
     ) {
-        let ((a, (a_row, a_col)), (b, (b_row, b_col))) = (self.a, self.b);
+        let ((a, (a_row, a_col)), (b, (b_row, _))) = (self.a, self.b);
         let width = V * lanes::<S, T>();
-        let whole = b_col == 1 && columns.len() == width && !(b_row * size_of::<T>()).is_multiple_of(HALF);
+        let whole = columns.len() == width && !self.copies_columns(depth.len(), rows.len());
         let (panel, ld) = if whole {
             (&b[depth.start * b_row + columns.start..], b_row)
         } else {
-            self.pack(panel, width, depth.clone(), columns.clone());
+            self.copy_columns::<S>(simd, panel, width, depth.clone(), columns.clone());
             (&*panel, width)
         };
         for tile in tiles::<S>(rows.len()) {
@@ -210,47 +179,8 @@ impl<T: Lanes> Tiles<'_, T> {
                 6 => self.tile::<S, 6, V>(simd, factors, first, columns, goes_on),
                 7 if tall::<S>() > 6 => self.tile::<S, 7, V>(simd, factors, first, columns, goes_on),
                 8 if tall::<S>() > 6 => self.tile::<S, 8, V>(simd, factors, first, columns, goes_on),
-                9 if tall::<S>() > 6 => self.tile::<S, 9, V>(simd, factors, first, columns, goes_on),
-                10 if tall::<S>() > 6 => self.tile::<S, 10, V>(simd, factors, first, columns, goes_on),
-                11 if tall::<S>() > 6 => self.tile::<S, 11, V>(simd, factors, first, columns, goes_on),
-                12 if tall::<S>() > 6 => self.tile::<S, 12, V>(simd, factors, first, columns, goes_on),
                 _ => unreachable!("a tile of {high} rows"),
             }
-        }
-    }
-
-    /// Copies columns of b to a panel that wide. What lies behind them there stays: its sums go nowhere.
-    #[inline(always)]
-    fn pack(&self, panel: &mut [T], width: usize, depth: Range<usize>, columns: Range<usize>) {
-        let (b, (b_row, b_col)) = self.b;
-        let b = &b[depth.start * b_row + columns.start * b_col..];
-        if b_col == 1 {
-            let lines = panel.chunks_exact_mut(width).take(depth.len()).enumerate();
-            return lines
-                .for_each(|(k, to)| to[..columns.len()].copy_from_slice(&b[k * b_row..][..columns.len()]));
-        }
-        // Four columns by four places of the sum at a time, which the compiler turns around in registers.
-        const SIDE: usize = 4;
-        let whole = if b_row == 1 { columns.len() / SIDE * SIDE } else { 0 };
-        for j in (0..whole).step_by(SIDE) {
-            let b: [&[T]; SIDE] = std::array::from_fn(|i| &b[(j + i) * b_col..][..depth.len()]);
-            let [b0, b1, b2, b3] = b.map(|b| b.as_chunks::<SIDE>().0);
-            let mut lines = panel.chunks_exact_mut(width);
-            for (((b0, b1), b2), b3) in b0.iter().zip(b1).zip(b2).zip(b3) {
-                let block: [[T; SIDE]; SIDE] = [*b0, *b1, *b2, *b3];
-                for k in 0..SIDE {
-                    if let Some(line) = lines.next() {
-                        line[j..j + SIDE].copy_from_slice(&block.map(|b| b[k]));
-                    }
-                }
-            }
-            for (k, line) in (depth.len() / SIDE * SIDE..depth.len()).zip(lines) {
-                line[j..j + SIDE].copy_from_slice(&b.map(|b| b[k]));
-            }
-        }
-        for j in whole..columns.len() {
-            let lines = panel.chunks_exact_mut(width).take(depth.len());
-            lines.enumerate().for_each(|(k, to)| to[j] = b[k * b_row + j * b_col]);
         }
     }
 
@@ -264,17 +194,42 @@ impl<T: Lanes> Tiles<'_, T> {
         columns: Range<usize>,
         goes_on: bool,
     ) {
-        // A stride of one is written out, so that the compiler knows it.
-        let sums = match a_row {
-            1 => sums::<T, S, R, V>(simd, depth, (a, (1, a_col)), panel),
-            _ => sums::<T, S, R, V>(simd, depth, (a, (a_row, a_col)), panel),
-        };
-        for (r, sums) in sums.into_iter().enumerate() {
+        // A stride of one is written out, so that the compiler knows it, and sums are stored where they were made, or all of
+        // them would go through memory.
+        match (a_row, a_col) {
+            (_, 1) => {
+                let sums = sums::<T, S, R, V>(simd, depth, (a, (a_row, 1)), panel);
+                self.store::<S, R, V>(simd, &sums, first, columns, goes_on);
+            }
+            (1, _) => {
+                let sums = sums::<T, S, R, V>(simd, depth, (a, (1, a_col)), panel);
+                self.store::<S, R, V>(simd, &sums, first, columns, goes_on);
+            }
+            _ => unreachable!("a stride of a is one"),
+        }
+    }
+
+    /// Overwrites a tile of out, or adds to it.
+    #[inline(always)]
+    fn store<S: Simd, const R: usize, const V: usize>(
+        &self,
+        simd: S,
+        sums: &[[T::Vector<S>; V]; R],
+        first: usize,
+        columns: Range<usize>,
+        goes_on: bool,
+    ) {
+        for (r, sums) in sums.iter().enumerate() {
             // SAFETY: the place is this thread's alone, and no other slice of it is held.
             let out = unsafe { self.out.part(first + r, columns.clone()) };
-            for (to, sum) in out.chunks_mut(lanes::<S, T>()).zip(sums) {
-                let sum = if goes_on { T::plus(simd, T::load(simd, to), sum) } else { sum };
-                T::store(simd, to, sum);
+            let (whole, rest) = T::vectors_mut::<S>(out);
+            for (v, &sum) in sums.iter().enumerate() {
+                if let Some(to) = whole.get_mut(v) {
+                    *to = if goes_on { T::plus(simd, *to, sum) } else { sum };
+                } else if v == whole.len() && !rest.is_empty() {
+                    let sum = if goes_on { T::plus(simd, T::load(simd, rest), sum) } else { sum };
+                    T::store(simd, rest, sum);
+                }
             }
         }
     }
@@ -350,16 +305,46 @@ fn sums<T: Lanes, S: Simd, const R: usize, const V: usize>(
     (panel, ld): (&[T], usize),
 ) -> [[T::Vector<S>; V]; R] {
     assert!((R - 1) * a_row + (depth - 1) * a_col < a.len());
+    assert!((depth - 1) * ld + V * lanes::<S, T>() <= panel.len());
     let mut sums = [[T::splat(simd, T::zero()); V]; R];
-    for k in 0..depth {
-        let (b, _) = T::vectors::<S>(&panel[k * ld..][..V * lanes::<S, T>()]);
-        for (r, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: the greatest of these places is asserted to lie in the slice.
-            let a = T::splat(simd, unsafe { *a.get_unchecked(r * a_row + k * a_col) });
+    // Where there are registers, two at a time: then a place in a is reckoned half as often.
+    let pairs = if S::REGISTER_COUNT >= 32 { depth / 2 } else { 0 };
+    for k in (0..2 * pairs).step_by(2) {
+        // SAFETY: the last places are asserted to lie in the slices.
+        unsafe { add::<T, S, R, V, 2>(simd, &mut sums, k, (a, (a_row, a_col)), (panel, ld)) };
+    }
+    for k in 2 * pairs..depth {
+        // SAFETY: as above.
+        unsafe { add::<T, S, R, V, 1>(simd, &mut sums, k, (a, (a_row, a_col)), (panel, ld)) };
+    }
+    sums
+}
+
+/// Adds `K` terms to each sum.
+///
+/// # Safety
+/// The terms must lie within both slices.
+#[inline(always)]
+unsafe fn add<T: Lanes, S: Simd, const R: usize, const V: usize, const K: usize>(
+    simd: S,
+    sums: &mut [[T::Vector<S>; V]; R],
+    first: usize,
+    (a, (a_row, a_col)): (&[T], Strides),
+    (panel, ld): (&[T], usize),
+) {
+    let mut b = [[T::splat(simd, T::zero()); V]; K];
+    for (k, b) in b.iter_mut().enumerate() {
+        // SAFETY: as the caller says.
+        let line = unsafe { panel.get_unchecked((first + k) * ld..).get_unchecked(..V * lanes::<S, T>()) };
+        b.copy_from_slice(T::vectors::<S>(line).0);
+    }
+    for (r, sums) in sums.iter_mut().enumerate() {
+        for (k, b) in b.iter().enumerate() {
+            // SAFETY: as the caller says.
+            let a = T::splat(simd, unsafe { *a.get_unchecked(r * a_row + (first + k) * a_col) });
             for v in 0..V {
                 sums[v] = T::fused(simd, a, b[v], sums[v]);
             }
         }
     }
-    sums
 }
