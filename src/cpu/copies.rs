@@ -39,13 +39,13 @@ impl<T: Lanes> Tiles<'_, T> {
         }
     }
 
-    /// Whether columns of b are worth a copy: those that lie along the sum, or of which a half and more compete, or on more
-    /// pages than are found at once, where many rows share it.
+    /// Whether columns of b are worth a copy: those that lie along the sum, and those of which a half and more compete, or
+    /// that lie on more pages than are found at once, where more rows share it than a tile or two and than eight.
     #[inline(always)]
     pub fn copies_columns(&self, depth: usize, rows: usize) -> bool {
         let (_, (b_row, b_col)) = self.b;
         let apart = b_row * size_of::<T>();
-        b_col != 1 || apart.is_multiple_of(ALIAS / 2) || depth * apart > PAGES && rows > 64
+        b_col != 1 || apart.is_multiple_of(ALIAS / 2) && rows > 16 || depth * apart > PAGES && rows > 64
     }
 
     /// Copies columns of b to a panel that wide. What lies behind them there stays: its sums go nowhere.

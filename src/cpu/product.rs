@@ -12,11 +12,13 @@ pub type Strides = (usize, usize);
 /// Products with at least this many FLOPs are split over threads: some five microseconds of one.
 const FLOPS_FOR_THREADS: usize = 500_000;
 
-/// Factors that both lie along the sum are multiplied as they are from this depth on, and for at most so many rows and
-/// columns: adding up the lanes at the end is then less than turning one of them around, or than the lanes of a last vector
-/// that is hardly filled.
-const DOTS: [usize; 3] = [120, 256, 128];
-/// Up to so many columns they are at any size, as a vector of the output would hold little.
+/// Factors that both lie along the sum are multiplied as they are from this depth on, for up to so many columns of any
+/// height, or so many columns and rows: adding up the lanes at the end is then less than turning one of them around, or than
+/// the lanes of a last vector that is hardly filled.
+const DEEP: usize = 256;
+const SLIM: usize = 16;
+const SMALL: [usize; 2] = [120, 128];
+/// Up to so many columns they are at any depth, as a vector of the output would hold little.
 const NARROW: usize = 4;
 /// So many columns of a gradient of inputs are shared out, so that each thread copies its own of the weight.
 const WIDE: usize = 256;
@@ -50,7 +52,7 @@ pub fn units(part: usize, units: usize, inputs: usize) -> Range<usize> {
 
 /// How many units stay with one part: as many columns as tiles take or copy at a time.
 pub fn side_by_side(inputs: usize) -> usize {
-    if inputs >= DOTS[1] { 2 } else { 4 }
+    if inputs >= DEEP { 2 } else { 4 }
 }
 
 /// [`product`] of factors that each thread may have a copy of, or one part of it. Each has units of its own, see [`units`];
@@ -69,7 +71,8 @@ pub fn product_of<T: Real>(
     }
     let out = &Out::new(out, ld);
     // Of the whole product, whatever part of it a thread has.
-    let dots = cols <= NARROW || rows <= DOTS[0] && depth >= DOTS[1] && cols <= DOTS[2];
+    let small = cols <= SLIM || rows <= SMALL[0] && cols <= SMALL[1];
+    let dots = cols <= NARROW || depth >= DEEP && small;
     let multiply = |part, rows: Range<usize>, columns: Range<usize>| {
         let [a, b] = factors(part);
         let (a, b) = ((a, of_a), (b, of_b));
@@ -151,6 +154,7 @@ mod tests {
             [33, 700, 1021],
             [201, 530, 41],
             [300, 260, 3],
+            [130, 1030, 20],
             // Turned, the rows of a are so far apart that they are copied, in more than one block; those of b lie on many
             // pages.
             [1021, 300, 53],

@@ -19,7 +19,7 @@ const fn across<S: Simd>() -> usize {
     if S::REGISTER_COUNT >= 32 { 3 } else { 2 }
 }
 /// Sums go this deep at a time, so that a panel of columns stays in the second cache.
-const DEPTH: usize = 512;
+const DEPTH: usize = 1024;
 /// A factor of a tile: from its first element on, and where the others lie.
 type Factor<'a, T> = (&'a [T], Strides);
 
