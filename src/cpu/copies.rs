@@ -39,8 +39,8 @@ impl<T: Lanes> Tiles<'_, T> {
         }
     }
 
-    /// Whether columns of b are worth a copy: those that lie along the sum, and those of which a half and more compete, or
-    /// that lie on more pages than are found at once, where more rows share it than a tile or two and than eight.
+    /// Whether columns of b are worth a copy: those that lie along the sum; those of which a half and more compete, where
+    /// more than two tiles of rows share it; those on more pages than are found at once, where more than eight do.
     #[inline(always)]
     pub fn copies_columns(&self, depth: usize, rows: usize) -> bool {
         let (_, (b_row, b_col)) = self.b;

@@ -56,8 +56,8 @@ pub fn side_by_side(inputs: usize) -> usize {
 }
 
 /// [`product`] of factors that each thread may have a copy of, or one part of it. Each has units of its own, see [`units`];
-/// of a gradient of inputs, columns, or rows where there are few columns. A value's sum goes the same way whoever has it, so all machines with such vectors give
-/// the same bits.
+/// of a gradient of inputs, columns, or rows where there are few columns. A value's sum goes the same way whoever has it, so
+/// all machines with such vectors give the same bits.
 pub fn product_of<T: Real>(
     [rows, depth, cols]: [usize; 3],
     factors: Factors<T>,
