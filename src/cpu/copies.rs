@@ -5,7 +5,7 @@ use std::ops::Range;
 use pulp::Simd;
 
 use super::lanes::Lanes;
-use super::tiles::{Tiles, tiles};
+use super::tiles::{Tiles, tall, tiles};
 
 /// Values of a to a copy: as many as half of the second cache holds.
 pub const BLOCK: usize = 1 << 17;
@@ -42,10 +42,10 @@ impl<T: Lanes> Tiles<'_, T> {
     /// Whether columns of b are worth a copy: those that lie along the sum; those of which a half and more compete, where
     /// more than two tiles of rows share it; those on more pages than are found at once, where more than eight do.
     #[inline(always)]
-    pub fn copies_columns(&self, depth: usize, rows: usize) -> bool {
+    pub fn copies_columns<S: Simd>(&self, depth: usize, rows: usize) -> bool {
         let (_, (b_row, b_col)) = self.b;
-        let apart = b_row * size_of::<T>();
-        b_col != 1 || apart.is_multiple_of(ALIAS / 2) && rows > 16 || depth * apart > PAGES && rows > 64
+        let (apart, share) = (b_row * size_of::<T>(), rows.div_ceil(tall::<S>()));
+        b_col != 1 || apart.is_multiple_of(ALIAS / 2) && share > 2 || depth * apart > PAGES && share > 8
     }
 
     /// Copies columns of b to a panel that wide. What lies behind them there stays: its sums go nowhere.

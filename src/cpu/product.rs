@@ -154,6 +154,7 @@ mod tests {
             [33, 700, 1021],
             [201, 530, 41],
             [300, 260, 3],
+            [130, 300, 10],
             [130, 1030, 20],
             // Turned, the rows of a are so far apart that they are copied, in more than one block; those of b lie on many
             // pages.

@@ -112,6 +112,7 @@ pub(super) fn product_gradients(arena: &mut Arena, extent: &Extent) {
     for (i, &sizes) in extent.products.iter().enumerate() {
         let [models, rows, units, cols] = [1 + 2 * (i % 2), sizes[0], sizes[1], sizes[2]];
         let tile = Some(Tile::Lanes { double: false });
+        // In two ways each, with a sum for the bias and without: a driver may take seconds to compile one.
         let mut case = |normalized: bool| {
             let [even, odd] = match normalized {
                 false => [Some(Function::Relu), Some(Function::Sigmoid)],

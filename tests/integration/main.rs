@@ -32,7 +32,8 @@ use minilote::gpu::GpuDevice;
 use minilote::model::Model;
 use minilote::train::{Observer, Progress, StepRecord};
 
-/// Devices that no test has at the moment. They stay open, as one that closes needs what a thread that ends no longer has.
+/// Devices that no test has at the moment. None is closed: wgpu needs values of the thread for that, and they are gone where
+/// a lease ends with its thread.
 static FREE: Mutex<Vec<GpuDevice>> = Mutex::new(vec![]);
 
 /// A test's device, which no other has: a driver may do one thing after the other, as it compiles for minutes.
