@@ -272,15 +272,28 @@ impl<T: Lanes> Tiles<'_, T> {
         let a: [_; R] = std::array::from_fn(|r| T::vectors::<S>(&a[(i + r) * a_row..][..self.depth]));
         let b: [_; C] = std::array::from_fn(|c| T::vectors::<S>(&b[(j + c) * b_col..][..self.depth]));
         let mut sums = [[T::splat(simd, T::zero()); C]; R];
-        // What is left after whole vectors comes last.
-        let vectors = a[0].0.len();
-        for k in 0..vectors + usize::from(!a[0].1.is_empty()) {
+        for k in 0..self.depth / lanes::<S, T>() {
             let mut of_b = [T::splat(simd, T::zero()); C];
             for c in 0..C {
-                of_b[c] = if k < vectors { b[c].0[k] } else { T::load(simd, b[c].1) };
+                // SAFETY: each has so many whole vectors. Checks would take registers that their places need.
+                of_b[c] = unsafe { *b[c].0.get_unchecked(k) };
             }
             for r in 0..R {
-                let of_a = if k < vectors { a[r].0[k] } else { T::load(simd, a[r].1) };
+                // SAFETY: as above.
+                let of_a = unsafe { *a[r].0.get_unchecked(k) };
+                for c in 0..C {
+                    sums[r][c] = T::fused(simd, of_a, of_b[c], sums[r][c]);
+                }
+            }
+        }
+        // What is left after whole vectors.
+        if !a[0].1.is_empty() {
+            let mut of_b = [T::splat(simd, T::zero()); C];
+            for c in 0..C {
+                of_b[c] = T::load(simd, b[c].1);
+            }
+            for r in 0..R {
+                let of_a = T::load(simd, a[r].1);
                 for c in 0..C {
                     sums[r][c] = T::fused(simd, of_a, of_b[c], sums[r][c]);
                 }
