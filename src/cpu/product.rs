@@ -12,8 +12,11 @@ pub type Strides = (usize, usize);
 /// Products with at least this many FLOPs are split over threads: some five microseconds of one.
 const FLOPS_FOR_THREADS: usize = 500_000;
 
-/// Units of a layer with at least so many inputs are shared out by two.
+/// From this depth on it depends on the rows, too, whether factors are multiplied as they lie, so that a row among others may
+/// differ by rounding; units of layers with so many inputs are shared out by two.
 const DEEP: usize = 256;
+/// Up to so many columns they are at any depth, as a vector of the output would hold little.
+const NARROW: usize = 4;
 /// So many columns of a gradient of inputs are shared out, so that each thread copies its own of the weight.
 const WIDE: usize = 256;
 
@@ -65,7 +68,7 @@ pub fn product_of<T: Real>(
     }
     let out = &Out::new(out, ld);
     // Of the whole product, whatever part of it a thread has.
-    let dots = of_b.0 == 1 && as_they_lie([rows, depth, cols]);
+    let dots = cols <= NARROW || depth >= DEEP && as_they_lie([rows, depth, cols]);
     let multiply = |part, rows: Range<usize>, columns: Range<usize>| {
         let [a, b] = factors(part);
         let (a, b) = ((a, of_a), (b, of_b));
