@@ -15,7 +15,7 @@ const FLOPS_FOR_THREADS: usize = 500_000;
 /// From this depth on it depends on the rows, too, whether factors are multiplied as they lie, so that a row among others may
 /// differ by rounding; units of layers with so many inputs are shared out by two.
 const DEEP: usize = 256;
-/// Up to so many columns they are at any depth, as a vector of the output would hold little.
+/// In less depth they are for up to so many columns, as a vector of the output would hold little.
 const NARROW: usize = 4;
 /// So many columns of a gradient of inputs are shared out, so that each thread copies its own of the weight.
 const WIDE: usize = 256;
@@ -68,7 +68,7 @@ pub fn product_of<T: Real>(
     }
     let out = &Out::new(out, ld);
     // Of the whole product, whatever part of it a thread has.
-    let dots = cols <= NARROW || depth >= DEEP && as_they_lie([rows, depth, cols]);
+    let dots = as_they_lie([rows, depth, cols]);
     let multiply = |part, rows: Range<usize>, columns: Range<usize>| {
         let [a, b] = factors(part);
         let (a, b) = ((a, of_a), (b, of_b));
@@ -92,13 +92,16 @@ pub fn product_of<T: Real>(
 }
 
 /// Whether factors that both lie along the sum are multiplied as they are, the lanes of each sum added up at the end, and not
-/// columns turned around first: where `rows · cols · (1.04 + 175 / depth)` is less than `(rows + 19) · vectors`, measured on an
+/// columns turned around first: where `rows · cols · (1.04 + 175 / depth)` is less than `(rows + 19) · lanes`, measured on an
 /// Intel Xeon with AVX-512. In multiply-adds of tiles, the lanes of a sum take as long as 175 terms, and turning a column as
 /// 19 rows; of a tile's last vector all lanes count.
-fn as_they_lie(sizes: [usize; 3]) -> bool {
-    let [rows, depth, cols] = sizes.map(|size| size as u64);
-    let vectors = cols.next_multiple_of(LINE as u64);
-    rows * cols * (104 * depth + 17_500) < 100 * (rows + 19) * vectors * depth
+fn as_they_lie([rows, depth, cols]: [usize; 3]) -> bool {
+    if depth < DEEP {
+        return cols <= NARROW;
+    }
+    let [rows, depth, cols] = [rows, depth, cols].map(|size| size as u64);
+    let lanes = cols.next_multiple_of(LINE as u64);
+    rows * cols * (104 * depth + 17_500) < 100 * (rows + 19) * lanes * depth
 }
 
 #[cfg(test)]

@@ -281,9 +281,7 @@ impl<T: Lanes> Tiles<'_, T> {
             for r in 0..R {
                 // SAFETY: as above.
                 let of_a = unsafe { *a[r].0.get_unchecked(k) };
-                for c in 0..C {
-                    sums[r][c] = T::fused(simd, of_a, of_b[c], sums[r][c]);
-                }
+                add_products::<T, S, C>(simd, &mut sums[r], of_a, &of_b);
             }
         }
         // What is left after whole vectors.
@@ -294,9 +292,7 @@ impl<T: Lanes> Tiles<'_, T> {
             }
             for r in 0..R {
                 let of_a = T::load(simd, a[r].1);
-                for c in 0..C {
-                    sums[r][c] = T::fused(simd, of_a, of_b[c], sums[r][c]);
-                }
+                add_products::<T, S, C>(simd, &mut sums[r], of_a, &of_b);
             }
         }
         for (r, sums) in sums.into_iter().enumerate() {
@@ -307,6 +303,19 @@ impl<T: Lanes> Tiles<'_, T> {
                 *to = if self.accumulate { *to + sum } else { sum };
             }
         }
+    }
+}
+
+/// `sums += a · b`.
+#[inline(always)]
+fn add_products<T: Lanes, S: Simd, const N: usize>(
+    simd: S,
+    sums: &mut [T::Vector<S>; N],
+    a: T::Vector<S>,
+    b: &[T::Vector<S>; N],
+) {
+    for (sum, &b) in sums.iter_mut().zip(b) {
+        *sum = T::fused(simd, a, b, *sum);
     }
 }
 
@@ -356,9 +365,7 @@ unsafe fn add<T: Lanes, S: Simd, const R: usize, const V: usize, const K: usize>
         for (k, b) in b.iter().enumerate() {
             // SAFETY: as the caller says.
             let a = T::splat(simd, unsafe { *a.get_unchecked(r * a_row + (first + k) * a_col) });
-            for v in 0..V {
-                sums[v] = T::fused(simd, a, b[v], sums[v]);
-            }
+            add_products::<T, S, V>(simd, sums, a, b);
         }
     }
 }
