@@ -15,7 +15,7 @@ const ALIAS: usize = 4096;
 const PAGES: usize = 1 << 18;
 /// Columns are copied so many values at a time, so that what they go to stays in the first cache for the next ones.
 const LINES: usize = 128;
-/// Rows and columns of a block that is turned around.
+/// Terms of a block of columns that is turned around.
 const SIDE: usize = 4;
 
 impl<T: Lanes> Tiles<'_, T> {
@@ -74,46 +74,101 @@ impl<T: Lanes> Tiles<'_, T> {
                 }
                 continue;
             }
-            let whole = if b_row == 1 { columns.len() / SIDE * SIDE } else { 0 };
-            for j in (0..whole).step_by(SIDE) {
-                let b: [&[T]; SIDE] = std::array::from_fn(|i| &b[(j + i) * b_col..][..depth]);
-                let [b0, b1, b2, b3] = b.map(|b| b.as_chunks::<SIDE>().0);
-                let mut blocks = lines.chunks_exact_mut(SIDE * width);
-                for ((((b0, b1), b2), b3), lines) in b0.iter().zip(b1).zip(b2).zip(b3).zip(&mut blocks) {
-                    let block = turned([*b0, *b1, *b2, *b3]);
-                    for (line, values) in lines.chunks_exact_mut(width).zip(block) {
-                        line[j..j + SIDE].copy_from_slice(&values);
-                    }
-                }
-                let rest = blocks.into_remainder().chunks_exact_mut(width);
-                for (k, line) in (depth / SIDE * SIDE..depth).zip(rest) {
-                    line[j..j + SIDE].copy_from_slice(&b.map(|b| b[k]));
-                }
+            assert_eq!(b_row, 1, "a stride of b is one");
+            let mut left = 0..columns.len();
+            if size_of::<T::Vector<S>>() == 16 * size_of::<T>() {
+                turn::<T, 16>((b, b_col), &mut left, lines, width);
             }
-            for j in whole..columns.len() {
-                let lines = lines.chunks_exact_mut(width).enumerate();
-                lines.for_each(|(k, line)| line[j] = b[k * b_row + j * b_col]);
-            }
+            turn::<T, 4>((b, b_col), &mut left, lines, width);
+            turn::<T, 1>((b, b_col), &mut left, lines, width);
         }
     }
 }
 
-/// Rows as columns.
+/// Turns columns around to lines that wide, `N` at a time while so many are left.
 #[inline(always)]
-fn turned<T: Lanes>(rows: [[T; SIDE]; SIDE]) -> [[T; SIDE]; SIDE] {
+fn turn<T: Lanes, const N: usize>(
+    (b, b_col): (&[T], usize),
+    left: &mut Range<usize>,
+    lines: &mut [T],
+    width: usize,
+) {
+    let depth = lines.len() / width;
+    let whole = depth - depth % SIDE;
+    while left.len() >= N {
+        let j = left.start;
+        assert!(j + N <= width && (j + N - 1) * b_col + depth <= b.len());
+        for k in (0..whole).step_by(SIDE) {
+            // SAFETY: asserted above, as the block ends before the depth.
+            unsafe {
+                let to = lines.as_mut_ptr().add(k * width + j);
+                turn_block::<T, N>((b.as_ptr().add(j * b_col + k), b_col), (to, width));
+            }
+        }
+        for (k, line) in (whole..depth).zip(lines[whole * width..].chunks_exact_mut(width)) {
+            for (i, to) in line[j..j + N].iter_mut().enumerate() {
+                *to = b[(j + i) * b_col + k];
+            }
+        }
+        left.start += N;
+    }
+}
+
+/// Turns around four terms of `N` columns.
+///
+/// # Safety
+/// Four values of `N` columns that far apart, and `N` of four lines that wide, must lie in the slices that the places point
+/// into. `N` is 1, 4, or as many as a vector of the processor has, 16.
+#[inline(always)]
+unsafe fn turn_block<T: Lanes, const N: usize>(
+    (from, apart): (*const T, usize),
+    (to, width): (*mut T, usize),
+) {
     // The compiler by itself would go value by value.
     #[cfg(target_arch = "x86_64")]
-    if size_of::<T>() == size_of::<f32>() {
+    if size_of::<T>() == size_of::<f32>() && N > 1 {
         use std::arch::x86_64::*;
-        let [a, b, c, d]: [__m128; SIDE] = bytemuck::cast(rows);
-        // SAFETY: every x86_64 has SSE.
-        let columns = unsafe {
-            let [low_ab, low_cd] = [_mm_unpacklo_ps(a, b), _mm_unpacklo_ps(c, d)];
-            let [high_ab, high_cd] = [_mm_unpackhi_ps(a, b), _mm_unpackhi_ps(c, d)];
-            let [first, second] = [_mm_movelh_ps(low_ab, low_cd), _mm_movehl_ps(low_cd, low_ab)];
-            [first, second, _mm_movelh_ps(high_ab, high_cd), _mm_movehl_ps(high_cd, high_ab)]
-        };
-        return bytemuck::cast(columns);
+        let (from, to) = (from.cast::<f32>(), to.cast::<f32>());
+        // No closures: whether the compiler makes them a part of this is up to it. SAFETY: as the caller says; every x86_64 has
+        // SSE.
+        unsafe {
+            if N == 4 {
+                let mut columns = [_mm_setzero_ps(); 4];
+                for (i, column) in columns.iter_mut().enumerate() {
+                    *column = _mm_loadu_ps(from.add(i * apart));
+                }
+                let [a, b, c, d] = &mut columns;
+                _MM_TRANSPOSE4_PS(a, b, c, d);
+                for (k, &line) in columns.iter().enumerate() {
+                    _mm_storeu_ps(to.add(k * width), line);
+                }
+            } else {
+                // The same in each quarter of a vector.
+                let mut columns = [_mm512_setzero_ps(); 4];
+                for (i, column) in columns.iter_mut().enumerate() {
+                    *column = _mm512_castps128_ps512(_mm_loadu_ps(from.add(i * apart)));
+                    for (quarter, mask) in [(1, 0x00f0), (2, 0x0f00), (3, 0xf000)] {
+                        let values = _mm_loadu_ps(from.add((i + 4 * quarter) * apart));
+                        *column = _mm512_mask_broadcast_f32x4(*column, mask, values);
+                    }
+                }
+                let [a, b, c, d] = columns;
+                let low_ab = _mm512_castps_pd(_mm512_unpacklo_ps(a, b));
+                let low_cd = _mm512_castps_pd(_mm512_unpacklo_ps(c, d));
+                let high_ab = _mm512_castps_pd(_mm512_unpackhi_ps(a, b));
+                let high_cd = _mm512_castps_pd(_mm512_unpackhi_ps(c, d));
+                _mm512_storeu_pd(to.cast(), _mm512_unpacklo_pd(low_ab, low_cd));
+                _mm512_storeu_pd(to.add(width).cast(), _mm512_unpackhi_pd(low_ab, low_cd));
+                _mm512_storeu_pd(to.add(2 * width).cast(), _mm512_unpacklo_pd(high_ab, high_cd));
+                _mm512_storeu_pd(to.add(3 * width).cast(), _mm512_unpackhi_pd(high_ab, high_cd));
+            }
+        }
+        return;
     }
-    std::array::from_fn(|k| rows.map(|row| row[k]))
+    for k in 0..SIDE {
+        for i in 0..N {
+            // SAFETY: as the caller says.
+            unsafe { *to.add(k * width + i) = *from.add(i * apart + k) };
+        }
+    }
 }

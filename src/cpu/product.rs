@@ -30,7 +30,7 @@ pub type Factors<'a, T> = &'a (dyn Fn(usize) -> [&'a [T]; 2] + Sync);
 /// `out = a · b`, or `out += a · b`, for `[rows, depth] · [depth, cols]`; `out` has rows of `ld`
 /// elements.
 ///
-/// Panics if a slice is too short for its matrix, or if no stride of a is one.
+/// Panics if a slice is too short for its matrix, or if no stride of a factor is one.
 pub fn product<T: Real>(
     sizes: [usize; 3],
     (a, a_strides): (&[T], Strides),
@@ -92,16 +92,16 @@ pub fn product_of<T: Real>(
 }
 
 /// Whether factors that both lie along the sum are multiplied as they are, the lanes of each sum added up at the end, and not
-/// columns turned around first: where `rows · cols · (1.04 + 175 / depth)` is less than `(rows + 19) · lanes`, measured on an
-/// Intel Xeon with AVX-512. In multiply-adds of tiles, the lanes of a sum take as long as 175 terms, and turning a column as
-/// 19 rows; of a tile's last vector all lanes count.
+/// columns turned around first: where `rows · cols · (1.04 + 120 / depth)` is less than `(rows + 10) · lanes`, measured on an
+/// Intel Xeon with AVX-512. In multiply-adds of tiles, the lanes of a sum take as long as 120 terms, and turning a column as
+/// 10 rows; of a tile's last vector all lanes count.
 fn as_they_lie([rows, depth, cols]: [usize; 3]) -> bool {
     if depth < DEEP {
         return cols <= NARROW;
     }
     let [rows, depth, cols] = [rows, depth, cols].map(|size| size as u64);
     let lanes = cols.next_multiple_of(LINE as u64);
-    rows * cols * (104 * depth + 17_500) < 100 * (rows + 19) * lanes * depth
+    rows * cols * (104 * depth + 12_000) < 100 * (rows + 10) * lanes * depth
 }
 
 #[cfg(test)]
