@@ -94,20 +94,24 @@ fn turn<T: Lanes, const N: usize>(
     width: usize,
 ) {
     let depth = lines.len() / width;
-    let whole = depth - depth % SIDE;
     while left.len() >= N {
         let j = left.start;
         assert!(j + N <= width && (j + N - 1) * b_col + depth <= b.len());
-        for k in (0..whole).step_by(SIDE) {
-            // SAFETY: asserted above, as the block ends before the depth.
-            unsafe {
-                let to = lines.as_mut_ptr().add(k * width + j);
-                turn_block::<T, N>((b.as_ptr().add(j * b_col + k), b_col), (to, width));
+        if depth >= SIDE {
+            for k in (0..depth).step_by(SIDE) {
+                // The last ones, if there are fewer than four, with some before them once more.
+                let k = k.min(depth - SIDE);
+                // SAFETY: asserted above, as the block ends where the depth does, or before.
+                unsafe {
+                    let to = lines.as_mut_ptr().add(k * width + j);
+                    turn_block::<T, N>((b.as_ptr().add(j * b_col + k), b_col), (to, width));
+                }
             }
-        }
-        for (k, line) in (whole..depth).zip(lines[whole * width..].chunks_exact_mut(width)) {
-            for (i, to) in line[j..j + N].iter_mut().enumerate() {
-                *to = b[(j + i) * b_col + k];
+        } else {
+            for (k, line) in lines.chunks_exact_mut(width).enumerate() {
+                for (i, to) in line[j..j + N].iter_mut().enumerate() {
+                    *to = b[(j + i) * b_col + k];
+                }
             }
         }
         left.start += N;

@@ -86,7 +86,7 @@ impl<T: Lanes> WithSimd for Tiles<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let ((_, (_, a_col)), (_, (b_row, b_col))) = (self.a, self.b);
+        let ((_, (_, a_col)), (b, (b_row, b_col))) = (self.a, self.b);
         let along = a_col == 1 && b_row == 1 && b_col != 1;
         if along && self.dots {
             return if S::REGISTER_COUNT < 32 { self.dots::<S, 3>(simd) } else { self.dots::<S, 4>(simd) };
@@ -114,13 +114,19 @@ impl<T: Lanes> WithSimd for Tiles<'_, T> {
                     let vectors = if left == 4 { 2 } else { left.min(across::<S>()) };
                     let columns = first..(first + vectors * lanes::<S, T>()).min(self.columns.end);
                     first = columns.end;
+                    let width = vectors * lanes::<S, T>();
+                    let whole = columns.len() == width;
+                    let factors = if whole && !self.copies_columns::<S>(depth.len(), rows.len()) {
+                        (block, (&b[depth.start * b_row + columns.start..], b_row))
+                    } else {
+                        self.copy_columns::<S>(simd, panel, width, depth.clone(), columns.clone());
+                        (block, (&*panel, width))
+                    };
                     let (depth, rows) = (depth.clone(), rows.clone());
                     match vectors {
-                        1 => self.panel::<S, 1>(simd, (panel, block), depth, rows, columns),
-                        2 => self.panel::<S, 2>(simd, (panel, block), depth, rows, columns),
-                        _ if across::<S>() > 2 => {
-                            self.panel::<S, 3>(simd, (panel, block), depth, rows, columns)
-                        }
+                        1 => self.panel::<S, 1>(simd, factors, depth, rows, columns),
+                        2 => self.panel::<S, 2>(simd, factors, depth, rows, columns),
+                        _ if across::<S>() > 2 => self.panel::<S, 3>(simd, factors, depth, rows, columns),
                         _ => unreachable!("{vectors} vectors"),
                     }
                 }
@@ -143,25 +149,18 @@ const fn lanes<S: Simd, T: Lanes>() -> usize {
 }
 
 impl<T: Lanes> Tiles<'_, T> {
-    /// Some rows of at most `V` vectors of columns; rows of a as they are, or from a copy.
+    /// Some rows of at most `V` vectors of columns: rows of a as they are or from a copy, and columns of b with how far their
+    /// lines are apart.
     #[inline(always)]
     fn panel<S: Simd, const V: usize>(
         &self,
         simd: S,
-        (panel, block): (&mut [T], Option<&[T]>),
+        (block, panel): (Option<&[T]>, (&[T], usize)),
         depth: Range<usize>,
         rows: Range<usize>,
         columns: Range<usize>,
     ) {
-        let ((a, (a_row, a_col)), (b, (b_row, _))) = (self.a, self.b);
-        let width = V * lanes::<S, T>();
-        let whole = columns.len() == width && !self.copies_columns::<S>(depth.len(), rows.len());
-        let (panel, ld) = if whole {
-            (&b[depth.start * b_row + columns.start..], b_row)
-        } else {
-            self.copy_columns::<S>(simd, panel, width, depth.clone(), columns.clone());
-            (&*panel, width)
-        };
+        let (a, (a_row, a_col)) = self.a;
         for tile in tiles::<S>(rows.len()) {
             let (first, high) = (rows.start + tile.start, tile.len());
             let a = match block {
@@ -169,7 +168,7 @@ impl<T: Lanes> Tiles<'_, T> {
                 None => (&a[first * a_row + depth.start * a_col..], (a_row, a_col)),
             };
             let (goes_on, columns) = (self.accumulate || depth.start > 0, columns.clone());
-            let factors = (depth.len(), a, (panel, ld));
+            let factors = (depth.len(), a, panel);
             match high {
                 1 => self.tile::<S, 1, V>(simd, factors, first, columns, goes_on),
                 2 => self.tile::<S, 2, V>(simd, factors, first, columns, goes_on),
