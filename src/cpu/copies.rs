@@ -16,7 +16,7 @@ const PAGES: usize = 1 << 18;
 /// Columns are copied so many values at a time, so that what they go to stays in the first cache for the next ones.
 const LINES: usize = 128;
 /// Terms of a block of columns that is turned around.
-const SIDE: usize = 4;
+const TERMS: usize = 4;
 
 impl<T: Lanes> Tiles<'_, T> {
     /// Whether rows of a are worth a copy: those that lie across the sum, of which a quarter and more compete, where more
@@ -42,15 +42,32 @@ impl<T: Lanes> Tiles<'_, T> {
     /// Whether columns of b are worth a copy: those that lie along the sum; those of which a half and more compete, where
     /// more than two tiles of rows share it; those on more pages than are found at once, where more than eight do.
     #[inline(always)]
-    pub fn copies_columns<S: Simd>(&self, depth: usize, rows: usize) -> bool {
+    fn copies_columns<S: Simd>(&self, depth: usize, rows: usize) -> bool {
         let (_, (b_row, b_col)) = self.b;
         let (apart, share) = (b_row * size_of::<T>(), rows.div_ceil(tall::<S>()));
         b_col != 1 || apart.is_multiple_of(ALIAS / 2) && share > 2 || depth * apart > PAGES && share > 8
     }
 
+    /// At most so many columns of b, and how far their lines are apart: where they lie, or copied to a panel.
+    #[inline(always)]
+    pub fn columns_of_b<'p, S: Simd>(
+        &'p self,
+        simd: S,
+        panel: &'p mut [T],
+        width: usize,
+        [depth, rows, columns]: [Range<usize>; 3],
+    ) -> (&'p [T], usize) {
+        let (b, (b_row, _)) = self.b;
+        if columns.len() == width && !self.copies_columns::<S>(depth.len(), rows.len()) {
+            return (&b[depth.start * b_row + columns.start..], b_row);
+        }
+        self.copy_columns(simd, panel, width, depth, columns);
+        (panel, width)
+    }
+
     /// Copies columns of b to a panel that wide. What lies behind them there stays: its sums go nowhere.
     #[inline(always)]
-    pub fn copy_columns<S: Simd>(
+    fn copy_columns<S: Simd>(
         &self,
         simd: S,
         panel: &mut [T],
@@ -77,64 +94,61 @@ impl<T: Lanes> Tiles<'_, T> {
             assert_eq!(b_row, 1, "a stride of b is one");
             let mut left = 0..columns.len();
             if size_of::<T::Vector<S>>() == 16 * size_of::<T>() {
-                turn::<T, 16>((b, b_col), &mut left, lines, width);
+                turn::<T, S, 16>((b, b_col), &mut left, lines, width);
             }
-            turn::<T, 4>((b, b_col), &mut left, lines, width);
-            turn::<T, 1>((b, b_col), &mut left, lines, width);
+            turn::<T, S, 4>((b, b_col), &mut left, lines, width);
+            turn::<T, S, 1>((b, b_col), &mut left, lines, width);
         }
     }
 }
 
 /// Turns columns around to lines that wide, `N` at a time while so many are left.
 #[inline(always)]
-fn turn<T: Lanes, const N: usize>(
+fn turn<T: Lanes, S: Simd, const N: usize>(
     (b, b_col): (&[T], usize),
     left: &mut Range<usize>,
     lines: &mut [T],
     width: usize,
 ) {
     let depth = lines.len() / width;
+    let terms = TERMS.min(depth);
     while left.len() >= N {
         let j = left.start;
         assert!(j + N <= width && (j + N - 1) * b_col + depth <= b.len());
-        if depth >= SIDE {
-            for k in (0..depth).step_by(SIDE) {
-                // The last ones, if there are fewer than four, with some before them once more.
-                let k = k.min(depth - SIDE);
-                // SAFETY: asserted above, as the block ends where the depth does, or before.
-                unsafe {
-                    let to = lines.as_mut_ptr().add(k * width + j);
-                    turn_block::<T, N>((b.as_ptr().add(j * b_col + k), b_col), (to, width));
-                }
-            }
-        } else {
-            for (k, line) in lines.chunks_exact_mut(width).enumerate() {
-                for (i, to) in line[j..j + N].iter_mut().enumerate() {
-                    *to = b[(j + i) * b_col + k];
-                }
+        for k in (0..depth).step_by(TERMS) {
+            // The last ones, if there are fewer, with some before them once more.
+            let k = k.min(depth - terms);
+            // SAFETY: asserted above, as the block ends where the depth does, or before.
+            unsafe {
+                let to = lines.as_mut_ptr().add(k * width + j);
+                turn_block::<T, S, N>((b.as_ptr().add(j * b_col + k), b_col), (to, width), terms);
             }
         }
         left.start += N;
     }
 }
 
-/// Turns around four terms of `N` columns.
+/// Turns around so many terms of `N` columns.
 ///
 /// # Safety
-/// Four values of `N` columns that far apart, and `N` of four lines that wide, must lie in the slices that the places point
-/// into. `N` is 1, 4, or as many as a vector of the processor has, 16.
+/// The terms of `N` columns that far apart, and `N` values of as many lines that wide, must lie in the slices that the places
+/// point into.
 #[inline(always)]
-unsafe fn turn_block<T: Lanes, const N: usize>(
+unsafe fn turn_block<T: Lanes, S: Simd, const N: usize>(
     (from, apart): (*const T, usize),
     (to, width): (*mut T, usize),
+    terms: usize,
 ) {
     // The compiler by itself would go value by value.
     #[cfg(target_arch = "x86_64")]
-    if size_of::<T>() == size_of::<f32>() && N > 1 {
+    if size_of::<T>() == size_of::<f32>()
+        && terms == TERMS
+        && (N == 4 || N == 16 && size_of::<T::Vector<S>>() == 64)
+    {
         use std::arch::x86_64::*;
         let (from, to) = (from.cast::<f32>(), to.cast::<f32>());
         // No closures: whether the compiler makes them a part of this is up to it. SAFETY: as the caller says; every x86_64 has
-        // SSE.
+        // SSE, and where S has vectors of 64 bytes, AVX-512.
         unsafe {
             if N == 4 {
                 let mut columns = [_mm_setzero_ps(); 4];
@@ -169,7 +183,7 @@ unsafe fn turn_block<T: Lanes, const N: usize>(
         }
         return;
     }
-    for k in 0..SIDE {
+    for k in 0..terms {
         for i in 0..N {
             // SAFETY: as the caller says.
             unsafe { *to.add(k * width + i) = *from.add(i * apart + k) };

@@ -86,7 +86,7 @@ impl<T: Lanes> WithSimd for Tiles<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let ((_, (_, a_col)), (b, (b_row, b_col))) = (self.a, self.b);
+        let ((_, (_, a_col)), (_, (b_row, b_col))) = (self.a, self.b);
         let along = a_col == 1 && b_row == 1 && b_col != 1;
         if along && self.dots {
             return if S::REGISTER_COUNT < 32 { self.dots::<S, 3>(simd) } else { self.dots::<S, 4>(simd) };
@@ -114,15 +114,9 @@ impl<T: Lanes> WithSimd for Tiles<'_, T> {
                     let vectors = if left == 4 { 2 } else { left.min(across::<S>()) };
                     let columns = first..(first + vectors * lanes::<S, T>()).min(self.columns.end);
                     first = columns.end;
-                    let width = vectors * lanes::<S, T>();
-                    let whole = columns.len() == width;
-                    let factors = if whole && !self.copies_columns::<S>(depth.len(), rows.len()) {
-                        (block, (&b[depth.start * b_row + columns.start..], b_row))
-                    } else {
-                        self.copy_columns::<S>(simd, panel, width, depth.clone(), columns.clone());
-                        (block, (&*panel, width))
-                    };
-                    let (depth, rows) = (depth.clone(), rows.clone());
+                    let (width, depth, rows) = (vectors * lanes::<S, T>(), depth.clone(), rows.clone());
+                    let part = [depth.clone(), rows.clone(), columns.clone()];
+                    let factors = (block, self.columns_of_b(simd, panel, width, part));
                     match vectors {
                         1 => self.panel::<S, 1>(simd, factors, depth, rows, columns),
                         2 => self.panel::<S, 2>(simd, factors, depth, rows, columns),
