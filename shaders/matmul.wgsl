@@ -150,9 +150,9 @@ fn store_moments(group: vec3u, local: vec3u) {
     let low = total(rest, lane, wide) / n;
     let variance = total(squares, lane, wide) / n - low * low;
     if lane < wide && group.x * wide + lane < p.out.ld {
-        moments[at(p.moments, m, 3u * group.y, c)] = high;
-        moments[at(p.moments, m, 3u * group.y + 1u, c)] = low;
-        moments[at(p.moments, m, 3u * group.y + 2u, c)] = variance;
+        moments[at(p.beside, m, 3u * group.y, c)] = high;
+        moments[at(p.beside, m, 3u * group.y + 1u, c)] = low;
+        moments[at(p.beside, m, 3u * group.y + 2u, c)] = variance;
     }
 }
 

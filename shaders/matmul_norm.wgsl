@@ -1,9 +1,10 @@
-// z = a b^T, and y = f(gamma * (z - mean) / sqrt(variance + eps) + beta) with the statistics of all rows, in one dispatch:
+// z = a b^T, or f of that and a bias, and y = gamma * (z - mean) / sqrt(variance + eps) + beta with the statistics of all rows,
+// or f of that, dropped where there is dropout, in one dispatch:
 // what makes a column of z has all rows of it, and reads back what it wrote itself. See product_lanes.wgsl.
 
 struct Params {
     a: View, b: View, extra: View, out: View, stats: View, gamma: View, beta: View, y: View, log: View,
-    rows: u32, depth: u32, cols: u32, eps: f32,
+    rows: u32, depth: u32, cols: u32, eps: f32, layer: u32, threshold: u32, scale: f32,
 }
 
 @group(1) @binding(5) var<storage, read_write> y: array<vec4f>;
@@ -27,8 +28,24 @@ fn beta_of(m: u32, c: u32) -> vec4f {
     return b[at(p.beta, m, 0u, c)];
 }
 
+var<private> mask: Mask;
+
+fn passed_on(x: vec4f, r: u32, c: u32) -> vec4f {
+    var y = x;
+    if NORM == 1u {
+        y = value(x);
+    }
+    if DROPOUT == 1u {
+        y = dropped(y, mask.stream, r, c, mask.threshold, mask.scale);
+    }
+    return y;
+}
+
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
     all_rows(group, lane, true);
+    if DROPOUT == 1u {
+        mask = mask_of(group.z);
+    }
     normalize_column(group.z, lane, 0u, LANES * group.x + lane);
 }

@@ -1,4 +1,5 @@
-// Before the kernels that normalize what x_of has at the rows x_rows: y = f(gamma * (x - mean) / sqrt(variance + eps) + beta).
+// Before the kernels that normalize what x_of has at the rows x_rows, of which they pass on something:
+//   y = passed_on(gamma * (x - mean) / sqrt(variance + eps) + beta).
 
 // What a column's rows have in common.
 struct Common { x: Rows, y: Rows, moments: Moments, deviation: vec4f, gamma: vec4f, beta: vec4f, cols: u32 }
@@ -10,7 +11,7 @@ fn of_all_rows(moments: Moments, m: u32, c: u32) -> Common {
 
 fn normalize(column: Common, r: u32, c: u32) {
     let xhat = normalized(column.moments, column.deviation, x_of(nth(column.x, r)));
-    y[nth(column.y, r)] = pad(value(column.gamma * xhat + column.beta), c, column.cols);
+    y[nth(column.y, r)] = pad(passed_on(column.gamma * xhat + column.beta, r, c), c, column.cols);
 }
 
 fn store_moments(of_column: Moments, m: u32, c: u32) {

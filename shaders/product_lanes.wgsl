@@ -133,6 +133,27 @@ fn product(task: Task, beside: bool, group: vec3u, lane: u32, a_turned: bool, b_
     }
 }
 
+// The sums of the columns of a, in so many rows, that a workgroup has as rows of out, by the first of those that have them.
+fn sum_columns(sums: View, beside: bool, rows: u32, group: vec3u, lane: u32) {
+    if group.x > 0u {
+        return;
+    }
+    let columns = select(8u, 16u, DOUBLE);
+    for (var c = columns * group.y + lane; c < min(columns * (group.y + 1u), p.a.ld); c += 8u) {
+        let of_column = column_rows(p.a, group.z, c);
+        var sum = vec4f();
+        for (var r = 0u; r < rows; r++) {
+            sum += a[nth(of_column, r)];
+        }
+        let place = at(sums, group.z, 0u, c);
+        if beside {
+            give(place, sum);
+        } else {
+            out[place] = sum;
+        }
+    }
+}
+
 // All rows of a workgroup's columns.
 fn all_rows(group: vec3u, lane: u32, b_turned: bool) {
     let tiles = (p.rows + select(31u, 63u, DOUBLE)) / select(32u, 64u, DOUBLE);

@@ -2,12 +2,15 @@
 
 use rand::RngExt;
 
-use super::arena::{Arena, Case, Measure};
+use super::arena::{Arena, Case, Measure, STEP, rows};
 use super::samples::{Extent, FUNCTIONS, record, stats};
 use crate::ops::*;
 
 /// Added to variances.
 const EPS: f64 = 1e-5;
+
+/// Share of values.
+const DROPPED: f64 = 0.3;
 
 /// A product of random factors; `number` picks what follows it, of five, the kind of product the activation in it.
 pub fn product(
@@ -87,58 +90,75 @@ pub(super) fn product_moments(arena: &mut Arena, extent: &Extent) {
     }
 }
 
-/// Products that are one with batch normalization, forward; one row alone has no deviation to compare by.
+/// Products that are one with batch normalization and what lies on either side of it, forward; one row alone has no deviation
+/// to compare by.
 pub(super) fn product_norm(arena: &mut Arena, extent: &Extent) {
     for (i, &sizes) in extent.products.iter().filter(|sizes| sizes[0] > 1).enumerate() {
         let [models, rows, cols] = [1 + 2 * (i % 2), sizes[0], sizes[2]];
         let tile = Some(Tile::Lanes { double: i % 3 == 1 });
         let function = [None, Some(Function::Relu), Some(Function::Tanh), Some(Function::Sigmoid)][i % 4];
         let [gamma, beta] = [(); 2].map(|()| arena.input(1, models, 1, cols));
-        let product = MatMul { tile, ..product(arena, Product::ABt, models, sizes, 4) };
+        // Where there is no function after it, there may be one before it, and a bias.
+        let number = if function.is_none() { 2 * (i / 4) % 5 } else { 4 };
+        let product = MatMul { tile, ..product(arena, Product::ABt, models, sizes, number) };
         let (x, stats, out) =
             (product.out, arena.output(2, models, 3, cols), arena.output(1, models, rows, cols));
         let log = record(arena, models, 3, cols);
         let norm = BatchNorm { x, stats, gamma, beta, function, out, eps: EPS };
         let norm = BatchNormTrain { stats: ColumnStats { x, stats, log }, norm };
+        let dropout = (i / 2 % 2 == 0).then(|| {
+            let dropped = arena.output(3, models, rows, cols);
+            Dropout { x: out, out: dropped, p: DROPPED, layer: i as u32 }
+        });
+        let out = dropout.as_ref().map_or(out, |dropout| dropout.out);
         let statistics = [stats, log].map(|tensor| (tensor, Measure::Statistics));
         let outputs =
             statistics.into_iter().chain([x, out].map(|tensor| (tensor, Measure::Values))).collect();
-        arena.cases.push(Case { op: MatMulNorm { product, norm }.into(), outputs });
+        arena.cases.push(Case { op: MatMulNorm { product, norm, dropout }.into(), outputs });
     }
 }
 
-/// Both gradients of a product, with and without batch normalization before it.
+/// Both gradients of a product: alone, or through what lies before it.
 pub(super) fn product_gradients(arena: &mut Arena, extent: &Extent) {
     for (i, &sizes) in extent.products.iter().enumerate() {
         let [models, rows, units, cols] = [1 + 2 * (i % 2), sizes[0], sizes[1], sizes[2]];
         let tile = Some(Tile::Lanes { double: false });
-        // In two ways each, with a sum for the bias and without: a driver may take seconds to compile one.
+        sum(arena, sizes, i % 2 == 1);
+        // In few ways each, with a sum for the bias and without: a driver may take seconds to compile one.
         let mut case = |normalized: bool| {
-            let [even, odd] = match normalized {
-                false => [Some(Function::Relu), Some(Function::Sigmoid)],
-                true => [None, Some(Function::Tanh)],
-            };
-            let function = if i % 2 == 0 { even } else { odd };
-            let (x, dw) = (arena.input(3, models, rows, cols), arena.output(2, models, units, cols));
-            let of_x = function.map(|function| (function, x));
-            let [slope, of_norm] = if normalized { [None, of_x] } else { [of_x, None] };
-            let input = MatMul { slope, tile, ..product(arena, Product::AB, models, sizes, 4) };
-            let weight = MatMul { tile, ..MatMul::new(Product::AtB, input.a, x, dw) };
+            let mut x = arena.input(3, models, rows, cols);
+            let input = MatMul { tile, ..product(arena, Product::AB, models, sizes, 4) };
             let bias = (usize::from(normalized) == i % 2)
                 .then(|| ColumnSum { x: input.a, out: arena.output(2, models, 1, units) });
-            let mut outputs: Vec<Tensor> =
-                [dw, input.out].into_iter().chain(bias.iter().map(|b| b.out)).collect();
-            let norm = normalized.then(|| {
-                let x = arena.input(4, models, rows, cols);
-                let stats = stats(arena, x, rows);
-                let [dgamma, dbeta] = [(); 2].map(|()| arena.output(2, models, 1, cols));
-                let (gamma, dx) = (arena.input(1, models, 1, cols), arena.output(4, models, rows, cols));
-                outputs.extend([dgamma, dbeta, dx]);
-                let reduce =
-                    BatchNormReduce { x, dy: input.out, stats, slope: of_norm, dgamma, dbeta, eps: EPS };
-                BatchNormGradient(BatchNormBackward { reduce, gamma, dx })
+            let through = normalized.then(|| {
+                let dropout = (i / 2 % 2 == 0).then(|| dropout(arena, input.out, i));
+                let dy = dropout.as_ref().map_or(input.out, |dropout| dropout.out);
+                let slope = (i % 2 == 1).then_some((Function::Tanh, x));
+                if let Some(dropout) = &dropout {
+                    x = kept_of(arena, x, dropout);
+                }
+                let norm = norm_gradient(arena, dy, slope);
+                let (y, of_norm) = (norm.0.reduce.x, norm.0.dx);
+                let slope = (i % 4 == 0).then(|| {
+                    let dx = arena.output(6, models, rows, cols);
+                    ActivationBackward { function: Function::Sigmoid, y, dy: of_norm, dx }
+                });
+                ThroughNorm { dropout, norm, slope }
             });
-            arena.case(MatMulGradients { weight, bias, input, norm }, &outputs);
+            let dw = arena.output(2, models, units, cols);
+            let weight = MatMul { tile, ..MatMul::new(Product::AtB, input.a, x, dw) };
+            let mut outputs: Vec<Tensor> = [dw].into_iter().chain(bias.iter().map(|b| b.out)).collect();
+            match &through {
+                Some(ThroughNorm { norm: BatchNormGradient(norm), slope, .. }) => {
+                    let dx = slope.as_ref().map_or(norm.dx, |slope| slope.dx);
+                    outputs.extend([norm.reduce.dgamma, norm.reduce.dbeta, dx]);
+                }
+                None => outputs.push(input.out),
+            }
+            let function = [Function::Relu, Function::Sigmoid][i % 2];
+            let slope = (!normalized).then_some((function, x));
+            let input = MatMul { slope, ..input };
+            arena.case(MatMulGradients { x, weight: Some(weight), bias, input, through }, &outputs);
         };
         case(false);
         // Of fewer rows little or nothing is left of a gradient after its mean and slope.
@@ -146,4 +166,47 @@ pub(super) fn product_gradients(arena: &mut Arena, extent: &Extent) {
             case(true);
         }
     }
+}
+
+/// The gradients of a weight and a bias.
+fn sum(arena: &mut Arena, [rows, units, cols]: [usize; 3], double: bool) {
+    let [dy, x] = [(0, units), (3, cols)].map(|(role, cols)| arena.input(role, 3, rows, cols));
+    let [dw, db] = [[units, cols], [1, units]].map(|[rows, cols]| arena.output(2, 3, rows, cols));
+    let weight = MatMul { tile: Some(Tile::Lanes { double }), ..MatMul::new(Product::AtB, dy, x, dw) };
+    arena.case(MatMulSum { weight, bias: ColumnSum { x: dy, out: db } }, &[dw, db]);
+}
+
+/// Dropout of a gradient.
+fn dropout(arena: &mut Arena, x: Tensor, number: usize) -> Dropout {
+    let out = arena.output(5, x.models, x.rows, x.cols);
+    Dropout { x, out, p: DROPPED, layer: number as u32 }
+}
+
+/// What the same dropout keeps of y.
+fn kept_of(arena: &mut Arena, y: Tensor, dropout: &Dropout) -> Tensor {
+    let keys = Tensor::alone(Space::Hyper, y.models, 1, 4);
+    let values: Vec<f64> = rows(y)
+        .flat_map(|(model, row)| {
+            let key = arena.get(keys, model, 0, 3) as u32;
+            let kept =
+                move |c: &usize| keep(dropout.p, key, dropout.layer, STEP.number, row as u32, *c as u32);
+            let arena = &*arena;
+            (0..y.cols)
+                .map(move |c| if kept(&c) { arena.get(y, model, row, c) / (1.0 - dropout.p) } else { 0.0 })
+        })
+        .collect();
+    arena.derive(3, [y.models, y.rows, y.cols], |_, [model, row, c]| {
+        values[(model * y.rows + row) * y.cols + c]
+    })
+}
+
+/// The gradient of batch normalization, given that of what it put out.
+fn norm_gradient(arena: &mut Arena, dy: Tensor, slope: Option<(Function, Tensor)>) -> BatchNormGradient {
+    let Tensor { models, rows, cols, .. } = dy;
+    let x = arena.input(4, models, rows, cols);
+    let stats = stats(arena, x, rows);
+    let [dgamma, dbeta] = [(); 2].map(|()| arena.output(2, models, 1, cols));
+    let (gamma, dx) = (arena.input(1, models, 1, cols), arena.output(4, models, rows, cols));
+    let reduce = BatchNormReduce { x, dy, stats, slope, dgamma, dbeta, eps: EPS };
+    BatchNormGradient(BatchNormBackward { reduce, gamma, dx })
 }

@@ -7,6 +7,7 @@ const BACKWARD_STAGE: &str = include_str!("../../shaders/backward_stage.wgsl");
 const BACKWARD_NORM: &str = include_str!("../../shaders/backward_norm.wgsl");
 const BLOCKS: &str = include_str!("../../shaders/blocks.wgsl");
 const COLUMNS: &str = include_str!("../../shaders/columns.wgsl");
+const JOINED: &str = include_str!("../../shaders/joined.wgsl");
 const GRADIENTS: &str = include_str!("../../shaders/gradients.wgsl");
 const FORWARD_STAGE: &str = include_str!("../../shaders/forward_stage.wgsl");
 const FUNCTION: &str = include_str!("../../shaders/function.wgsl");
@@ -50,7 +51,7 @@ shaders! {
     "dropout": MASK;
     "forward": FUNCTION MASK STAGE LOADED COLUMNS MOMENTS BLOCKS FORWARD_STAGE;
     "gather": MINIBATCH;
-    "gradients_through_norm": FUNCTION PRODUCT PRODUCT_LANES TURNS WEIGHT_GRADIENT COLUMNS MOMENTS GRADIENTS THROUGH_NORM;
+    "gradients_through_norm": FUNCTION MASK JOINED PRODUCT PRODUCT_LANES TURNS WEIGHT_GRADIENT COLUMNS MOMENTS GRADIENTS THROUGH_NORM;
     "limits": ;
     "link": FUNCTION UPDATE STAGE COLUMNS MOMENTS FORWARD_STAGE BACKWARD_STAGE;
     "loss": COLUMNS;
@@ -58,7 +59,7 @@ shaders! {
     "matmul_direct": FUNCTION MATMUL_PARAMS PRODUCT;
     "matmul_gradients": FUNCTION PRODUCT PRODUCT_LANES TURNS WEIGHT_GRADIENT;
     "matmul_lanes": FUNCTION MATMUL_PARAMS PRODUCT PRODUCT_LANES PRODUCT_ALONE;
-    "matmul_norm": FUNCTION PRODUCT PRODUCT_LANES PRODUCT_ALONE COLUMNS MOMENTS NORMALIZE;
+    "matmul_norm": FUNCTION MASK JOINED PRODUCT PRODUCT_LANES PRODUCT_ALONE COLUMNS MOMENTS NORMALIZE;
     "optimizer": UPDATE UPDATE_ALL;
     "update_gather": UPDATE UPDATE_ALL MINIBATCH TURNS;
 }

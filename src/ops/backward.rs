@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::activation::code;
-use super::dropout::numbers as of_dropout;
+use super::dropout::{numbers as of_dropout, shown};
 use super::optimizer::rule_constants;
 use super::stage::{Loaded, Tiles};
 use super::{
@@ -256,8 +256,7 @@ impl Describe for Backward {
             format!("update {}×{}{}", weight.product.out.rows, weight.product.out.cols, bias(weight))
         });
         let input = self.input.as_ref().map(|input| {
-            let dropout =
-                input.dropout.as_ref().map_or(String::new(), |dropout| format!(", dropout {}", dropout.p));
+            let dropout = shown(input.dropout.as_ref());
             let norm = if input.norm.is_some() { ", batch norm" } else { "" };
             format!("{}{dropout}{norm}", input.product.shapes())
         });

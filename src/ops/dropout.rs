@@ -48,6 +48,11 @@ pub(super) fn numbers(dropout: Option<&Dropout>) -> [u32; 3] {
         .map_or([0; 3], |dropout| [dropout.layer, threshold(dropout.p), (scale(dropout.p) as f32).to_bits()])
 }
 
+/// As a part of what [`Describe::shapes`] has.
+pub(super) fn shown(dropout: Option<&Dropout>) -> String {
+    dropout.map_or(String::new(), |dropout| format!(", dropout {}", dropout.p))
+}
+
 impl Dropout {
     pub(super) fn hyper(&self) -> Tensor {
         Tensor::alone(Space::Hyper, self.x.models, 1, 4)

@@ -62,15 +62,15 @@ impl MatMul {
         self.bias.or(y).unwrap_or(Tensor { rows: 0, ..self.b })
     }
 
-    /// The dispatch, with a place for the moments of blocks of rows.
-    pub(super) fn dispatch_to(&self, variant: Variant, moments: Tensor) -> Dispatch {
+    /// The dispatch, with a place for what else it makes: the moments of blocks of rows, or a sum.
+    pub(super) fn dispatch_to(&self, variant: Variant, beside: Tensor) -> Dispatch {
         let tile = self.tile.unwrap_or_else(|| Tile::suited(variant, self.out.models, self.sizes()));
         let [block_rows, block_cols] = tile.block();
         let mut constants = tile.constants();
         let epilogue = if self.bias.is_some() { 1.0 } else { 2.0 * f64::from(self.slope.is_some()) };
         let function = self.function.or(self.slope.map(|(function, _)| function));
         constants.extend([("EPILOGUE", epilogue), code(function)]);
-        let views = [self.a, self.b, self.extra(), self.out, moments];
+        let views = [self.a, self.b, self.extra(), self.out, beside];
         let [rows, cols, models] =
             [self.out.rows.div_ceil(block_rows), self.out.cols.div_ceil(block_cols), self.out.models]
                 .map(|count| count as u32);
@@ -157,7 +157,7 @@ impl Describe for MatMul {
     }
 
     fn dispatch(&self, variant: Variant) -> Dispatch {
-        // There are no moments; their place holds out.
+        // There is nothing else; its place holds out.
         self.dispatch_to(variant, self.out)
     }
 

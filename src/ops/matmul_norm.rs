@@ -1,23 +1,26 @@
 //! Products and batch normalization in one dispatch, where a workgroup of the product has all rows of its columns: for
-//! software adapters whose subgroups are vectors, and minibatches of few rows.
+//! software adapters whose subgroups are vectors.
 
 use super::activation::code;
+use super::dropout::{numbers, shown};
 use super::{
-    Access, BatchNormTrain, Describe, Dispatch, MatMul, Op, Operand, Params, Space, Tile, Variant, flops_of,
+    Access, BatchNormTrain, Describe, Dispatch, Dropout, Function, MatMul, Op, Operand, Params, Space,
+    Tensor, Tile, Variant, flops_of,
 };
 
-/// Rows up to which products are joined so: more would be shared out between workgroups by themselves.
-pub const ROWS_OF_A_PRODUCT: usize = 256;
-
-/// [`MatMul`] of the form ABt alone, and [`BatchNormTrain`] of what it writes. Gamma and beta lie in the space of the weight.
+/// [`MatMul`] of the form ABt, [`BatchNormTrain`] of what it writes, and dropout, of which alone the kernel then keeps what it
+/// writes. Gamma, beta and a bias lie in the space of the weight. There is a bias or a function of the product, or a function
+/// of the normalization.
 #[derive(Clone, Debug)]
 pub struct MatMulNorm {
     pub product: MatMul,
     pub norm: BatchNormTrain,
+    pub dropout: Option<Dropout>,
 }
 
-/// What operations that are one dispatch read and write: nothing that one of them wrote, and nothing twice.
-pub(super) fn operands_of(parts: &[Op]) -> Vec<Operand> {
+/// What operations that are one dispatch read and write: nothing that one of them wrote, nothing twice, and nothing of what
+/// their kernel does not keep.
+pub(super) fn operands_of(parts: &[Op], not_kept: &[Tensor]) -> Vec<Operand> {
     let mut operands: Vec<Operand> = vec![];
     for operand in parts.iter().flat_map(|part| part.describe().operands()) {
         let known = operands.iter().any(|known| known.tensor == operand.tensor);
@@ -25,6 +28,7 @@ pub(super) fn operands_of(parts: &[Op]) -> Vec<Operand> {
             operands.push(operand);
         }
     }
+    operands.retain(|operand| !not_kept.contains(&operand.tensor));
     operands
 }
 
@@ -37,28 +41,44 @@ pub(super) fn by_lanes(product: &MatMul, epilogue: f64) -> (Tile, Vec<(&'static 
     (tile, constants)
 }
 
-/// Constants of kernels whose lanes have all rows of their columns.
-pub(super) const OF_COLUMNS: [(&str, f64); 2] = [("LANES", 8.0), ("SPLITS", 1.0)];
+/// Constants of kernels whose lanes have all rows of their columns, with the function after batch normalization or before it.
+pub(super) fn of_columns(
+    [after, before]: [Option<Function>; 2],
+    dropout: Option<&Dropout>,
+) -> [(&'static str, f64); 5] {
+    let norm = if before.is_some() { 2.0 } else { 1.0 };
+    let dropout = f64::from(dropout.is_some());
+    let function = code(after.or(before));
+    [("LANES", 8.0), ("SPLITS", 1.0), ("NORM", norm), ("DROPOUT", dropout), function]
+}
 
 impl MatMulNorm {
     pub(super) fn parts(&self) -> Vec<Op> {
-        vec![self.product.clone().into(), self.norm.clone().into()]
+        let dropout = self.dropout.clone().map(Op::from);
+        [self.product.clone().into(), self.norm.clone().into()].into_iter().chain(dropout).collect()
+    }
+
+    /// What it passes on.
+    fn out(&self) -> Tensor {
+        self.dropout.as_ref().map_or(self.norm.norm.out, |dropout| dropout.out)
     }
 }
 
 impl Describe for MatMulNorm {
     fn operands(&self) -> Vec<Operand> {
-        operands_of(&self.parts())
+        let not_kept = self.dropout.as_ref().map(|dropout| dropout.x);
+        operands_of(&self.parts(), not_kept.as_slice())
     }
 
     fn bindings(&self) -> Vec<(Space, Access)> {
         let MatMul { a, b, out, .. } = self.product;
-        let BatchNormTrain { stats, norm } = &self.norm;
+        let stats = &self.norm.stats;
         let (read, write) = (Access::Read, Access::Write);
-        // The second b is unread.
+        // The second b has the bias.
         let all = [(a, read), (b, read), (out, write), (b, read)];
-        let of_norm = [norm.out, stats.stats, stats.log].map(|tensor| (tensor, write));
-        all.into_iter().chain(of_norm).map(|(tensor, access)| (tensor.space, access)).collect()
+        let of_norm = [self.out(), stats.stats, stats.log].map(|tensor| (tensor, write));
+        let all = all.into_iter().chain(of_norm).map(|(tensor, access)| (tensor.space, access));
+        all.chain([(Space::Hyper, read)]).collect()
     }
 
     fn flops(&self) -> u64 {
@@ -66,20 +86,27 @@ impl Describe for MatMulNorm {
     }
 
     fn dispatch(&self, _: Variant) -> Dispatch {
-        let MatMul { a, b, out, .. } = self.product;
+        let MatMul { a, b, out, bias, function, .. } = self.product;
         let BatchNormTrain { stats, norm } = &self.norm;
-        let views = [a, b, b, out, stats.stats, norm.gamma, norm.beta, norm.out, stats.log];
-        let [rows, depth, cols] = self.product.sizes().map(|size| size as u32);
-        let params = Params::new(&views, &[rows, depth, cols, (norm.eps as f32).to_bits()]);
-        let (tile, mut constants) = by_lanes(&self.product, 3.0);
-        constants.extend(OF_COLUMNS);
-        constants.push(code(norm.function));
+        let views = [a, b, bias.unwrap_or(b), out, stats.stats, norm.gamma, norm.beta, self.out(), stats.log];
+        let mut numbers_of = self.product.sizes().map(|size| size as u32).to_vec();
+        numbers_of.push((norm.eps as f32).to_bits());
+        numbers_of.extend(numbers(self.dropout.as_ref()));
+        let params = Params::new(&views, &numbers_of);
+        let epilogue = match (bias, function) {
+            (Some(_), _) => 1.0,
+            (None, Some(_)) => 0.0,
+            (None, None) => 3.0,
+        };
+        let (tile, mut constants) = by_lanes(&self.product, epilogue);
+        constants.extend(of_columns([norm.function, function], self.dropout.as_ref()));
         let across = out.cols.div_ceil(tile.block()[1]) as u32;
         let workgroups = [across, 1, out.models as u32];
         Dispatch { shader: "matmul_norm", entry: "main", constants, params, workgroups }
     }
 
     fn shapes(&self) -> String {
-        format!("{}, batch norm {}", self.product.shapes(), self.norm.shapes())
+        let dropout = shown(self.dropout.as_ref());
+        format!("{}, batch norm {}{dropout}", self.product.shapes(), self.norm.shapes())
     }
 }

@@ -24,6 +24,7 @@ mod loss;
 mod matmul;
 mod matmul_gradients;
 mod matmul_norm;
+mod matmul_sum;
 mod optimizer;
 mod row_blocks;
 mod stage;
@@ -45,8 +46,9 @@ pub use gather::Gather;
 pub use link::Link;
 pub use loss::{Loss, LossKind, LossTotal};
 pub use matmul::{MatMul, Product};
-pub use matmul_gradients::MatMulGradients;
-pub use matmul_norm::{MatMulNorm, ROWS_OF_A_PRODUCT};
+pub use matmul_gradients::{MatMulGradients, ThroughNorm};
+pub use matmul_norm::MatMulNorm;
+pub use matmul_sum::MatMulSum;
 pub use optimizer::{Optimizer, Rule};
 pub use row_blocks::{BatchNormMerged, MatMulMoments};
 pub use stage::{Loaded, NormOnLoad, ROWS_IN_STAGES};
@@ -343,7 +345,7 @@ ops!(
     twins: MatMul, Activation, ActivationBackward, Dropout, Loss, LossTotal, ColumnSum, Optimizer;
     columnwise: ColumnStats, BatchNorm, BatchNormTrain, BatchNormReduce, BatchNormBackward, BatchNormGradient;
     // These run as their parts, one after the other.
-    joined: MatMulNorm, MatMulGradients, Forward, Backward, BackwardBlocks;
+    joined: MatMulNorm, MatMulGradients, MatMulSum, Forward, Backward, BackwardBlocks;
     // These say themselves how they run.
     running: Gather, MatMulMoments, BatchNormMerged, Link, UpdateGather;
 );

@@ -19,6 +19,7 @@ use crate::model::Spec;
 use crate::ops::{Access, MatMul, Op, Operand, Rule, Space, Tensor};
 
 pub use crate::ops::ROWS_IN_STAGES;
+pub use columns::ROWS_OF_A_PRODUCT;
 pub(crate) use fit::available_memory;
 pub use fit::{Limits, bytes};
 pub use layout::Layout;
@@ -220,7 +221,7 @@ impl Plan {
     }
 
     /// The fused plan with what one dispatch of a software adapter can do, where products are by lanes: see
-    /// [`crate::ops::MatMulNorm`] and [`crate::ops::MatMulGradients`].
+    /// [`crate::ops::MatMulNorm`], [`crate::ops::MatMulGradients`] and [`crate::ops::MatMulSum`].
     pub fn in_columns(self) -> Plan {
         let form = self.form;
         self.rewritten(form, columns::in_columns)

@@ -7,8 +7,8 @@ use minilote::cpu::Cpu;
 use minilote::doctor::{FEATURES, Net, difference, staged};
 use minilote::gpu::{Autotune, Gpu, GpuDevice};
 use minilote::model::{Layer, Norm, Spec};
-use minilote::ops::{Function, Op, ROWS_OF_A_PRODUCT, Rule, Space, Step, Tile, Variant};
-use minilote::program::{DataShape, Mode, Plan, Program, ROWS_IN_STAGES};
+use minilote::ops::{Function, Op, Rule, Space, Step, Tile, Variant};
+use minilote::program::{DataShape, Mode, Plan, Program, ROWS_IN_STAGES, ROWS_OF_A_PRODUCT};
 use pollster::block_on;
 
 use crate::devices;
@@ -260,24 +260,39 @@ fn programs_by_blocks_of_rows_and_unfused_ones_agree() {
     }
 }
 
-/// Products of few rows by lanes, and the batch normalization that follows.
+/// Products by lanes with what one dispatch can do beside them.
 #[test]
-fn products_with_batch_norm_and_unfused_ones_agree() {
-    let by_lanes = |net: &Net| {
+fn products_with_what_is_joined_and_unfused_ones_agree() {
+    let by_lanes = |net: &Net, double: bool| {
         let mut plan = net.plan().fused();
-        plan.products_mut().for_each(|product| product.tile = Some(Tile::Lanes { double: false }));
+        plan.products_mut().for_each(|product| product.tile = Some(Tile::Lanes { double }));
         plan.in_columns().ahead(8)
     };
-    let joined =
+    let small =
         "Gather MatMulNorm MatMulNorm MatMul LossTotal MatMulGradients MatMulGradients MatMul UpdateGather";
-    for (rows, function) in
-        [(12, Function::Tanh), (33, Function::Sigmoid), (100, Function::Relu), (257, Function::Relu)]
-    {
-        let net = Net { rows, models: 2, ..Net::new(&[9, 70], function, Norm::Before, 0.0) };
-        let plan = by_lanes(&net);
-        assert_eq!(net.train(&plan).join(" ") == joined, rows <= ROWS_OF_A_PRODUCT, "{:?}", net.train(&plan));
+    // Those of large tiles lie apart.
+    let large = "Gather MatMulNorm MatMulNorm MatMul LossTotal MatMulSum MatMulGradients MatMul MatMulGradients MatMul UpdateGather";
+    for (rows, function, norm, dropout, double) in [
+        (12, Function::Tanh, Norm::Before, 0.0, false),
+        (33, Function::Sigmoid, Norm::Before, 0.3, false),
+        (100, Function::Relu, Norm::Before, 0.0, true),
+        (65, Function::Tanh, Norm::Before, 0.2, true),
+        (45, Function::Tanh, Norm::After, 0.0, false),
+        (256, Function::Sigmoid, Norm::After, 0.2, false),
+        (130, Function::Relu, Norm::After, 0.2, true),
+    ] {
+        let net = Net { rows, models: 2, ..Net::new(&[9, 70], function, norm, dropout) };
+        let plan = by_lanes(&net, double);
+        let joined = if double { large } else { small };
+        // A layer before the function has a bias.
+        let joined = if norm == Norm::After {
+            joined.replace("MatMul Mat", "MatMulSum Mat").replace("MatMul Upd", "MatMulSum Upd")
+        } else {
+            joined.into()
+        };
+        assert_eq!(net.train(&plan).join(" "), joined, "{rows} rows");
         let dispatches = plan.programs[plan.program(Mode::Train, rows)].dispatches();
-        assert_eq!(dispatches, if rows <= ROWS_OF_A_PRODUCT { 2 * 3 + 2 } else { 4 * 3 });
+        assert_eq!(dispatches, 2 * 3 + 2 + if double { 2 } else { 0 });
         let exact = results(&net, net.plan(), &Device::Twin);
         let off = difference(&results(&net, plan.clone(), &Device::Twin), &exact);
         assert!(off <= 1e-13, "f64 twin, {rows} rows: {off:.1e}");
@@ -288,17 +303,45 @@ fn products_with_batch_norm_and_unfused_ones_agree() {
             assert!(off <= 1e-5, "{rows} rows: {off:.1e}");
         }
     }
-    // What lies between stays: dropout backward, the function of a product forward.
-    let count = |rows, norm, dropout| {
-        let net = Net { rows, ..Net::new(&[9, 70], Function::Tanh, norm, dropout) };
-        let ops = net.train(&by_lanes(&net));
+    // Where layers are in another order, or have two functions, only some of it is joined.
+    let [relu, tanh] = [Function::Relu, Function::Tanh].map(|function| Layer::Activation { function });
+    let (norm, dropout) = (Layer::BatchNorm { features: 6, eps: 1e-5 }, Layer::Dropout { p: 0.3 });
+    let hidden: [(&[Layer], [usize; 2]); 4] = [
+        (&[relu, norm, tanh, dropout], [0, 1]),
+        (&[norm, dropout, relu], [1, 1]),
+        (&[norm, tanh, dropout, dropout], [1, 4]),
+        (&[dropout, norm, tanh, dropout], [0, 3]),
+    ];
+    for (hidden, expected) in hidden {
+        let linear = |inputs, outputs| Layer::Linear { inputs, outputs, bias: false };
+        let layers = [&[linear(7, 6)], hidden, &[linear(6, 3)]].concat();
+        let spec = Spec { layers, ..Net::new(&[6], Function::Relu, Norm::None, 0.0).spec };
+        let net = Net { spec, ..Net::new(&[], Function::Relu, Norm::None, 0.0) };
+        let (plan, exact) = (by_lanes(&net, false), results(&net, net.plan(), &Device::Twin));
+        let ops = net.train(&plan);
         let count = |name| ops.iter().filter(|op| **op == name).count();
-        ["MatMulNorm", "MatMulGradients", "BatchNormGradient"].map(count)
+        assert_eq!(["MatMulNorm", "Dropout"].map(count), expected, "{ops:?}");
+        for device in [Device::Twin]
+            .into_iter()
+            .chain(crate::gpu().map(|gpu| Device::Gpu(gpu.with_variant(Variant::Software))))
+        {
+            let off = difference(&results(&net, plan.clone(), &device), &exact);
+            assert!(off <= 1e-5, "{device:?}, {hidden:?}: {off:.1e}");
+        }
+    }
+    // What lies between stays, as do products that would be by few workgroups with many rows each.
+    let count = |rows, hidden: &[usize], norm, dropout| {
+        let net = Net { rows, ..Net::new(hidden, Function::Tanh, norm, dropout) };
+        let ops = net.train(&by_lanes(&net, false));
+        let count = |name| ops.iter().filter(|op| **op == name).count();
+        ["MatMulNorm", "MatMulGradients", "BatchNormGradient", "Dropout"].map(count)
     };
-    assert_eq!(count(12, Norm::Before, 0.3), [2, 2, 2]);
-    assert_eq!(count(12, Norm::After, 0.0), [0, 2, 0]);
-    assert_eq!(count(12, Norm::None, 0.0), [0, 2, 0]);
-    assert_eq!(count(257, Norm::Before, 0.0), [0, 2, 2]);
+    assert_eq!(count(12, &[9, 70], Norm::None, 0.0), [0, 2, 0, 0]);
+    assert_eq!(count(12, &[9, 70], Norm::None, 0.3), [0, 2, 0, 4]);
+    assert_eq!(count(ROWS_OF_A_PRODUCT, &[9, 70], Norm::Before, 0.3), [2, 2, 0, 0]);
+    assert_eq!(count(257, &[9, 70], Norm::Before, 0.3), [0, 2, 2, 4]);
+    assert_eq!(count(257, &[9, 512], Norm::Before, 0.3), [1, 2, 1, 2]);
+    assert_eq!(count(1025, &[9, 512], Norm::Before, 0.0), [0, 2, 0, 0]);
 }
 
 /// The operations of a training step of reference nets: a regression of the rules shows without a clock.

@@ -66,15 +66,28 @@ fn samples() -> Vec<Op> {
     }
     let product = MatMul::new(Product::ABt, tensor(5, 6), gamma, x);
     let norm = BatchNorm { x, stats, gamma, beta, function: Some(Function::Relu), out, eps: 1e-5 };
-    ops.push(MatMulNorm { product, norm: BatchNormTrain { stats: statistics, norm } }.into());
+    let norm = BatchNormTrain { stats: statistics, norm };
+    let dropout = Dropout { x: out, out: tensor(5, 6), p: 0.5, layer: 3 };
+    let joined = MatMulNorm { product, norm, dropout: None };
+    ops.extend([joined.clone().into(), MatMulNorm { dropout: Some(dropout), ..joined }.into()]);
+    let weight = MatMul::new(Product::AtB, x, tensor(5, 6), dgamma);
+    let tile = Some(Tile::Lanes { double: false });
+    ops.push(MatMulSum { weight: MatMul { tile, ..weight }, bias: ColumnSum { x, out: dbeta } }.into());
     for slope in [None, Some((Function::Relu, tensor(5, 6)))] {
         let input = MatMul::new(Product::AB, tensor(5, 6), gamma, dy);
         let weight = MatMul::new(Product::AtB, input.a, tensor(5, 6), dgamma);
         let bias = slope.map(|_| ColumnSum { x: input.a, out: dbeta });
-        let both = MatMulGradients { weight, bias, input: MatMul { slope, ..input.clone() }, norm: None };
+        let both = MatMulGradients {
+            x: weight.b,
+            weight: Some(weight),
+            bias,
+            input: MatMul { slope, ..input.clone() },
+            through: None,
+        };
         let reduce = BatchNormReduce { x, dy, stats, slope, dgamma, dbeta, eps: 1e-5 };
-        let norm = Some(BatchNormGradient(BatchNormBackward { reduce, gamma, dx: out }));
-        ops.extend([both.clone().into(), MatMulGradients { input, norm, ..both }.into()]);
+        let norm = BatchNormGradient(BatchNormBackward { reduce, gamma, dx: out });
+        let through = Some(ThroughNorm { dropout: None, norm, slope: None });
+        ops.extend([both.clone().into(), MatMulGradients { input, through, ..both }.into()]);
     }
     ops.push(Dropout { x, out, p: 0.5, layer: 3 }.into());
     for kind in [LossKind::SoftmaxCrossEntropy, LossKind::BinaryCrossEntropy, LossKind::SquaredError] {
@@ -153,6 +166,7 @@ fn files_and_list_agree_and_validate() {
         "forward_stage",
         "function",
         "gradients",
+        "joined",
         "loaded",
         "mask",
         "matmul_params",
