@@ -41,7 +41,7 @@ fn store_product(m: u32, r: u32, c: u32, sum: vec4f) {
     }
     var dx = sum;
     if DROPOUT == 1u {
-        dx = dropped(dx, stream_of(hyper[model(m)].w, p.layer), r, c, p.threshold, p.scale);
+        dx = dropped(dx, mask_of(hyper[model(m)].w, p.layer, p.threshold, p.scale), r, c);
     }
     if NORM != 2u && FUNCTION != 3u {
         let z = scratch[at(p.z, m, r, c)];

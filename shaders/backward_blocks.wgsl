@@ -130,7 +130,7 @@ fn store_product(m: u32, r: u32, c: u32, end: u32, sum: vec4f) {
     }
     var dx = sum;
     if DROPOUT == 1u {
-        dx = dropped(dx, stream_of(hyper[model(m)].w, p.layer), r, c, p.threshold, p.scale);
+        dx = dropped(dx, mask_of(hyper[model(m)].w, p.layer, p.threshold, p.scale), r, c);
     }
     let z = scratch[at(p.z, m, r, c)];
     if NORM == 1u {

@@ -11,15 +11,13 @@ struct Params { x: View, hyper: View, out: View, rows: u32, cols: u32, layer: u3
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32, @builtin(num_workgroups) groups: vec3u) {
-    let stream = stream_of(hyper[at(p.hyper, group.z, 0u, 0u)].w, p.layer);
+    let mask = mask_of(hyper[at(p.hyper, group.z, 0u, 0u)].w, p.layer, p.threshold, p.scale);
     let x_rows = column_rows(p.x, group.z, 0u);
     let out_rows = column_rows(p.out, group.z, 0u);
-    let threshold = p.threshold;
-    let scale = p.scale;
     let share = share(p.rows * out_rows.ld, LANES, group.x, groups.x);
     for (var i = share.first + lane; i < share.end; i += LANES) {
         let r = i / out_rows.ld;
         let c = i % out_rows.ld;
-        out[nth(out_rows, r) + c] = dropped(x[nth(x_rows, r) + c], stream, r, c, threshold, scale);
+        out[nth(out_rows, r) + c] = dropped(x[nth(x_rows, r) + c], mask, r, c);
     }
 }

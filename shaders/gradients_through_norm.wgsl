@@ -42,13 +42,13 @@ fn drop_column(m: u32, c: u32) {
     if DROPOUT == 0u || c >= p.out.ld {
         return;
     }
-    let mask = mask_of(m);
+    let mask = mask_of(hyper[model(m)].w, p.layer, p.threshold, p.scale);
     let gradients = dy_rows(m, c);
     let extras = y_rows(m, c);
     let rows = p.rows;
     for (var r = 0u; r < rows; r++) {
         let place = nth(gradients, r);
-        var dy = dropped(out[place], mask.stream, r, c, mask.threshold, mask.scale);
+        var dy = dropped(out[place], mask, r, c);
         if NORM == 1u && FUNCTION != 3u {
             dy *= slope(extra[nth(extras, r)] / mask.scale);
         }

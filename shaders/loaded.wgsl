@@ -30,7 +30,7 @@ fn row_of_layer(m: u32, r: u32, c: u32, first: u32) -> vec4f {
         x = pad(x, c, p.features);
     }
     if DROPOUT_X == 1u {
-        x = dropped(x, stream_of(hyper[model(m)].w, p.x_layer), r, c, p.x_threshold, p.x_scale);
+        x = dropped(x, mask_of(hyper[model(m)].w, p.x_layer, p.x_threshold, p.x_scale), r, c);
     }
     return x;
 }

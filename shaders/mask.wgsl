@@ -8,14 +8,16 @@ fn pcg(seed: u32) -> u32 {
     return (word >> 22u) ^ word;
 }
 
-// What a minibatch's draws begin with in a layer.
-fn stream_of(key: f32, layer: u32) -> u32 {
-    return pcg(pcg(pcg(u32(key)) ^ layer) ^ current.number);
+// What a minibatch's draws begin with in a layer, what a draw below is dropped, and what others are multiplied by.
+struct Mask { stream: u32, threshold: u32, scale: f32 }
+
+// Kernels for software adapters make it before they loop: compilers don't move what it reads out of a loop that stores.
+fn mask_of(key: f32, layer: u32, threshold: u32, scale: f32) -> Mask {
+    return Mask(pcg(pcg(pcg(u32(key)) ^ layer) ^ current.number), threshold, scale);
 }
 
-// A draw below the threshold is dropped.
-fn dropped(x: vec4f, stream: u32, r: u32, c: u32, threshold: u32, scale: f32) -> vec4f {
-    let row = pcg(stream ^ r);
+fn dropped(x: vec4f, mask: Mask, r: u32, c: u32) -> vec4f {
+    let row = pcg(mask.stream ^ r);
     let draw = vec4u(pcg(row ^ (4u * c)), pcg(row ^ (4u * c + 1u)), pcg(row ^ (4u * c + 2u)), pcg(row ^ (4u * c + 3u)));
-    return select(vec4f(), x * scale, (draw >= vec4u(threshold)) | not_finite(x));
+    return select(vec4f(), x * mask.scale, (draw >= vec4u(mask.threshold)) | not_finite(x));
 }

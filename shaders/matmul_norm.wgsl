@@ -1,6 +1,6 @@
-// z = a b^T, or f of that and a bias, and y = gamma * (z - mean) / sqrt(variance + eps) + beta with the statistics of all rows,
-// or f of that, dropped where there is dropout, in one dispatch:
-// what makes a column of z has all rows of it, and reads back what it wrote itself. See product_lanes.wgsl.
+// z = a b^T and y = gamma * (z - mean) / sqrt(variance + eps) + beta with the statistics of all rows, one of them through a
+// function f, and y dropped where there is dropout, in one dispatch: what makes a column of z has all rows of it, and reads
+// back what it wrote itself. See product_lanes.wgsl.
 
 struct Params {
     a: View, b: View, extra: View, out: View, stats: View, gamma: View, beta: View, y: View, log: View,
@@ -36,7 +36,7 @@ fn passed_on(x: vec4f, r: u32, c: u32) -> vec4f {
         y = value(x);
     }
     if DROPOUT == 1u {
-        y = dropped(y, mask.stream, r, c, mask.threshold, mask.scale);
+        y = dropped(y, mask, r, c);
     }
     return y;
 }
@@ -45,7 +45,7 @@ fn passed_on(x: vec4f, r: u32, c: u32) -> vec4f {
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
     all_rows(group, lane, true);
     if DROPOUT == 1u {
-        mask = mask_of(group.z);
+        mask = mask_of(hyper[model(group.z)].w, p.layer, p.threshold, p.scale);
     }
     normalize_column(group.z, lane, 0u, LANES * group.x + lane);
 }
