@@ -98,8 +98,8 @@ pub(super) fn product_norm(arena: &mut Arena, extent: &Extent) {
         let tile = Some(Tile::Lanes { double: i % 3 == 1 });
         let function = [None, Some(Function::Relu), Some(Function::Tanh), Some(Function::Sigmoid)][i % 4];
         let [gamma, beta] = [(); 2].map(|()| arena.input(1, models, 1, cols));
-        // Where there is no function after it, there may be one before it, and a bias.
-        let number = if function.is_none() { 2 * (i / 4) % 5 } else { 4 };
+        // With a bias or without, and where there is no function after it, with one before it.
+        let number = [[1, 4], [2, 0]][i / 4 % 2][usize::from(function.is_some())];
         let product = MatMul { tile, ..product(arena, Product::ABt, models, sizes, number) };
         let (x, stats, out) =
             (product.out, arena.output(2, models, 3, cols), arena.output(1, models, rows, cols));

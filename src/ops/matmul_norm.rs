@@ -9,8 +9,7 @@ use super::{
 };
 
 /// [`MatMul`] of the form ABt, [`BatchNormTrain`] of what it writes, and dropout, of which alone the kernel then keeps what it
-/// writes. Gamma, beta and a bias lie in the space of the weight. There is a bias or a function of the product, or a function
-/// of the normalization.
+/// writes. Gamma, beta and a bias lie in the space of the weight. The product has a function, the normalization, or neither.
 #[derive(Clone, Debug)]
 pub struct MatMulNorm {
     pub product: MatMul,
@@ -94,7 +93,8 @@ impl Describe for MatMulNorm {
         numbers_of.extend(numbers(self.dropout.as_ref()));
         let params = Params::new(&views, &numbers_of);
         let epilogue = match (bias, function) {
-            (Some(_), _) => 1.0,
+            (Some(_), Some(_)) => 1.0,
+            (Some(_), None) => 4.0,
             (None, Some(_)) => 0.0,
             (None, None) => 3.0,
         };

@@ -68,9 +68,8 @@ fn join(all: &[Op], at: usize) -> Option<(Op, usize)> {
     }
     match (first.product, rest) {
         (Product::ABt, [Op::BatchNormTrain(norm), ..]) => {
-            let alone = first.bias.is_none() && first.function.is_none();
-            let one_function = alone || norm.norm.function.is_none();
-            let joins = one_function && by_columns(first) && norm.stats.x == first.out;
+            let two = first.function.is_some() && norm.norm.function.is_some();
+            let joins = !two && by_columns(first) && norm.stats.x == first.out;
             joins
                 .then(|| (MatMulNorm { product: first.clone(), norm: norm.clone(), dropout: None }.into(), 2))
         }

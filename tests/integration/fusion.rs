@@ -313,7 +313,7 @@ fn products_with_what_is_joined_and_unfused_ones_agree() {
         (&[dropout, norm, tanh, dropout], [0, 3]),
     ];
     for (hidden, expected) in hidden {
-        let linear = |inputs, outputs| Layer::Linear { inputs, outputs, bias: false };
+        let linear = |inputs, outputs| Layer::Linear { inputs, outputs, bias: true };
         let layers = [&[linear(7, 6)], hidden, &[linear(6, 3)]].concat();
         let spec = Spec { layers, ..Net::new(&[6], Function::Relu, Norm::None, 0.0).spec };
         let net = Net { spec, ..Net::new(&[], Function::Relu, Norm::None, 0.0) };
