@@ -37,6 +37,11 @@ pub(super) fn code(function: Option<Function>) -> (&'static str, f64) {
     ("FUNCTION", function.map_or(3.0, |function| function as u32 as f64))
 }
 
+/// A slope, where there is one, as a part of what [`Describe::shapes`] has.
+pub(super) fn slope_shown(function: Option<Function>) -> String {
+    function.map_or(String::new(), |function| format!(", slope of {function}"))
+}
+
 impl Function {
     /// Applies the function to every value of a row. What is not finite stays so, that the loss shows it: infinity
     /// times 0 is a NaN.

@@ -1,6 +1,6 @@
 use pulp::Simd;
 
-use super::activation::code;
+use super::activation::{code, slope_shown};
 use super::batch_norm::Normalizer;
 use super::column_stats::Moments;
 use super::{
@@ -241,7 +241,7 @@ impl Describe for BatchNormReduce {
     }
 
     fn shapes(&self) -> String {
-        let slope = self.slope.map_or(String::new(), |(function, _)| format!(", slope of {function}"));
+        let slope = slope_shown(self.slope.map(|(function, _)| function));
         format!("{}×{}{slope}", self.x.rows, self.x.cols)
     }
 }

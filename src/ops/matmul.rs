@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-use super::activation::code;
+use super::activation::{code, slope_shown};
 use super::{
     Describe, Dispatch, Function, Operand, Params, PartOf, Step, Tensor, Tile, Variant, read, write,
 };
@@ -173,7 +173,7 @@ impl Describe for MatMul {
         let b = of(self.b, self.product == Product::ABt);
         let bias = if self.bias.is_some() { " + bias" } else { "" };
         let function = self.function.map_or(String::new(), |function| format!(", {function}"));
-        let slope = self.slope.map_or(String::new(), |(function, _)| format!(", slope of {function}"));
+        let slope = slope_shown(self.slope.map(|(function, _)| function));
         let tile = self.tile.map_or(String::new(), |tile| format!(" by {tile}"));
         format!("{a} · {b}{bias}{function}{slope} → {}×{}{tile}", self.out.rows, self.out.cols)
     }

@@ -1,4 +1,4 @@
-use super::activation::code;
+use super::activation::{code, slope_shown};
 use super::dropout::{numbers as of_dropout, shown};
 use super::matmul_norm::{by_lanes, of_columns, operands_of};
 use super::{
@@ -70,9 +70,11 @@ impl ThroughNorm {
 impl MatMulGradients {
     /// That of the weight, or of gamma where there is none.
     fn gradient(&self) -> Tensor {
-        let of_weight = self.weight.as_ref().map(|weight| weight.out);
-        let of_gamma = self.through.as_ref().map(|through| through.norm.0.reduce.dgamma);
-        of_weight.or(of_gamma).unwrap_or(self.x)
+        match (&self.weight, &self.through) {
+            (Some(weight), _) => weight.out,
+            (None, Some(through)) => through.norm.0.reduce.dgamma,
+            (None, None) => unreachable!("a gradient of an input alone is a product"),
+        }
     }
 
     pub(super) fn parts(&self) -> Vec<Op> {
@@ -147,11 +149,8 @@ impl Describe for MatMulGradients {
 
     fn shapes(&self) -> String {
         let through = self.through.as_ref().map_or(String::new(), |through| {
-            let before = through
-                .slope
-                .as_ref()
-                .map_or(String::new(), |slope| format!(", slope of {}", slope.function));
-            format!("{}, batch norm{before}", shown(through.dropout.as_ref()))
+            let slope = slope_shown(through.slope.as_ref().map(|slope| slope.function));
+            format!("{}, batch norm{slope}", shown(through.dropout.as_ref()))
         });
         let weight = self.weight.as_ref().map_or(String::new(), |weight| weight.shapes() + "; ");
         format!("{weight}{}{through}", self.input.shapes())
