@@ -122,13 +122,15 @@ pub(super) fn product_norm(arena: &mut Arena, extent: &Extent) {
 pub(super) fn product_gradients(arena: &mut Arena, extent: &Extent) {
     for (i, &sizes) in extent.products.iter().enumerate() {
         let [models, rows, units, cols] = [1 + 2 * (i % 2), sizes[0], sizes[1], sizes[2]];
-        let tile = Some(Tile::Lanes { double: false });
         sum(arena, sizes, i % 2 == 1);
         // In few ways each, with a sum for the bias and without: a driver may take seconds to compile one.
         let mut case = |normalized: bool| {
+            // By itself, as in large layers.
+            let alone = normalized && i % 4 == 3;
+            let tile = Some(Tile::Lanes { double: alone });
             let mut x = arena.input(3, models, rows, cols);
             let input = MatMul { tile, ..product(arena, Product::AB, models, sizes, 4) };
-            let bias = (usize::from(normalized) == i % 2)
+            let bias = (!alone && usize::from(normalized) == i % 2)
                 .then(|| ColumnSum { x: input.a, out: arena.output(2, models, 1, units) });
             let through = normalized.then(|| {
                 let dropout = (i / 2 % 2 == 0).then(|| dropout(arena, input.out, i));
@@ -145,9 +147,12 @@ pub(super) fn product_gradients(arena: &mut Arena, extent: &Extent) {
                 });
                 ThroughNorm { dropout, norm, slope }
             });
-            let dw = arena.output(2, models, units, cols);
-            let weight = MatMul { tile, ..MatMul::new(Product::AtB, input.a, x, dw) };
-            let mut outputs: Vec<Tensor> = [dw].into_iter().chain(bias.iter().map(|b| b.out)).collect();
+            let weight = (!alone).then(|| {
+                let dw = arena.output(2, models, units, cols);
+                MatMul { tile, ..MatMul::new(Product::AtB, input.a, x, dw) }
+            });
+            let mut outputs: Vec<Tensor> = weight.iter().map(|weight| weight.out).collect();
+            outputs.extend(bias.iter().map(|bias| bias.out));
             match &through {
                 Some(ThroughNorm { norm: BatchNormGradient(norm), slope, .. }) => {
                     let dx = slope.as_ref().map_or(norm.dx, |slope| slope.dx);
@@ -158,7 +163,7 @@ pub(super) fn product_gradients(arena: &mut Arena, extent: &Extent) {
             let function = [Function::Relu, Function::Sigmoid][i % 2];
             let slope = (!normalized).then_some((function, x));
             let input = MatMul { slope, ..input };
-            arena.case(MatMulGradients { x, weight: Some(weight), bias, input, through }, &outputs);
+            arena.case(MatMulGradients { x, weight, bias, input, through }, &outputs);
         };
         case(false);
         // Of fewer rows little or nothing is left of a gradient after its mean and slope.
@@ -185,16 +190,14 @@ fn dropout(arena: &mut Arena, x: Tensor, number: usize) -> Dropout {
 /// What the same dropout keeps of y.
 fn kept_of(arena: &mut Arena, y: Tensor, dropout: &Dropout) -> Tensor {
     let keys = Tensor::alone(Space::Hyper, y.models, 1, 4);
-    let values: Vec<f64> = rows(y)
-        .flat_map(|(model, row)| {
-            let key = arena.get(keys, model, 0, 3) as u32;
-            let kept =
-                move |c: &usize| keep(dropout.p, key, dropout.layer, STEP.number, row as u32, *c as u32);
-            let arena = &*arena;
-            (0..y.cols)
-                .map(move |c| if kept(&c) { arena.get(y, model, row, c) / (1.0 - dropout.p) } else { 0.0 })
-        })
-        .collect();
+    let mut values = vec![];
+    for (model, row) in rows(y) {
+        let key = arena.get(keys, model, 0, 3) as u32;
+        for c in 0..y.cols {
+            let kept = keep(dropout.p, key, dropout.layer, STEP.number, row as u32, c as u32);
+            values.push(if kept { arena.get(y, model, row, c) / (1.0 - dropout.p) } else { 0.0 });
+        }
+    }
     arena.derive(3, [y.models, y.rows, y.cols], |_, [model, row, c]| {
         values[(model * y.rows + row) * y.cols + c]
     })

@@ -280,8 +280,11 @@ fn products_with_what_is_joined_and_unfused_ones_agree() {
         (45, Function::Tanh, Norm::After, 0.0, false),
         (256, Function::Sigmoid, Norm::After, 0.2, false),
         (130, Function::Relu, Norm::After, 0.2, true),
+        // Of many rows, where models have workgroups enough.
+        (257, Function::Relu, Norm::Before, 0.2, false),
     ] {
-        let net = Net { rows, models: 2, ..Net::new(&[9, 70], function, norm, dropout) };
+        let models = if rows > ROWS_OF_A_PRODUCT { 16 } else { 2 };
+        let net = Net { rows, models, ..Net::new(&[9, 70], function, norm, dropout) };
         let plan = by_lanes(&net, double);
         let joined = if double { large } else { small };
         // A layer before the function has a bias.
