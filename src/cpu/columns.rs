@@ -3,8 +3,8 @@ use std::ops::{Add, Mul, Range, Sub};
 use pulp::{Simd, WithSimd};
 
 use super::lanes::Lanes;
+use super::out::Out;
 use super::pool::{LINE, part_of, parts, share_items};
-use super::tiles::Out;
 use super::{Memory, Real, Twin};
 use crate::ops::{Step, Tensor};
 

@@ -4,8 +4,10 @@
 mod aligned;
 mod columns;
 mod copies;
+mod in_place;
 mod lanes;
 mod models;
+mod out;
 mod pool;
 mod product;
 mod replicas;
@@ -21,12 +23,14 @@ use crate::ops::{Op, Operand, Space, Step, Tensor};
 use crate::program::{Plan, Program};
 use aligned::Aligned;
 pub use columns::{Columnwise, Down, Part, Strip, Wide};
+use in_place::{Task, Weight};
 pub use models::Models;
 pub(crate) use pool::{LINE, part_of, parts, share_items};
 pub use product::product;
 pub(crate) use product::{product_of, side_by_side};
 pub use rows::Rowwise;
 pub(crate) use split::Share;
+pub(crate) use tiles::Descent;
 
 /// `f32` or `f64`.
 pub trait Real: Float + NumAssign + Default + lanes::Lanes + Send + Sync + std::fmt::Debug + 'static {
@@ -43,7 +47,10 @@ pub trait Real: Float + NumAssign + Default + lanes::Lanes + Send + Sync + std::
     /// that uses it.
     fn run(op: &Op, memory: &mut Memory<Self>, step: &Step);
 
-    /// Runs what a thread has of it.
+    /// Runs what moves a weight in place.
+    fn run_weight(weight: &Weight, memory: &mut Memory<Self>, step: &Step);
+
+    /// Runs what a thread has of an operation.
     fn run_part(op: &Op, memory: &mut Memory<Self>, step: &Step, share: &Share);
 }
 
@@ -83,6 +90,10 @@ impl Real for f32 {
         op.run(memory, step);
     }
 
+    fn run_weight(weight: &Weight, memory: &mut Memory<f32>, step: &Step) {
+        memory.run(weight, step);
+    }
+
     fn run_part(op: &Op, memory: &mut Memory<f32>, step: &Step, share: &Share) {
         op.run_part(memory, step, share);
     }
@@ -103,6 +114,10 @@ impl Real for f64 {
 
     fn run(op: &Op, memory: &mut Memory<f64>, step: &Step) {
         op.run(memory, step);
+    }
+
+    fn run_weight(weight: &Weight, memory: &mut Memory<f64>, step: &Step) {
+        memory.run(weight, step);
     }
 
     fn run_part(op: &Op, memory: &mut Memory<f64>, step: &Step, share: &Share) {
@@ -289,6 +304,8 @@ pub fn rows_mut<T>(
 /// A session on the CPU, in one memory.
 pub struct Cpu<T> {
     plan: Plan,
+    /// By program: what a step does whose gradients nobody asks for, if there is a quicker way.
+    in_place: Arc<Vec<Option<Vec<Task>>>>,
     /// Everything that the programs read and write.
     pub memory: Memory<T>,
 }
@@ -296,13 +313,14 @@ pub struct Cpu<T> {
 impl<T: Real> Cpu<T> {
     /// Allocates all that the plan will run.
     pub fn new(plan: Plan) -> Cpu<T> {
-        Cpu { memory: Memory::new(&plan), plan }
+        let in_place = Arc::new(plan.programs.iter().map(in_place::tasks).collect());
+        Cpu { memory: Memory::new(&plan), plan, in_place }
     }
 
     /// Another session of the plan over the same data set, all else zeroed.
     fn beside(&self) -> Cpu<T> {
         let memory = Memory::over(self.memory.data.clone(), &self.plan);
-        Cpu { plan: self.plan.clone(), memory }
+        Cpu { plan: self.plan.clone(), memory, in_place: self.in_place.clone() }
     }
 
     /// What the session was made for.
@@ -316,11 +334,20 @@ impl<T: Real> Cpu<T> {
         self.records(steps.len())
     }
 
-    /// Runs steps.
+    /// Runs steps. The last one that trains leaves the gradients of all parameters.
     fn advance(&mut self, steps: &[(usize, Step)]) {
-        for (program, step) in steps {
-            for op in &self.plan.programs[*program].ops {
-                T::run(op, &mut self.memory, step);
+        let last = steps.iter().rposition(|&(program, _)| self.in_place[program].is_some());
+        for (i, (program, step)) in steps.iter().enumerate() {
+            let Some(tasks) = self.in_place[*program].as_ref().filter(|_| Some(i) != last) else {
+                let ops = &self.plan.programs[*program].ops;
+                ops.iter().for_each(|op| T::run(op, &mut self.memory, step));
+                continue;
+            };
+            for task in tasks {
+                match task {
+                    Task::Op(op) => T::run(op, &mut self.memory, step),
+                    Task::Weight(weight) => T::run_weight(weight, &mut self.memory, step),
+                }
             }
         }
     }

@@ -3,8 +3,9 @@ use std::ops::Range;
 
 use super::Real;
 use super::aligned::Aligned;
+use super::out::Out;
 use super::pool::{LINE, free, part_of, share};
-use super::tiles::{Out, Tiles};
+use super::tiles::{Descent, TILE, Tiles};
 
 /// Where element (i, j) of a matrix lies: `i · first + j · second`.
 pub type Strides = (usize, usize);
@@ -21,7 +22,8 @@ const NARROW: usize = 4;
 const WIDE: usize = 256;
 
 thread_local! {
-    static PANEL: RefCell<Aligned<u8>> = RefCell::new(Aligned::default());
+    /// For a panel of columns and for a tile of gradients.
+    static ROOM: RefCell<[Aligned<u8>; 2]> = RefCell::default();
 }
 
 /// What a thread multiplies: both factors, from their first elements on, for the part of that number.
@@ -38,7 +40,7 @@ pub fn product<T: Real>(
     out: (&mut [T], usize),
     accumulate: bool,
 ) {
-    product_of(sizes, &|_| [a, b], [a_strides, b_strides], out, accumulate, None);
+    product_of(sizes, &|_| [a, b], [a_strides, b_strides], out, accumulate, None, None);
 }
 
 /// Which units of a layer with so many inputs are a part's: columns of its product forward, rows of its weight and of that
@@ -54,13 +56,14 @@ pub fn side_by_side(inputs: usize) -> usize {
 
 /// [`product`] of factors that each thread may have a copy of, or one part of it. Each has units of its own, see [`units`];
 /// of a gradient of inputs, columns, or rows where there are few columns. A value's sum goes the same way whoever has it, so
-/// all machines with such vectors give the same bits.
+/// all machines with such vectors give the same bits. With a descent, out is moved by the product and not overwritten.
 pub fn product_of<T: Real>(
     [rows, depth, cols]: [usize; 3],
     factors: Factors<T>,
     [of_a, of_b]: [Strides; 2],
     (out, ld): (&mut [T], usize),
     accumulate: bool,
+    descent: Option<&Descent<T>>,
     only: Option<&Range<usize>>,
 ) {
     if depth == 0 {
@@ -72,8 +75,15 @@ pub fn product_of<T: Real>(
     let multiply = |part, rows: Range<usize>, columns: Range<usize>| {
         let [a, b] = factors(part);
         let (a, b) = ((a, of_a), (b, of_b));
-        PANEL.with_borrow_mut(|panel| {
-            pulp::Arch::new().dispatch(Tiles { rows, columns, depth, a, b, out, accumulate, dots, panel });
+        ROOM.with_borrow_mut(|[panel, tile]| {
+            let tile = descent.map(|_| {
+                let [rows, values] = TILE;
+                tile.grow(rows * values * size_of::<T>());
+                Out::new(bytemuck::cast_slice_mut(tile), values)
+            });
+            let descent = descent.zip(tile.as_ref());
+            let tiles = Tiles { rows, columns, depth, a, b, out, accumulate, descent, dots, panel };
+            pulp::Arch::new().dispatch(tiles);
         });
     };
     let ((a_row, _), (_, b_col)) = (of_a, of_b);

@@ -7,6 +7,8 @@ use pulp::{Simd, WithSimd};
 use super::aligned::Aligned;
 use super::copies::BLOCK;
 use super::lanes::Lanes;
+use super::out::Out;
+use super::pool::LINE;
 use super::product::Strides;
 
 /// Rows of a tile: with as many vectors across, sums enough for the latency of multiply-adds, which with their factors stay
@@ -19,53 +21,21 @@ const fn across<S: Simd>() -> usize {
     if S::REGISTER_COUNT >= 32 { 3 } else { 2 }
 }
 /// Sums go this deep at a time, so that a panel of columns stays in the second cache.
-const DEPTH: usize = 1024;
+pub const DEPTH: usize = 1024;
+/// Rows of a tile at the most, and values across.
+pub const TILE: [usize; 2] = [8, 3 * LINE];
 /// A factor of a tile: from its first element on, and where the others lie.
 type Factor<'a, T> = (&'a [T], Strides);
 
-/// The rows of an output that several threads fill, each its own part.
-pub struct Out<'a, T> {
-    space: *mut T,
-    length: usize,
-    ld: usize,
-    lifetime: std::marker::PhantomData<&'a mut [T]>,
+/// How a weight is moved by its gradient, the product: `w ← w · kept − lr · (gradient + l2 · w)`.
+pub struct Descent<T> {
+    pub lr: T,
+    pub l2: T,
+    pub kept: T,
 }
 
-// SAFETY: threads get at the elements through `Out::part` alone, whose callers keep to places of their own.
-unsafe impl<T: Send> Sync for Out<'_, T> {}
-
-impl<'a, T> Out<'a, T> {
-    pub fn new(space: &'a mut [T], ld: usize) -> Out<'a, T> {
-        Out { space: space.as_mut_ptr(), length: space.len(), ld, lifetime: std::marker::PhantomData }
-    }
-
-    /// Some columns of a row. Panics if the output has no such place.
-    ///
-    /// # Safety
-    /// Nobody else may hold any of these elements.
-    #[allow(clippy::mut_from_ref)]
-    #[inline(always)]
-    unsafe fn part(&self, row: usize, columns: Range<usize>) -> &mut [T] {
-        assert!(columns.end <= self.ld);
-        // SAFETY: as the caller says.
-        unsafe { self.at(row * self.ld + columns.start, columns.len()) }
-    }
-
-    /// So many elements from a place on. Panics if the output has no such place.
-    ///
-    /// # Safety
-    /// Nobody else may hold any of these elements.
-    #[allow(clippy::mut_from_ref)]
-    #[inline(always)]
-    pub unsafe fn at(&self, start: usize, count: usize) -> &mut [T] {
-        assert!(start + count <= self.length);
-        // SAFETY: the elements lie within the slice that was lent for 'a, and are the caller's alone.
-        unsafe { std::slice::from_raw_parts_mut(self.space.add(start), count) }
-    }
-}
-
-/// `out = a · b`, or `out += a · b`, for some rows and columns of out. All that it calls is to be inlined always:
-/// it is compiled once for each kind of vectors, and so are no closures that others call.
+/// `out = a · b`, or `out += a · b`, or out moved by the product, for some rows and columns of out. All that it calls is to be
+/// inlined always: it is compiled once for each kind of vectors, and so are no closures that others call.
 pub struct Tiles<'a, T> {
     pub rows: Range<usize>,
     pub columns: Range<usize>,
@@ -75,10 +45,23 @@ pub struct Tiles<'a, T> {
     /// Its rows and columns above are no other thread's.
     pub out: &'a Out<'a, T>,
     pub accumulate: bool,
+    /// How out is moved, with a place for a tile of gradients. Sums are then no deeper than [`DEPTH`].
+    pub descent: Option<(&'a Descent<T>, &'a Out<'a, T>)>,
     /// Whether factors that both lie along the sum are multiplied as they are, the lanes added up at the end.
     pub dots: bool,
     /// Room for columns of b, one depth after the other; it grows.
     pub panel: &'a mut Aligned<u8>,
+}
+
+impl<T: Lanes> Descent<T> {
+    /// A vector of a weight behind the step.
+    #[inline(always)]
+    fn moved<S: Simd>(&self, simd: S, weight: T::Vector<S>, gradient: T::Vector<S>) -> T::Vector<S> {
+        let Descent { lr, l2, kept } = *self;
+        let gradient = T::plus(simd, gradient, T::times(simd, T::splat(simd, l2), weight));
+        let kept = T::times(simd, weight, T::splat(simd, kept));
+        T::minus(simd, kept, T::times(simd, T::splat(simd, lr), gradient))
+    }
 }
 
 impl<T: Lanes> WithSimd for Tiles<'_, T> {
@@ -87,6 +70,7 @@ impl<T: Lanes> WithSimd for Tiles<'_, T> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let ((_, (_, a_col)), (_, (b_row, b_col))) = (self.a, self.b);
+        assert!(self.depth <= DEPTH || self.descent.is_none());
         let along = a_col == 1 && b_row == 1 && b_col != 1;
         if along && self.dots {
             return if S::REGISTER_COUNT < 32 { self.dots::<S, 3>(simd) } else { self.dots::<S, 4>(simd) };
@@ -156,6 +140,12 @@ impl<T: Lanes> Tiles<'_, T> {
     ) {
         let (a, (a_row, a_col)) = self.a;
         for tile in tiles::<S>(rows.len()) {
+            if self.descent.is_some() {
+                // What is moved comes while the sums are made.
+                for row in rows.start + tile.start..rows.start + tile.end {
+                    self.out.fetch::<V>(row, columns.start, lanes::<S, T>());
+                }
+            }
             let (first, high) = (rows.start + tile.start, tile.len());
             let a = match block {
                 Some(block) => (&block[tile.start * depth.len()..], (1, high)),
@@ -164,15 +154,18 @@ impl<T: Lanes> Tiles<'_, T> {
             let (goes_on, columns) = (self.accumulate || depth.start > 0, columns.clone());
             let factors = (depth.len(), a, panel);
             match high {
-                1 => self.tile::<S, 1, V>(simd, factors, first, columns, goes_on),
-                2 => self.tile::<S, 2, V>(simd, factors, first, columns, goes_on),
-                3 => self.tile::<S, 3, V>(simd, factors, first, columns, goes_on),
-                4 => self.tile::<S, 4, V>(simd, factors, first, columns, goes_on),
-                5 => self.tile::<S, 5, V>(simd, factors, first, columns, goes_on),
-                6 => self.tile::<S, 6, V>(simd, factors, first, columns, goes_on),
-                7 if tall::<S>() > 6 => self.tile::<S, 7, V>(simd, factors, first, columns, goes_on),
-                8 if tall::<S>() > 6 => self.tile::<S, 8, V>(simd, factors, first, columns, goes_on),
+                1 => self.tile::<S, 1, V>(simd, factors, first, columns.clone(), goes_on),
+                2 => self.tile::<S, 2, V>(simd, factors, first, columns.clone(), goes_on),
+                3 => self.tile::<S, 3, V>(simd, factors, first, columns.clone(), goes_on),
+                4 => self.tile::<S, 4, V>(simd, factors, first, columns.clone(), goes_on),
+                5 => self.tile::<S, 5, V>(simd, factors, first, columns.clone(), goes_on),
+                6 => self.tile::<S, 6, V>(simd, factors, first, columns.clone(), goes_on),
+                7 if tall::<S>() > 6 => self.tile::<S, 7, V>(simd, factors, first, columns.clone(), goes_on),
+                8 if tall::<S>() > 6 => self.tile::<S, 8, V>(simd, factors, first, columns.clone(), goes_on),
                 _ => unreachable!("a tile of {high} rows"),
+            }
+            if let Some((descent, tile)) = self.descent {
+                self.descend::<S, V>(simd, descent, tile, first..first + high, columns);
             }
         }
     }
@@ -214,7 +207,12 @@ impl<T: Lanes> Tiles<'_, T> {
     ) {
         for (r, sums) in sums.iter().enumerate() {
             // SAFETY: the place is this thread's alone, and no other slice of it is held.
-            let out = unsafe { self.out.part(first + r, columns.clone()) };
+            let out = unsafe {
+                match self.descent {
+                    Some((_, tile)) => tile.part(r, 0..columns.len()),
+                    None => self.out.part(first + r, columns.clone()),
+                }
+            };
             // Whole vectors apart from what is left: going vector by vector takes small products 1.02 to 1.05 times as long.
             let (whole, rest) = T::vectors_mut::<S>(out);
             for (v, &sum) in sums.iter().enumerate() {
@@ -224,6 +222,38 @@ impl<T: Lanes> Tiles<'_, T> {
                     let sum = if goes_on { T::plus(simd, T::load(simd, rest), sum) } else { sum };
                     T::store(simd, rest, sum);
                 }
+            }
+        }
+    }
+
+    /// Moves a tile of out by its gradients.
+    #[inline(always)]
+    fn descend<S: Simd, const V: usize>(
+        &self,
+        simd: S,
+        descent: &Descent<T>,
+        tile: &Out<T>,
+        rows: Range<usize>,
+        columns: Range<usize>,
+    ) {
+        for (r, row) in rows.enumerate() {
+            // SAFETY: the places are this thread's alone, and no other slices of them are held.
+            let (out, gradients) =
+                unsafe { (self.out.part(row, columns.clone()), tile.part(r, 0..V * lanes::<S, T>())) };
+            let gradients = T::vectors::<S>(gradients).0;
+            let (whole, rest) = T::vectors_mut::<S>(out);
+            if let Some(whole) = whole.first_chunk_mut::<V>() {
+                for v in 0..V {
+                    whole[v] = descent.moved(simd, whole[v], gradients[v]);
+                }
+                continue;
+            }
+            for v in 0..whole.len() {
+                whole[v] = descent.moved(simd, whole[v], gradients[v]);
+            }
+            if !rest.is_empty() {
+                let moved = descent.moved(simd, T::load(simd, rest), gradients[whole.len()]);
+                T::store(simd, rest, moved);
             }
         }
     }

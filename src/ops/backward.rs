@@ -91,14 +91,7 @@ impl Backward {
 
     /// The update of the parameter whose gradient this is.
     pub(super) fn update(&self, gradient: Tensor, decayed: bool) -> Optimizer {
-        let cols = gradient.rows * gradient.ld();
-        let theta = Tensor { space: Space::Params, rows: 1, cols, ..gradient };
-        Optimizer {
-            rule: self.optimizer.rule,
-            theta,
-            decayed: if decayed { cols } else { 0 },
-            weights: vec![],
-        }
+        Optimizer::of_one(self.optimizer.rule, gradient, decayed)
     }
 
     /// Number of the weight's blocks of this kind, and how many lie side by side.

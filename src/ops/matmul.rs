@@ -4,7 +4,7 @@ use super::activation::{code, slope_shown};
 use super::{
     Describe, Dispatch, Function, Operand, Params, PartOf, Step, Tensor, Tile, Variant, read, write,
 };
-use crate::cpu::{Memory, Real, Twin, product_of, rows_mut};
+use crate::cpu::{Descent, Memory, Real, Twin, product_of, rows_mut};
 
 /// Which of the two factors of a product is transposed.
 ///
@@ -121,17 +121,8 @@ impl MatMul {
                 let bias = memory.row(bias, model, 0);
                 rows_mut(out, self.out, model, step.slot).for_each(|row| row.copy_from_slice(bias));
             }
-            let (lda, ldb) = (self.a.ld(), self.b.ld());
-            // Strides (row, column) of the factors as they are multiplied.
-            let strides = match self.product {
-                Product::AB => [(lda, 1), (ldb, 1)],
-                Product::ABt => [(lda, 1), (1, ldb)],
-                Product::AtB => [(1, lda), (ldb, 1)],
-            };
-            let start = self.out.at(model, 0, step.slot as usize);
-            let to = (&mut out[start..], self.out.ld());
-            let factors = |part| [self.a, self.b].map(|tensor| memory.copy(tensor, model, part));
-            product_of(self.sizes(), &factors, strides, to, self.bias.is_some(), only);
+            let to = &mut out[self.out.at(model, 0, step.slot as usize)..];
+            self.multiply_to(to, memory, model, None, only);
             if let Some(function) = self.function {
                 let rows = rows_mut(out, self.out, model, step.slot);
                 rows.for_each(|row| function.apply(&mut row[columns.clone()]));
@@ -141,6 +132,31 @@ impl MatMul {
                 rows.for_each(|(row, y)| function.chain(&mut row[columns.clone()], &y[columns.clone()]));
             }
         }
+    }
+}
+
+impl MatMul {
+    /// The product alone of a model, to what begins with its first place: written there, added to the bias, or what that is
+    /// moved by.
+    #[inline(always)]
+    pub(crate) fn multiply_to<T: Real>(
+        &self,
+        to: &mut [T],
+        memory: &Memory<T>,
+        model: usize,
+        descent: Option<&Descent<T>>,
+        only: Option<&Range<usize>>,
+    ) {
+        let (lda, ldb) = (self.a.ld(), self.b.ld());
+        // Strides (row, column) of the factors as they are multiplied.
+        let strides = match self.product {
+            Product::AB => [(lda, 1), (ldb, 1)],
+            Product::ABt => [(lda, 1), (1, ldb)],
+            Product::AtB => [(1, lda), (ldb, 1)],
+        };
+        let factors = |part| [self.a, self.b].map(|tensor| memory.copy(tensor, model, part));
+        let to = (to, self.out.ld());
+        product_of(self.sizes(), &factors, strides, to, self.bias.is_some(), descent, only);
     }
 }
 

@@ -4,7 +4,7 @@ use super::{
     Access, Describe, Dispatch, Operand, Params, PartOf, Space, Step, Tensor, Variant, elementwise, read,
     update,
 };
-use crate::cpu::{LINE, Memory, Real, Share, Twin, part_of, parts, share_items, side_by_side};
+use crate::cpu::{Descent, LINE, Memory, Real, Share, Twin, part_of, parts, share_items, side_by_side};
 
 /// How a gradient moves a parameter, in PyTorch's conventions; `g` includes L2.
 ///
@@ -49,6 +49,34 @@ pub struct Optimizer {
 }
 
 impl Optimizer {
+    /// Of one parameter, whose place in its space this is; decayed or not.
+    pub(crate) fn of_one(rule: Rule, place: Tensor, decayed: bool) -> Optimizer {
+        let cols = place.rows * place.ld();
+        let theta = Tensor { space: Space::Params, rows: 1, cols, ..place };
+        Optimizer { rule, theta, decayed: if decayed { cols } else { 0 }, weights: vec![] }
+    }
+
+    /// What is left of it without the named weights.
+    pub(crate) fn without_weights(&self) -> Optimizer {
+        let named: usize = self.weights.iter().map(|weight| weight.rows * weight.ld()).sum();
+        let Tensor { offset, cols, .. } = self.theta;
+        let theta = Tensor { offset: offset + named, cols: cols - named, ..self.theta };
+        Optimizer { rule: self.rule, theta, decayed: self.decayed - named, weights: vec![] }
+    }
+
+    /// What a step of gradient descent does to a model's weights; None if it is held.
+    #[inline(always)]
+    pub(crate) fn descent<T: Real>(
+        &self,
+        memory: &Memory<T>,
+        model: usize,
+        step: &Step,
+    ) -> Option<Descent<T>> {
+        let hyper = memory.row(self.hyper(), model, 0);
+        let (lr, l2, decay) = (hyper[0] * T::of(step.lr_factor), hyper[1], hyper[2]);
+        (hyper[0] != T::zero()).then(|| Descent { lr, l2, kept: T::one() - lr * decay })
+    }
+
     fn hyper(&self) -> Tensor {
         Tensor::alone(Space::Hyper, self.theta.models, 1, 4)
     }
