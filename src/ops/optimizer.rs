@@ -36,7 +36,7 @@ const PARAMETERS_FOR_THREADS: usize = 1 << 12;
 /// L2 is the gradient of `lambda/(2m) · Σ theta²`; decoupled weight decay is AdamW's (Loshchilov and
 /// Hutter 2019). Biases, gamma and beta lie behind the first `decayed` elements and are exempt. A model with a learning
 /// rate of 0 is held: parameters and moments stay as they are. A parameter whose second moment overflows becomes
-/// infinite, as it would never move again.
+/// infinite, as it would never move again. The CPU backend takes moments as 0 before they are subnormal, as shaders may.
 #[derive(Clone, Debug)]
 pub struct Optimizer {
     pub rule: Rule,
@@ -213,10 +213,10 @@ impl<T: Real> pulp::NullaryFnOnce for Update<'_, T> {
                 }
             }
             Rule::Momentum { momentum, nesterov } => {
-                let momentum = T::of(momentum);
+                let (momentum, least) = (T::of(momentum), least());
                 for ((theta, &gradient), u) in theta.iter_mut().zip(grads).zip(m1) {
                     let g = gradient + l2 * *theta;
-                    *u = momentum * *u + g;
+                    *u = held(momentum * *u + g, least);
                     *theta = *theta * kept - lr * if nesterov { g + momentum * *u } else { *u };
                 }
             }
@@ -225,16 +225,31 @@ impl<T: Real> pulp::NullaryFnOnce for Update<'_, T> {
                 let of = |beta: f64| (T::of(beta), T::of(1.0 - beta));
                 let ((keep1, take1), (keep2, take2), eps) = (of(beta1), of(beta2), T::of(eps));
                 let (rate, scale) = (lr / correction1, correction2.recip());
+                // The least gradient whose share of the second moment is normal.
+                let (least, least_squared) = (least(), (T::min_positive_value() / take2).sqrt());
                 for (((theta, &gradient), u), v) in theta.iter_mut().zip(grads).zip(m1).zip(m2) {
                     let g = gradient + l2 * *theta;
-                    *u = keep1 * *u + take1 * g;
-                    *v = keep2 * *v + take2 * g * g;
+                    *u = held(keep1 * *u + take1 * held(g, least), least);
+                    let g = held(g, least_squared);
+                    *v = held(keep2 * *v + take2 * g * g, T::min_positive_value());
                     let moved = *theta * kept - rate * *u / ((*v * scale).sqrt() + eps);
                     *theta = if v.is_finite() { moved } else { *v };
                 }
             }
         }
     }
+}
+
+/// What a first moment is at least, or it is 0: in f32 8e-31, so that it is still a normal number times a rate of 1e-7.
+fn least<T: Real>() -> T {
+    T::min_positive_value() * T::of(f64::from(1 << 26))
+}
+
+/// A value, or 0 if it is less than that. Processors take a hundred times as long for numbers below the normal ones, and a
+/// moment that no gradient moves any more, as a dead unit's, stays among them, where `0.9 · x` is rounded to x.
+#[inline(always)]
+fn held<T: Real>(value: T, least: T) -> T {
+    if value.abs() < least { T::zero() } else { value }
 }
 
 /// The constants of `shaders/update.wgsl`.
@@ -304,5 +319,37 @@ impl Describe for Optimizer {
     fn shapes(&self) -> String {
         let rule = format!("{:?}", self.rule).to_lowercase();
         format!("{} of {} parameters", rule.split(' ').next().unwrap_or_default(), self.theta.cols)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_zero_before_they_are_subnormal() {
+        let (small, tiny) = (1.2 * least::<f32>(), 1.2 * f32::MIN_POSITIVE);
+        let before = [
+            [small, -small / 1.1, 1.0, 0.0, 0.0, 0.0, f32::NAN],
+            [tiny, tiny / 1.1, 1.0, 0.0, 0.0, 0.0, f32::NAN],
+        ];
+        let grads = [0.0, 0.0, 0.0, 1e-18, -1e-19, 1e-31, 0.0];
+        let step = Step { corrections: [0.1, 0.001], ..Step::default() };
+        let moved = |rule| {
+            let (mut theta, [mut u, mut v]) = ([1.0; 7], before);
+            let [moment1, moment2] = [&mut u[..], &mut v];
+            let (theta, grads) = (&mut theta[..], &grads[..]);
+            let update =
+                Update { rule, theta, moment1, moment2, grads, lr: 0.5, l2: 0.0, decay: 0.0, step: &step };
+            pulp::NullaryFnOnce::call(update);
+            [u, v]
+        };
+        let [u, _] = moved(Rule::Momentum { momentum: 0.9, nesterov: false });
+        assert_eq!(u[..6], [0.9 * small, 0.0, 0.9, 1e-18, -1e-19, 0.0]);
+        let [u, v] = moved(Rule::Adam { beta1: 0.9, beta2: 0.9, eps: 1e-8 });
+        let take = (1.0 - 0.9f64) as f32;
+        assert_eq!(u[..6], [0.9 * small, 0.0, 0.9, take * 1e-18, take * -1e-19, 0.0]);
+        assert_eq!(v[..6], [0.9 * tiny, 0.0, 0.9, take * 1e-18 * 1e-18, 0.0, 0.0]);
+        assert!(u[6].is_nan() && v[6].is_nan());
     }
 }
