@@ -27,8 +27,11 @@ pub struct Weight {
 /// that has none.
 pub fn tasks(program: &Program) -> Option<Vec<Task>> {
     let (Op::Optimizer(update), ops) = program.ops.split_last()? else { return None };
+    if update.rule != Rule::Sgd {
+        return None;
+    }
     let places: Vec<_> = update.weights.iter().map(|weight| places(ops, *weight)).collect();
-    if update.rule != Rule::Sgd || places.iter().all(Option::is_none) {
+    if places.iter().all(Option::is_none) {
         return None;
     }
     let mut tasks = vec![];
@@ -88,7 +91,7 @@ impl<T: Real> Twin<T, 1> for Weight {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use std::collections::BTreeSet;
 
     use super::super::Cpu;
@@ -106,11 +109,17 @@ mod tests {
         let data = DataShape { examples: 2 * rows, features: INPUTS, bytes: false, places: 2 * rows };
         let requests = BTreeSet::from([(Mode::Train, rows), (Mode::Evaluate, rows)]);
         let plan = Plan::new(&spec, 1, data, rule, &requests, 8);
-        let mut session = Cpu::new(if fused { plan.fused() } else { plan });
+        loaded(if fused { plan.fused() } else { plan }, rows, lr)
+    }
+
+    /// A session over twice so many rows in three classes, in reverse order, with parameters and a learning rate.
+    pub fn loaded<T: Real>(plan: Plan, rows: usize, lr: f64) -> Cpu<T> {
+        let mut session = Cpu::new(plan);
         let values = |count: usize| -> Vec<f64> {
             (0..count).map(|i| (i * 7919 % 1009) as f64 / 500.0 - 1.0).collect()
         };
-        session.memory.load(Space::Inputs, 0, &values(2 * rows * INPUTS.next_multiple_of(4)));
+        let features = session.plan.data.features.next_multiple_of(4);
+        session.memory.load(Space::Inputs, 0, &values(2 * rows * features));
         session.memory.load(Space::Targets, 0, &(0..2 * rows).map(|i| (i % 3) as f64).collect::<Vec<_>>());
         let mut params = values(session.plan.layout.size);
         for weight in session.plan.layout.weights() {

@@ -241,6 +241,7 @@ impl Drop for Guard<'_> {
 mod tests {
     use std::collections::BTreeSet;
 
+    use super::super::in_place::tests::loaded;
     use super::*;
     use crate::Task;
     use crate::model::{Norm, Spec};
@@ -257,16 +258,7 @@ mod tests {
         let spec = Spec::mlp(Task::Classification, INPUTS, hidden, outputs, Function::Sigmoid, norm, 0.2);
         let data = DataShape { examples: 2 * ROWS, features: INPUTS, bytes: false, places: 2 * ROWS };
         let requests = BTreeSet::from([(Mode::Train, FEW), (Mode::Train, ROWS)]);
-        let mut session = Cpu::new(Plan::new(&spec, 1, data, rule, &requests, STEPS).fused());
-        let values = |count: usize| -> Vec<f64> {
-            (0..count).map(|i| (i * 7919 % 1009) as f64 / 500.0 - 1.0).collect()
-        };
-        session.memory.load(Space::Inputs, 0, &values(2 * ROWS * INPUTS));
-        session.memory.load(Space::Targets, 0, &(0..2 * ROWS).map(|i| (i % 3) as f64).collect::<Vec<_>>());
-        session.memory.load(Space::Params, 0, &values(session.plan.layout.size));
-        session.memory.load(Space::Hyper, 0, &[0.01, 0.1, 0.05, 7.0]);
-        session.memory.load_order(&(0..2 * ROWS as u32).rev().collect::<Vec<_>>());
-        session
+        loaded(Plan::new(&spec, 1, data, rule, &requests, STEPS).fused(), ROWS, 0.01)
     }
 
     fn steps(from: u32) -> Vec<(usize, Step)> {

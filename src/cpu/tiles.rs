@@ -27,7 +27,8 @@ pub const TILE: [usize; 2] = [8, 3 * LINE];
 /// A factor of a tile: from its first element on, and where the others lie.
 type Factor<'a, T> = (&'a [T], Strides);
 
-/// How a weight is moved by its gradient, the product: `w ← w · kept − lr · (gradient + l2 · w)`.
+/// How a weight is moved by its gradient, the product: `w ← w · kept − lr · (gradient + l2 · w)`, to the bits of
+/// [`crate::ops::Optimizer`].
 pub struct Descent<T> {
     pub lr: T,
     pub l2: T,
@@ -140,13 +141,13 @@ impl<T: Lanes> Tiles<'_, T> {
     ) {
         let (a, (a_row, a_col)) = self.a;
         for tile in tiles::<S>(rows.len()) {
+            let (first, high) = (rows.start + tile.start, tile.len());
             if self.descent.is_some() {
                 // What is moved comes while the sums are made.
-                for row in rows.start + tile.start..rows.start + tile.end {
+                for row in first..first + high {
                     self.out.fetch::<V>(row, columns.start, lanes::<S, T>());
                 }
             }
-            let (first, high) = (rows.start + tile.start, tile.len());
             let a = match block {
                 Some(block) => (&block[tile.start * depth.len()..], (1, high)),
                 None => (&a[first * a_row + depth.start * a_col..], (a_row, a_col)),

@@ -133,9 +133,7 @@ impl MatMul {
             }
         }
     }
-}
 
-impl MatMul {
     /// The product alone of a model, to what begins with its first place: written there, added to the bias, or what that is
     /// moved by.
     #[inline(always)]

@@ -64,7 +64,7 @@ impl Optimizer {
         Optimizer { rule: self.rule, theta, decayed: self.decayed - named, weights: vec![] }
     }
 
-    /// What a step of gradient descent does to a model's weights; None if it is held.
+    /// The rates of a model's weights in a step; None if it is held.
     #[inline(always)]
     pub(crate) fn descent<T: Real>(
         &self,
@@ -104,17 +104,12 @@ impl Optimizer {
         share: Option<&Share>,
     ) {
         for model in 0..self.theta.models {
-            let hyper = memory.row(self.hyper(), model, 0);
-            if hyper[0] == T::zero() {
-                continue;
-            }
-            let (lr, l2, decay) = (hyper[0] * T::of(step.lr_factor), hyper[1], hyper[2]);
+            let Some(Descent { lr, l2, kept }) = self.descent(memory, model, step) else { continue };
             let start = self.theta.at(model, 0, 0);
             let grads = &memory.get(Space::Grads)[start..][..self.theta.cols];
             // L2 and decay of the weights; none of the rest.
             for (mut part, group, weight) in self.ranges() {
-                let (l2, decay) =
-                    if part.start < self.decayed { (l2, decay) } else { (T::zero(), T::zero()) };
+                let (l2, kept) = if part.start < self.decayed { (l2, kept) } else { (T::zero(), T::one()) };
                 let own = share.filter(|share| weight == Some(share.weight));
                 if let Some(Share { weight, units }) = own {
                     part = part.start + units.start * weight.ld()..part.start + units.end * weight.ld();
@@ -124,7 +119,7 @@ impl Optimizer {
                 let moment1 = moment1.get_mut(at.clone()).unwrap_or_default();
                 let moment2 = moment2.get_mut(at.clone()).unwrap_or_default();
                 let (theta, grads) = (&mut params[at], &grads[part]);
-                let update = Update { rule: self.rule, theta, moment1, moment2, grads, lr, l2, decay, step };
+                let update = Update { rule: self.rule, theta, moment1, moment2, grads, lr, l2, kept, step };
                 match own {
                     Some(_) => pulp::Arch::new().dispatch(update),
                     None => update.shared_out(group),
@@ -176,7 +171,8 @@ struct Update<'a, T> {
     grads: &'a [T],
     lr: T,
     l2: T,
-    decay: T,
+    /// What decay leaves of a parameter.
+    kept: T,
     step: &'a Step,
 }
 
@@ -204,8 +200,7 @@ impl<T: Real> pulp::NullaryFnOnce for Update<'_, T> {
 
     #[inline(always)]
     fn call(self) {
-        let Update { rule, theta, moment1: m1, moment2: m2, grads, lr, l2, decay, step } = self;
-        let kept = T::one() - lr * decay;
+        let Update { rule, theta, moment1: m1, moment2: m2, grads, lr, l2, kept, step } = self;
         match rule {
             Rule::Sgd => {
                 for (theta, &gradient) in theta.iter_mut().zip(grads) {
@@ -213,10 +208,10 @@ impl<T: Real> pulp::NullaryFnOnce for Update<'_, T> {
                 }
             }
             Rule::Momentum { momentum, nesterov } => {
-                let (momentum, least) = (T::of(momentum), least());
+                let (momentum, least) = (T::of(momentum), least_moment());
                 for ((theta, &gradient), u) in theta.iter_mut().zip(grads).zip(m1) {
                     let g = gradient + l2 * *theta;
-                    *u = held(momentum * *u + g, least);
+                    *u = flushed(momentum * *u + g, least);
                     *theta = *theta * kept - lr * if nesterov { g + momentum * *u } else { *u };
                 }
             }
@@ -226,12 +221,12 @@ impl<T: Real> pulp::NullaryFnOnce for Update<'_, T> {
                 let ((keep1, take1), (keep2, take2), eps) = (of(beta1), of(beta2), T::of(eps));
                 let (rate, scale) = (lr / correction1, correction2.recip());
                 // The least gradient whose share of the second moment is normal.
-                let (least, least_squared) = (least(), (T::min_positive_value() / take2).sqrt());
+                let (least, least_squared) = (least_moment(), (T::min_positive_value() / take2).sqrt());
                 for (((theta, &gradient), u), v) in theta.iter_mut().zip(grads).zip(m1).zip(m2) {
                     let g = gradient + l2 * *theta;
-                    *u = held(keep1 * *u + take1 * held(g, least), least);
-                    let g = held(g, least_squared);
-                    *v = held(keep2 * *v + take2 * g * g, T::min_positive_value());
+                    *u = flushed(keep1 * *u + take1 * flushed(g, least), least);
+                    let g = flushed(g, least_squared);
+                    *v = flushed(keep2 * *v + take2 * g * g, T::min_positive_value());
                     let moved = *theta * kept - rate * *u / ((*v * scale).sqrt() + eps);
                     *theta = if v.is_finite() { moved } else { *v };
                 }
@@ -241,14 +236,14 @@ impl<T: Real> pulp::NullaryFnOnce for Update<'_, T> {
 }
 
 /// What a first moment is at least, or it is 0: in f32 8e-31, so that it is still a normal number times a rate of 1e-7.
-fn least<T: Real>() -> T {
+fn least_moment<T: Real>() -> T {
     T::min_positive_value() * T::of(f64::from(1 << 26))
 }
 
 /// A value, or 0 if it is less than that. Processors take a hundred times as long for numbers below the normal ones, and a
 /// moment that no gradient moves any more, as a dead unit's, stays among them, where `0.9 · x` is rounded to x.
 #[inline(always)]
-fn held<T: Real>(value: T, least: T) -> T {
+fn flushed<T: Real>(value: T, least: T) -> T {
     if value.abs() < least { T::zero() } else { value }
 }
 
@@ -328,7 +323,7 @@ mod tests {
 
     #[test]
     fn moments_are_zero_before_they_are_subnormal() {
-        let (small, tiny) = (1.2 * least::<f32>(), 1.2 * f32::MIN_POSITIVE);
+        let (small, tiny) = (1.2 * least_moment::<f32>(), 1.2 * f32::MIN_POSITIVE);
         let before = [
             [small, -small / 1.1, 1.0, 0.0, 0.0, 0.0, f32::NAN],
             [tiny, tiny / 1.1, 1.0, 0.0, 0.0, 0.0, f32::NAN],
@@ -340,7 +335,7 @@ mod tests {
             let [moment1, moment2] = [&mut u[..], &mut v];
             let (theta, grads) = (&mut theta[..], &grads[..]);
             let update =
-                Update { rule, theta, moment1, moment2, grads, lr: 0.5, l2: 0.0, decay: 0.0, step: &step };
+                Update { rule, theta, moment1, moment2, grads, lr: 0.5, l2: 0.0, kept: 1.0, step: &step };
             pulp::NullaryFnOnce::call(update);
             [u, v]
         };
