@@ -5,7 +5,7 @@ use std::ops::Range;
 use rand::RngExt;
 
 use super::arena::{Arena, Case, EXAMPLES, Measure, normal, rows};
-use super::products::{matmul, product_gradients, product_moments, product_norm, tiles};
+use super::products::{matmul, product, product_gradients, product_moments, product_norm, tiles};
 use crate::ops::*;
 
 /// How far samples go.
@@ -89,6 +89,7 @@ impl Sample {
         }
         all.push(Sample::new("matmul_with_moments", &[Variant::Gpu], product_moments));
         all.push(Sample::new("matmul_with_batch_norm", &[Variant::Software], product_norm));
+        all.push(Sample::new("matmul_with_loss", &[Variant::Software], product_loss));
         all.push(Sample::new("matmul_gradients", &[Variant::Software], product_gradients));
         for space in [Space::Inputs, Space::Bytes] {
             all.push(Sample::new("gather", BOTH, move |arena, extent| gather(arena, extent, space)));
@@ -237,40 +238,67 @@ fn column_sum(arena: &mut Arena, extent: &Extent) {
     }
 }
 
+/// Those of so many logits to a row.
+fn kinds(cols: usize) -> &'static [LossKind] {
+    match cols {
+        1 => &[LossKind::BinaryCrossEntropy, LossKind::SquaredError],
+        _ => &[LossKind::SoftmaxCrossEntropy],
+    }
+}
+
+/// The loss of logits, whose metrics lie in what is put out as role 3.
+fn loss_of(arena: &mut Arena, kind: LossKind, logits: Tensor) -> Loss {
+    let Tensor { models, rows, cols, .. } = logits;
+    let targets = Tensor { stride: 0, ..arena.place(Space::Targets, 1, 1, EXAMPLES) };
+    let classes = cols.max(2) as u32;
+    arena.fill(targets, |random, _| random.random_range(0..classes) as f64);
+    let start = targets.at(0, 0, 0);
+    arena.reals.get_mut(&Space::Targets).unwrap()[start + EXAMPLES..][..2].fill(f32::NAN);
+    let (order, metrics) = (arena.order(models, rows), arena.output(3, models, rows, 4));
+    let hyper = arena.place(Space::Hyper, models, 1, 4);
+    arena.fill(hyper, |random, _| normal(random));
+    Loss { kind, logits, order, targets, metrics, hyper: Some(hyper) }
+}
+
+/// `metrics`: of each row or their sum.
+fn loss_case(arena: &mut Arena, op: Op, loss: &Loss, metrics: Tensor) {
+    // A gradient is the difference of two shares, divided by the rows.
+    let gradient = (loss.logits, Measure::Terms(1.0 / loss.logits.rows as f64));
+    let held = loss.hyper.map(|hyper| (hyper, Measure::Values));
+    let outputs = [gradient, (metrics, Measure::Values)].into_iter().chain(held).collect();
+    arena.cases.push(Case { op, outputs });
+}
+
 fn loss(arena: &mut Arena, extent: &Extent) {
     for [models, rows, cols] in extent.shapes() {
-        let kinds = match cols {
-            1 => &[LossKind::BinaryCrossEntropy, LossKind::SquaredError][..],
-            _ => &[LossKind::SoftmaxCrossEntropy][..],
-        };
-        for &kind in kinds {
-            let targets = Tensor { stride: 0, ..arena.place(Space::Targets, 1, 1, EXAMPLES) };
-            let classes = cols.max(2) as u32;
-            arena.fill(targets, |random, _| random.random_range(0..classes) as f64);
-            let start = targets.at(0, 0, 0);
-            arena.reals.get_mut(&Space::Targets).unwrap()[start + EXAMPLES..][..2].fill(f32::NAN);
-            let order = arena.order(models, rows);
-            let case = |arena: &mut Arena, op: fn(Loss, Tensor) -> Op, per_row: bool| {
+        for &kind in kinds(cols) {
+            for total in [false, true] {
                 let logits = arena.derive(0, [models, rows, cols], |random, _| 10.0 * normal(random));
-                let metrics = arena.output(1, models, rows, 4);
-                let sum = record(arena, models, 1, 4);
-                let hyper = arena.place(Space::Hyper, models, 1, 4);
-                arena.fill(hyper, |random, _| normal(random));
-                let loss = Loss { kind, logits, order, targets, metrics, hyper: Some(hyper) };
-                // A gradient is the difference of two shares, divided by the rows.
-                let gradient = (logits, Measure::Terms(1.0 / rows as f64));
-                let metrics = (if per_row { metrics } else { sum }, Measure::Values);
-                arena.cases.push(Case {
-                    op: op(loss, sum),
-                    outputs: vec![gradient, metrics, (hyper, Measure::Values)],
-                });
-            };
-            case(arena, |loss, _| loss.into(), true);
-            case(
-                arena,
-                |loss, out| LossTotal { sum: ColumnSum { x: loss.metrics, out }, loss }.into(),
-                false,
-            );
+                let loss = loss_of(arena, kind, logits);
+                if total {
+                    let out = record(arena, models, 1, 4);
+                    let sum = ColumnSum { x: loss.metrics, out };
+                    loss_case(arena, LossTotal { loss: loss.clone(), sum }.into(), &loss, out);
+                } else {
+                    loss_case(arena, loss.clone().into(), &loss, loss.metrics);
+                }
+            }
+        }
+    }
+}
+
+/// The loss with the product before it, of one to four `vec4`s of columns and of each length.
+fn product_loss(arena: &mut Arena, extent: &Extent) {
+    let sizes = extent.sizes;
+    let shapes = sizes.iter().flat_map(|&rows| [1, 2, 7, 10, MatMulLoss::COLUMNS].map(|cols| (rows, cols)));
+    for (i, (rows, cols)) in shapes.enumerate() {
+        let [models, depth] = [1 + 2 * (i % 2), sizes[i % sizes.len()]];
+        for &kind in kinds(cols) {
+            let product = product(arena, Product::ABt, models, [rows, depth, cols], 0);
+            let (loss, out) = (loss_of(arena, kind, product.out), record(arena, models, 1, 4));
+            let sum = ColumnSum { x: loss.metrics, out };
+            let total = LossTotal { loss: loss.clone(), sum };
+            loss_case(arena, MatMulLoss { product, loss: total }.into(), &loss, out);
         }
     }
 }

@@ -19,6 +19,8 @@ const NORMALIZE: &str = include_str!("../../shaders/normalize.wgsl");
 const PRODUCT: &str = include_str!("../../shaders/product.wgsl");
 const PRODUCT_ALONE: &str = include_str!("../../shaders/product_alone.wgsl");
 const PRODUCT_LANES: &str = include_str!("../../shaders/product_lanes.wgsl");
+const PRODUCT_ROWS: &str = include_str!("../../shaders/product_rows.wgsl");
+const ROW_LOSS: &str = include_str!("../../shaders/row_loss.wgsl");
 const THROUGH_NORM: &str = include_str!("../../shaders/through_norm.wgsl");
 const LOADED: &str = include_str!("../../shaders/loaded.wgsl");
 const MATMUL_PARAMS: &str = include_str!("../../shaders/matmul_params.wgsl");
@@ -54,11 +56,12 @@ shaders! {
     "gradients_through_norm": FUNCTION MASK JOINED PRODUCT PRODUCT_LANES TURNS WEIGHT_GRADIENT COLUMNS MOMENTS GRADIENTS THROUGH_NORM;
     "limits": ;
     "link": FUNCTION UPDATE STAGE COLUMNS MOMENTS FORWARD_STAGE BACKWARD_STAGE;
-    "loss": COLUMNS;
+    "loss": ROW_LOSS COLUMNS;
     "matmul": FUNCTION MATMUL_PARAMS PRODUCT;
     "matmul_direct": FUNCTION MATMUL_PARAMS PRODUCT;
     "matmul_gradients": FUNCTION PRODUCT PRODUCT_LANES TURNS WEIGHT_GRADIENT;
     "matmul_lanes": FUNCTION MATMUL_PARAMS PRODUCT PRODUCT_LANES PRODUCT_ALONE;
+    "matmul_loss": PRODUCT_ROWS ROW_LOSS COLUMNS;
     "matmul_norm": FUNCTION MASK JOINED PRODUCT PRODUCT_LANES PRODUCT_ALONE COLUMNS MOMENTS NORMALIZE;
     "optimizer": UPDATE UPDATE_ALL;
     "update_gather": UPDATE UPDATE_ALL MINIBATCH TURNS;
@@ -74,12 +77,12 @@ pub fn source(stem: &str, subgroup: u32) -> String {
     parts(stem).iter().copied().chain(behind).collect()
 }
 
-/// Invocations of a workgroup that `product_lanes.wgsl` takes for one subgroup.
+/// Invocations of a workgroup that `product_lanes.wgsl` and `product_rows.wgsl` take for one subgroup.
 pub const VECTOR: u32 = 8;
 
 /// Whether the workgroups of a kernel are taken for subgroups.
 pub fn passes(stem: &str) -> bool {
-    parts(stem).contains(&PRODUCT_LANES)
+    [PRODUCT_LANES, PRODUCT_ROWS].iter().any(|by_lanes| parts(stem).contains(by_lanes))
 }
 
 /// Whether a kernel merges sums, and so has the constant `SUBGROUP`.

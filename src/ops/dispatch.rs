@@ -43,7 +43,7 @@ impl Dispatch {
         match self.shader {
             "matmul" | "matmul_direct" => ["ACROSS", "DOWN", "SLICES"].map(size),
             "forward" | "backward" | "backward_blocks" | "link" => [size("LANES") * size("SPLITS"), 1, 1],
-            "loss" => [size("SPLITS"), 1, 1],
+            "loss" | "matmul_loss" => [size("SPLITS"), 1, 1],
             "matmul_lanes" | "matmul_gradients" => [8, 1, 1],
             _ => [size("LANES"), size("SPLITS"), 1],
         }
@@ -61,7 +61,11 @@ impl Dispatch {
             "matmul" => {
                 size("SLICES") * size("DEPTH") * (size("DOWN") * size("TALL") + size("ACROSS") * size("WIDE"))
             }
-            "matmul_lanes" | "matmul_norm" | "matmul_gradients" | "gradients_through_norm" => 8,
+            "matmul_lanes"
+            | "matmul_norm"
+            | "matmul_loss"
+            | "matmul_gradients"
+            | "gradients_through_norm" => 8,
             _ => self.constant("TILES").unwrap_or(0) + self.constant("CACHE").unwrap_or(0),
         };
         16 * (merged + staged)

@@ -43,6 +43,11 @@ pub struct LossTotal {
 }
 
 impl LossKind {
+    /// The constant of kernels that know the loss.
+    pub(super) fn constant(self) -> (&'static str, f64) {
+        ("KIND", f64::from(self as u8))
+    }
+
     /// Loss and whether the prediction is right; `z` becomes the gradient of the loss.
     #[inline(always)]
     pub fn row<T: Real>(self, z: &mut [T], target: T) -> (T, bool) {
@@ -116,7 +121,7 @@ impl<T: Real> Twin<T, 3> for LossTotal {
 
 impl Loss {
     /// What the kernel binds, held or not.
-    fn rates(&self) -> Tensor {
+    pub(super) fn rates(&self) -> Tensor {
         self.hyper.unwrap_or(Tensor::alone(Space::Hyper, self.logits.models, 1, 4))
     }
 
@@ -178,11 +183,6 @@ impl Loss {
 
     /// One lane to a row; for their sum, lanes that go from row to row in one workgroup.
     fn dispatch_with(&self, metrics: Tensor, total: bool) -> Dispatch {
-        let entry = match self.kind {
-            LossKind::SoftmaxCrossEntropy => "softmax_cross_entropy",
-            LossKind::BinaryCrossEntropy => "binary_cross_entropy",
-            LossKind::SquaredError => "squared_error",
-        };
         let views = [self.logits, self.order, self.targets, metrics, self.rates()];
         let (rows, cols) = (self.logits.rows as u32, self.logits.cols as u32);
         let params = Params::new(&views, &[rows, cols, total.into(), self.hyper.is_some().into()]);
@@ -190,8 +190,8 @@ impl Loss {
         let groups = if total { 1 } else { self.logits.rows.div_ceil(64).clamp(1, 4096) };
         Dispatch {
             shader: "loss",
-            entry,
-            constants: vec![("LANES", 1.0), ("SPLITS", lanes)],
+            entry: "main",
+            constants: vec![self.kind.constant(), ("LANES", 1.0), ("SPLITS", lanes)],
             params,
             workgroups: [groups as u32, 1, self.logits.models as u32],
         }

@@ -23,6 +23,7 @@ mod link;
 mod loss;
 mod matmul;
 mod matmul_gradients;
+mod matmul_loss;
 mod matmul_norm;
 mod matmul_sum;
 mod optimizer;
@@ -47,6 +48,7 @@ pub use link::Link;
 pub use loss::{Loss, LossKind, LossTotal};
 pub use matmul::{MatMul, Product};
 pub use matmul_gradients::{MatMulGradients, ThroughNorm};
+pub use matmul_loss::MatMulLoss;
 pub use matmul_norm::MatMulNorm;
 pub use matmul_sum::MatMulSum;
 pub use optimizer::{Optimizer, Rule};
@@ -345,7 +347,7 @@ ops!(
     twins: MatMul, Activation, ActivationBackward, Dropout, Loss, LossTotal, ColumnSum, Optimizer;
     columnwise: ColumnStats, BatchNorm, BatchNormTrain, BatchNormReduce, BatchNormBackward, BatchNormGradient;
     // These run as their parts, one after the other.
-    joined: MatMulNorm, MatMulGradients, MatMulSum, Forward, Backward, BackwardBlocks;
+    joined: MatMulNorm, MatMulLoss, MatMulGradients, MatMulSum, Forward, Backward, BackwardBlocks;
     // These say themselves how they run.
     running: Gather, MatMulMoments, BatchNormMerged, Link, UpdateGather;
 );
@@ -363,7 +365,9 @@ impl Op {
         let examples = |tensor: Tensor| tensor.models as u64 * tensor.rows as u64;
         let minibatch = match self {
             Op::Gather(gather) | Op::UpdateGather(UpdateGather { gather, .. }) => examples(gather.out),
-            Op::Loss(loss) | Op::LossTotal(LossTotal { loss, .. }) => examples(loss.logits),
+            Op::Loss(loss)
+            | Op::LossTotal(LossTotal { loss, .. })
+            | Op::MatMulLoss(MatMulLoss { loss: LossTotal { loss, .. }, .. }) => examples(loss.logits),
             Op::Forward(forward) | Op::Link(Link { forward, .. }) => examples(forward.product.out),
             Op::Backward(Backward { weight: Some(weight), .. })
             | Op::BackwardBlocks(BackwardBlocks { stage: Backward { weight: Some(weight), .. }, .. }) => {

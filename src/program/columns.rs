@@ -1,5 +1,5 @@
 //! Products by lanes with what can be one dispatch with them: where one workgroup has all rows, the batch normalization that
-//! follows and dropout, and the same backward; the gradients of a weight and its bias; and both gradients of a layer.
+//! follows and dropout, and the same backward; the loss; the gradients of a weight and its bias; and both gradients of a layer.
 
 use super::{Mode, Program};
 use crate::ops::*;
@@ -72,6 +72,13 @@ fn join(all: &[Op], at: usize) -> Option<(Op, usize)> {
             let joins = !two && by_columns(first) && norm.stats.x == first.out;
             joins
                 .then(|| (MatMulNorm { product: first.clone(), norm: norm.clone(), dropout: None }.into(), 2))
+        }
+        (Product::ABt, [Op::LossTotal(loss), ..]) => {
+            let joins = loss.loss.logits == first.out
+                && first.bias.is_some()
+                && first.function.is_none()
+                && first.out.cols <= MatMulLoss::COLUMNS;
+            joins.then(|| (MatMulLoss { product: first.clone(), loss: loss.clone() }.into(), 2))
         }
         (Product::AtB, [Op::ColumnSum(bias), Op::MatMul(input), rest @ ..]) => {
             gradients(first, Some(bias), input, rest, all).or_else(|| with_sum(first, bias))

@@ -221,7 +221,7 @@ impl Plan {
     }
 
     /// The fused plan with what one dispatch of a software adapter can do, where products are by lanes: see
-    /// [`crate::ops::MatMulNorm`], [`crate::ops::MatMulGradients`] and [`crate::ops::MatMulSum`].
+    /// [`crate::ops::MatMulNorm`], [`crate::ops::MatMulLoss`], [`crate::ops::MatMulGradients`] and [`crate::ops::MatMulSum`].
     pub fn in_columns(self) -> Plan {
         let form = self.form;
         self.rewritten(form, columns::in_columns)

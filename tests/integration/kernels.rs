@@ -56,8 +56,8 @@ macro_rules! samples {
 }
 
 samples! {
-    matmul matmul_with_every_tile matmul_with_moments matmul_with_batch_norm matmul_gradients gather activation
-    batch_norm_of_centered_columns batch_norm_of_columns_far_from_zero column_sum loss optimizer dropout
+    matmul matmul_with_every_tile matmul_with_moments matmul_with_batch_norm matmul_with_loss matmul_gradients gather
+    activation batch_norm_of_centered_columns batch_norm_of_columns_far_from_zero column_sum loss optimizer dropout
 }
 
 /// Slices meet in shared memory, but always in their order.

@@ -94,7 +94,10 @@ fn samples() -> Vec<Op> {
         let metrics = tensor(5, 4);
         let loss = Loss { kind, logits, order, targets, metrics, hyper: None };
         let sum = ColumnSum { x: metrics, out: tensor(1, 4) };
-        ops.extend([loss.clone().into(), LossTotal { loss, sum }.into()]);
+        let total = LossTotal { loss: loss.clone(), sum };
+        let product = MatMul::new(Product::ABt, tensor(5, 6), gamma, logits);
+        let product = MatMul { bias: Some(beta), ..product };
+        ops.extend([loss.into(), total.clone().into(), MatMulLoss { product, loss: total }.into()]);
     }
     ops.push(ColumnSum { x, out: gamma }.into());
     ops.extend(stages());
@@ -176,6 +179,8 @@ fn files_and_list_agree_and_validate() {
         "product",
         "product_alone",
         "product_lanes",
+        "product_rows",
+        "row_loss",
         "stage",
         "through_norm",
         "turns",
