@@ -7,7 +7,7 @@ use minilote::cpu::Cpu;
 use minilote::doctor::{FEATURES, Net, difference, staged};
 use minilote::gpu::{Autotune, Gpu, GpuDevice};
 use minilote::model::{Layer, Norm, Spec};
-use minilote::ops::{Function, Op, Rule, Space, Step, Tile, Variant};
+use minilote::ops::{Function, MatMulLoss, Op, Rule, Space, Step, Tile, Variant};
 use minilote::program::{DataShape, Mode, Plan, Program, ROWS_IN_STAGES, ROWS_OF_A_PRODUCT};
 use pollster::block_on;
 
@@ -305,24 +305,24 @@ fn products_with_what_is_joined_and_unfused_ones_agree() {
             assert!(off <= 1e-5, "{rows} rows: {off:.1e}");
         }
     }
-    // Where layers are in another order, or have two functions, only some of it is joined.
+    // Where layers are in another order, or have two functions, or there are many outputs, only some of it is joined.
     let [relu, tanh] = [Function::Relu, Function::Tanh].map(|function| Layer::Activation { function });
     let (norm, dropout) = (Layer::BatchNorm { features: 6, eps: 1e-5 }, Layer::Dropout { p: 0.3 });
-    let hidden: [(&[Layer], [usize; 2]); 4] = [
-        (&[relu, norm, tanh, dropout], [0, 1]),
-        (&[norm, dropout, relu], [1, 1]),
-        (&[norm, tanh, dropout, dropout], [1, 4]),
-        (&[dropout, norm, tanh, dropout], [0, 3]),
+    let hidden: [(&[Layer], usize, [usize; 3]); 4] = [
+        (&[relu, norm, tanh, dropout], 3, [0, 1, 1]),
+        (&[norm, dropout, relu], MatMulLoss::COLUMNS, [1, 1, 1]),
+        (&[norm, tanh, dropout, dropout], MatMulLoss::COLUMNS + 1, [1, 4, 0]),
+        (&[dropout, norm, tanh, dropout], 3, [0, 3, 1]),
     ];
-    for (hidden, expected) in hidden {
+    for (hidden, outputs, expected) in hidden {
         let linear = |inputs, outputs| Layer::Linear { inputs, outputs, bias: true };
-        let layers = [&[linear(7, 6)], hidden, &[linear(6, 3)]].concat();
+        let layers = [&[linear(7, 6)], hidden, &[linear(6, outputs)]].concat();
         let spec = Spec { layers, ..Net::new(&[6], Function::Relu, Norm::None, 0.0).spec };
         let net = Net { spec, ..Net::new(&[], Function::Relu, Norm::None, 0.0) };
         let (plan, exact) = (by_lanes(&net, false), results(&net, net.plan(), &Device::Twin));
         let ops = net.train(&plan);
         let count = |name| ops.iter().filter(|op| **op == name).count();
-        assert_eq!(["MatMulNorm", "Dropout"].map(count), expected, "{ops:?}");
+        assert_eq!(["MatMulNorm", "Dropout", "MatMulLoss"].map(count), expected, "{ops:?}");
         for device in [Device::Twin]
             .into_iter()
             .chain(crate::gpu().map(|gpu| Device::Gpu(gpu.with_variant(Variant::Software))))
