@@ -56,6 +56,18 @@ impl MatMul {
         [self.out.rows, self.depth(), self.out.cols]
     }
 
+    /// What the kernels do with a sum: see `product.wgsl`.
+    pub(super) fn epilogue(&self) -> (&'static str, f64) {
+        let number = match (self.bias, self.function, self.slope) {
+            (_, _, Some(_)) => 2.0,
+            (Some(_), Some(_), _) => 1.0,
+            (Some(_), None, _) => 4.0,
+            (None, Some(_), _) => 0.0,
+            (None, None, _) => 3.0,
+        };
+        ("EPILOGUE", number)
+    }
+
     /// What else it reads; where there is nothing, the binding holds b again, unread.
     fn extra(&self) -> Tensor {
         let y = self.slope.map(|(_, y)| y);
@@ -67,9 +79,8 @@ impl MatMul {
         let tile = self.tile.unwrap_or_else(|| Tile::suited(variant, self.out.models, self.sizes()));
         let [block_rows, block_cols] = tile.block();
         let mut constants = tile.constants();
-        let epilogue = if self.bias.is_some() { 1.0 } else { 2.0 * f64::from(self.slope.is_some()) };
         let function = self.function.or(self.slope.map(|(function, _)| function));
-        constants.extend([("EPILOGUE", epilogue), code(function)]);
+        constants.extend([self.epilogue(), code(function)]);
         let views = [self.a, self.b, self.extra(), self.out, beside];
         let [rows, cols, models] =
             [self.out.rows.div_ceil(block_rows), self.out.cols.div_ceil(block_cols), self.out.models]

@@ -114,7 +114,7 @@ impl Describe for MatMulGradients {
     fn dispatch(&self, _: Variant) -> Dispatch {
         let MatMul { a, b, out, slope, .. } = self.input;
         let out = self.through.as_ref().map_or(out, ThroughNorm::dx);
-        let (tile, mut constants) = by_lanes(&self.input, if slope.is_some() { 2.0 } else { 3.0 });
+        let (tile, mut constants) = by_lanes(&self.input);
         constants.push(("BESIDE", f64::from(self.weight.is_some())));
         let [block_rows, block_cols] = tile.block();
         let across = out.cols.div_ceil(block_cols);

@@ -32,11 +32,11 @@ pub(super) fn operands_of(parts: &[Op], not_kept: &[Tensor]) -> Vec<Operand> {
 }
 
 /// The tile of a product by lanes, and the constants of kernels with such products.
-pub(super) fn by_lanes(product: &MatMul, epilogue: f64) -> (Tile, Vec<(&'static str, f64)>) {
+pub(super) fn by_lanes(product: &MatMul) -> (Tile, Vec<(&'static str, f64)>) {
     let tile = product.tile.filter(|tile| matches!(tile, Tile::Lanes { .. }));
     let tile = tile.unwrap_or_else(|| Tile::suited_to_lanes(product.out.models, product.sizes()));
     let mut constants = tile.constants();
-    constants.push(("EPILOGUE", epilogue));
+    constants.push(product.epilogue());
     (tile, constants)
 }
 
@@ -92,13 +92,7 @@ impl Describe for MatMulNorm {
         numbers_of.push((norm.eps as f32).to_bits());
         numbers_of.extend(numbers(self.dropout.as_ref()));
         let params = Params::new(&views, &numbers_of);
-        let epilogue = match (bias, function) {
-            (Some(_), Some(_)) => 1.0,
-            (Some(_), None) => 4.0,
-            (None, Some(_)) => 0.0,
-            (None, None) => 3.0,
-        };
-        let (tile, mut constants) = by_lanes(&self.product, epilogue);
+        let (tile, mut constants) = by_lanes(&self.product);
         constants.extend(of_columns([norm.function, function], self.dropout.as_ref()));
         let across = out.cols.div_ceil(tile.block()[1]) as u32;
         let workgroups = [across, 1, out.models as u32];
