@@ -18,7 +18,11 @@ struct Params {
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_index) lane: u32, @builtin(num_workgroups) groups: vec3u) {
     var sum = vec4f();
     for (var r = id.x; r < p.rows; r += groups.x * SPLITS) {
-        sum = record(id.z, r, loss_of(id.z, r), sum);
+        let of_row = loss_of(id.z, r);
+        if p.total == 0u {
+            write(id.z, r, of_row);
+        }
+        sum += of_row;
     }
     if p.total == 1u {
         let all = merge(0u, lane, sum);

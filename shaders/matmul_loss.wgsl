@@ -1,9 +1,10 @@
-// z = x w^T + bias, and the loss with its gradient in the place of z, in one dispatch of one workgroup for each model: what makes
-// a row of z has all of it, and reads back what it wrote itself. See product_rows.wgsl and row_loss.wgsl.
+// z = x w^T + bias, and the loss with its gradient in the place of z, in one dispatch of one workgroup for each model, which
+// has 32 rows at a time: what makes a row of z has all of it, and reads back what it wrote itself. See product_rows.wgsl and
+// row_loss.wgsl.
 
 struct Params {
     x: View, w: View, bias: View, logits: View, order: View, targets: View, metrics: View, hyper: View,
-    rows: u32, cols: u32, total: u32, trains: u32,
+    rows: u32, cols: u32, trains: u32,
 }
 
 @group(1) @binding(0) var<uniform> p: Params;
@@ -21,7 +22,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     for (var first = 0u; first < p.rows; first += 32u) {
         product(group.z, first, lane);
         for (var r = first + lane; r < min(first + 32u, p.rows); r += 8u) {
-            sum = record(group.z, r, loss_of(group.z, r), sum);
+            sum += loss_of(group.z, r);
         }
     }
     let all = merge(0u, lane, sum);

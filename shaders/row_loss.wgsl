@@ -62,12 +62,18 @@ fn squared_error_of(m: u32, r: u32) -> vec4f {
     return vec4f(d * d, 0.0, broken(vec4f(z, 0.0, 0.0, 0.0)), 0.0);
 }
 
-fn loss_of(m: u32, r: u32) -> vec4f {
+fn of_kind(m: u32, r: u32) -> vec4f {
     switch KIND {
         case 0u { return softmax_cross_entropy_of(m, r); }
         case 1u { return binary_cross_entropy_of(m, r); }
         default { return squared_error_of(m, r); }
     }
+}
+
+// A row's metrics; its logits become their gradient.
+fn loss_of(m: u32, r: u32) -> vec4f {
+    let number = f32(current.number & 0xffffffu);
+    return vec4f(of_kind(m, r).xyz, select(0.0, number, r == 0u));
 }
 
 // Writes metrics, and holds the model where they are not finite.
@@ -76,14 +82,4 @@ fn write(m: u32, r: u32, values: vec4f) {
     if p.trains == 1u && (values.z != 0.0 || broken(vec4f(values.x, 0.0, 0.0, 0.0)) != 0.0) {
         atomicStore(&hyper[4u * at(p.hyper, m, 0u, 0u)], 0u);
     }
-}
-
-// Writes a row's metrics, or returns the sum with them.
-fn record(m: u32, r: u32, of_row: vec4f, sum: vec4f) -> vec4f {
-    let number = f32(current.number & 0xffffffu);
-    let all = vec4f(of_row.xyz, select(0.0, number, r == 0u));
-    if p.total == 0u {
-        write(m, r, all);
-    }
-    return sum + all;
 }

@@ -37,7 +37,7 @@ impl Describe for MatMulLoss {
         let LossTotal { loss, sum } = &self.loss;
         let bias = bias.expect("a product with a bias");
         let views = [a, b, bias, out, loss.order, loss.targets, sum.out, loss.rates()];
-        let numbers = [out.rows as u32, out.cols as u32, 1, loss.hyper.is_some().into()];
+        let numbers = [out.rows as u32, out.cols as u32, loss.hyper.is_some().into()];
         let outputs = out.cols.div_ceil(4) as f64;
         Dispatch {
             shader: "matmul_loss",
