@@ -116,7 +116,7 @@ impl GpuDevice {
     }
 
     /// The plan as compiled, rewritten by measurement, or as the file remembers it: each training step in stages
-    /// or operation by operation, and each product with that of [`Tile::candidates`] that was the fastest. Without
+    /// or operation by operation, and each product with that of its candidates that was the fastest. Without
     /// measurement, [`GpuDevice::rewrite`].
     ///
     /// # Errors
@@ -224,10 +224,17 @@ impl GpuDevice {
         Ok(plan.with_programs(programs))
     }
 
+    /// The tiles that are tried. Products by lanes are one with what lies beside them, which saves more than another tile
+    /// does: where there are such, no others.
+    fn candidates(&self) -> impl Iterator<Item = Tile> {
+        let by_lanes = self.variant == Variant::Software && self.subgroup >= VECTOR;
+        let all = Tile::candidates(self.variant).iter().copied();
+        all.filter(move |tile| !by_lanes || matches!(tile, Tile::Lanes { .. }))
+    }
+
     /// The candidate of that name.
     fn tile(&self, name: Option<&String>) -> Option<Tile> {
-        let mut candidates = Tile::candidates(self.variant).iter();
-        candidates.find(|tile| Some(tile.to_string()) == name.cloned()).copied()
+        self.candidates().find(|tile| Some(tile.to_string()) == name.cloned())
     }
 
     /// Whether the device takes as many workgroups as a tile makes of a product.
@@ -246,8 +253,7 @@ impl GpuDevice {
         let mut trials: Vec<Vec<Tile>> = vec![];
         let mut programs = vec![];
         for &product in products.values() {
-            let takes = |tile: &&Tile| self.takes(product, **tile);
-            let tiles: Vec<Tile> = Tile::candidates(self.variant).iter().filter(takes).copied().collect();
+            let tiles: Vec<Tile> = self.candidates().filter(|&tile| self.takes(product, tile)).collect();
             programs.extend(tiles.iter().map(|&tile| {
                 // What follows the product costs every tile the same.
                 let [a, b, out] = [(0, product.a), (1, product.b), (2, product.out)]

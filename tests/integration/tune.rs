@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use minilote::gpu::{Autotune, GpuDevice, Tuning};
-use minilote::ops::{MatMul, Op, Tile};
+use minilote::ops::{MatMul, Op, Tile, Variant};
 use minilote::program::Plan;
 use minilote::train::{Config, Part, Sizes, Trainer, TrainingData};
 use pollster::block_on;
@@ -60,6 +60,18 @@ fn tiles_are_measured_once() {
     let (third, _) = tune(&gpu, Autotune::Quick, Some(&file));
     assert_eq!((third.measured, &third.choices[&class]), (1, &other));
     assert_eq!(tune(&gpu, Autotune::Full, Some(&file)).0.measured, first.measured);
+}
+
+/// Those of a software adapter whose vectors are subgroups: of others, nothing would be.
+#[test]
+fn products_of_measured_tiles_are_joined_as_others_are() {
+    let Some(gpu) = crate::gpu().map(|gpu| gpu.with_variant(Variant::Software)) else { return };
+    let (tuned, _) = block_on(gpu.tune(plan(), Autotune::Quick, None)).unwrap();
+    let joined = |plan: &Plan| {
+        let ops = plan.programs.iter().flat_map(|program| &program.ops);
+        ops.filter(|op| ["MatMulNorm", "MatMulLoss"].contains(&op.name())).count()
+    };
+    assert_eq!(joined(&tuned), joined(&gpu.rewrite(plan())));
 }
 
 #[test]
